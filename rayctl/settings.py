@@ -1,0 +1,59 @@
+"""Process settings of the service, read from ``RAYCTL_*`` environment variables.
+
+These are the operator's settings of one service process, never a tenant's configuration. They are read
+once, where the service is started (`rayctl up`, the Serve gateway), and handed on as an object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["ServiceSettings"]
+
+MIB = 1024 * 1024
+
+
+class ServiceSettings(BaseSettings):
+    """Everything the AutoML service can be told. Sizes are bytes, durations seconds.
+
+    ``allowed_paths``: folders whose files may be named as data URIs (empty: none).
+    ``allowed_uris``: remote URI prefixes that may be read, for example ``s3://team-bucket/`` (empty: none).
+    ``allowed_models``: module prefixes that requests over HTTP may name as estimator classes.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RAYCTL_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path("~/.rayctl").expanduser())
+    database_url: str | None = None
+    artifact_url: str | None = None
+    token_file: Path | None = None
+
+    max_running: int = Field(default=8, ge=1)
+    max_queued: int = Field(default=64, ge=0)
+    max_run_cpus: float | None = Field(default=None, gt=0)
+    max_total_cpus: float | None = Field(default=None, gt=0)
+    default_time_budget_s: float = Field(default=60.0, gt=0)
+    default_trial_timeout_s: float = Field(default=300.0, gt=0)
+    max_data_bytes: int = Field(default=1024 * MIB, gt=0)
+    max_request_bytes: int = Field(default=16 * MIB, gt=0)
+    fetch_timeout_s: float = Field(default=60.0, gt=0)
+
+    allowed_paths: Annotated[list[Path], NoDecode] = Field(default_factory=list)
+    allowed_uris: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    allowed_models: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: ["sklearn", "lightgbm", "statsforecast", "xgboost", "catboost"]
+    )
+
+    @property
+    def state_url(self) -> str:
+        """SQLAlchemy URL of the state database (default: an SQLite file below ``home``)."""
+        return self.database_url or f"sqlite:///{self.home / 'state' / 'rayctl.db'}"
+
+    @property
+    def store_url(self) -> str:
+        """fsspec URL of the artifact store (default: a folder below ``home``)."""
+        return self.artifact_url or f"file://{self.home / 'artifacts'}"
