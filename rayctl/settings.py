@@ -7,9 +7,9 @@ once, where the service is started (`rayctl up`, the Serve gateway), and handed 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = ["ServiceSettings"]
@@ -47,6 +47,12 @@ class ServiceSettings(BaseSettings):
     allowed_models: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: ["sklearn", "lightgbm", "statsforecast", "xgboost", "catboost"]
     )
+
+    @field_validator("allowed_paths", "allowed_uris", "allowed_models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        """In the environment a list is written as ``a,b``."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def state_url(self) -> str:

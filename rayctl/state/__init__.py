@@ -1,0 +1,1 @@
+"""What must survive: the state database (SQLAlchemy) and the artifact store (fsspec)."""
