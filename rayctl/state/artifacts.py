@@ -110,9 +110,10 @@ def _write_atomically(path: Path, data: bytes | memoryview) -> None:
 
 def _unavailable(error: OSError, verb: str) -> Unavailable:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Free space on the disk that holds the artifacts." if full else "Check RAYCTL_ARTIFACT_URL and its rights."
     return Unavailable(
         f"The artifact store cannot be {verb}: {error.strerror or type(error).__name__}.",
         code="artifact-disk-full" if full else "artifact-store-unavailable",
-        hint="Free space on the disk that holds the artifacts." if full else "Check RAYCTL_ARTIFACT_URL and its permissions.",
+        hint=advice,
         retry_after_s=5,
     )

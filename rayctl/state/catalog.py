@@ -53,7 +53,8 @@ class Catalog:
         with self._database.transaction() as connection:
             owner = connection.execute(select(deployments.c.tenant).where(deployments.c.name == name)).scalar()
             if owner is not None and owner != tenant:
-                raise Conflict(f"The deployment name {name!r} is taken.", code="name-taken", hint="Choose another name.")
+                message = f"The deployment name {name!r} is taken."
+                raise Conflict(message, code="name-taken", hint="Choose another name.")
             connection.execute(delete(deployments).where(deployments.c.name == name))
             values = {"name": name, "tenant": tenant, "run_id": run_id, "route": route, "created_at": now}
             connection.execute(insert(deployments).values(**values))

@@ -91,7 +91,7 @@ class RunStore:
         with self._database.transaction() as connection:
             return _get(connection, run_id, tenant)
 
-    def list(
+    def page(
         self, tenant: str | None, state: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RowMapping], str | None]:
         """Return up to ``limit`` runs, newest first, and the cursor of the next page (None: no more).
@@ -104,12 +104,13 @@ class RunStore:
             query = query.where(runs.c.tenant == tenant)
         if state is not None:
             if state not in {known.value for known in RunState}:
-                known_states = ", ".join(known.value for known in RunState)
-                raise InvalidRequest(f"There is no run state {state!r}.", code="unknown-state", hint=f"One of {known_states}.")
+                hint = "One of " + ", ".join(known.value for known in RunState) + "."
+                raise InvalidRequest(f"There is no run state {state!r}.", code="unknown-state", hint=hint)
             query = query.where(runs.c.state == state)
         if cursor is not None:
             if not cursor.isdigit():
-                raise InvalidRequest("The cursor is not valid.", code="invalid-cursor", hint="Use `next` of the last page.")
+                hint = "Use `next` of the last page."
+                raise InvalidRequest("The cursor is not valid.", code="invalid-cursor", hint=hint)
             query = query.where(runs.c.position < int(cursor))
         with self._database.transaction() as connection:
             found = list(connection.execute(query).mappings())

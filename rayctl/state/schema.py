@@ -6,7 +6,19 @@ changed in place has a column of its own. Times are seconds since the epoch.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 __all__ = ["SCHEMA_VERSION", "deployments", "events", "metadata", "runs", "schema_info", "trials", "uploads"]
 
