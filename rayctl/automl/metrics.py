@@ -1,0 +1,317 @@
+"""The named metrics: which there are, which is the default, and how they are computed.
+
+Scores are in the metric's own direction: `Metric.greater_is_better` says which way is good. Importing this
+module is cheap (the proxy and the command line do it); scikit-learn is imported when something is scored.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rayctl.automl.model import TaskType
+from rayctl.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["METRICS", "Metric", "default_metric", "forecast_score", "resolve_metric", "score", "series_scale"]
+
+_C, _R, _F = TaskType.CLASSIFICATION, TaskType.REGRESSION, TaskType.FORECASTING
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. ``needs_proba``: scored on class probabilities instead of labels.
+
+    ``ranks``: only the order of the scores counts, so a decision function serves as well as probabilities.
+    """
+
+    name: str
+    greater_is_better: bool
+    needs_proba: bool
+    tasks: frozenset[TaskType]
+    ranks: bool = False
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether score ``a`` is strictly better than ``b``."""
+        return a > b if self.greater_is_better else a < b
+
+
+def _metric(name: str, up: bool, *tasks: TaskType, proba: bool = False, ranks: bool = False) -> Metric:
+    return Metric(name, up, proba, frozenset(tasks), ranks)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _metric("accuracy", True, _C),
+        _metric("balanced_accuracy", True, _C),
+        _metric("f1", True, _C),
+        _metric("f1_macro", True, _C),
+        _metric("roc_auc", True, _C, proba=True, ranks=True),
+        _metric("log_loss", False, _C, proba=True),
+        _metric("average_precision", True, _C, proba=True, ranks=True),
+        _metric("mcc", True, _C),
+        _metric("rmse", False, _R, _F),
+        _metric("mae", False, _R, _F),
+        _metric("r2", True, _R),
+        _metric("mape", False, _R, _F),
+        _metric("median_absolute_error", False, _R),
+        _metric("mase", False, _F),
+        _metric("rmsse", False, _F),
+        _metric("smape", False, _F),
+    )
+}
+
+_ALIASES = {
+    "acc": "accuracy",
+    "auc": "roc_auc",
+    "rocauc": "roc_auc",
+    "roc_auc_ovr": "roc_auc",
+    "logloss": "log_loss",
+    "neg_log_loss": "log_loss",
+    "cross_entropy": "log_loss",
+    "ap": "average_precision",
+    "pr_auc": "average_precision",
+    "matthews_corrcoef": "mcc",
+    "f1_score": "f1",
+    "macro_f1": "f1_macro",
+    "root_mean_squared_error": "rmse",
+    "neg_root_mean_squared_error": "rmse",
+    "mean_absolute_error": "mae",
+    "neg_mean_absolute_error": "mae",
+    "r2_score": "r2",
+    "mean_absolute_percentage_error": "mape",
+    "medae": "median_absolute_error",
+}
+
+
+def default_metric(task: TaskType, n_classes: int | None = None) -> Metric:
+    """Return the metric used when the request names none."""
+    if task is TaskType.CLASSIFICATION:
+        return METRICS["roc_auc" if n_classes is None or n_classes <= 2 else "log_loss"]
+    return METRICS["rmse" if task is TaskType.REGRESSION else "mase"]
+
+
+def resolve_metric(name: str | None, task: TaskType, n_classes: int | None = None) -> Metric:
+    """Return the metric of a name or alias (None: the default).
+
+    ``f1`` is the F1 of the second of two classes; with more classes it means ``f1_macro``.
+
+    Raises:
+        InvalidRequest: ``unknown-metric``: not known, or not for this task.
+    """
+    if name is None:
+        return default_metric(task, n_classes)
+    key = name.strip().lower().replace("-", "_").replace(" ", "_")
+    metric = METRICS.get(_ALIASES.get(key, key))
+    if metric is None or task not in metric.tasks:
+        raise _unknown(name, key, task, metric)
+    if metric.name == "f1" and n_classes is not None and n_classes > 2:
+        return METRICS["f1_macro"]
+    return metric
+
+
+def _unknown(name: str, key: str, task: TaskType, metric: Metric | None) -> InvalidRequest:
+    fitting = [known.name for known in METRICS.values() if task in known.tasks]
+    aliases = [alias for alias, target in _ALIASES.items() if target in fitting]
+    close = difflib.get_close_matches(key, fitting + aliases, n=1)
+    if metric is not None:
+        why = f"The metric {metric.name!r} is not one for {task.value}."
+    elif key == "mse" and "rmse" in fitting:
+        why, close = "There is no metric 'mse'.", ["rmse"]  # same order of models, readable unit
+    else:
+        why = f"There is no metric {name!r}."
+    suggestion = f"Did you mean {close[0]!r}? " if close else ""
+    message = f"Metrics for {task.value}: {', '.join(fitting)}."
+    return InvalidRequest(
+        f"{why} {message}",
+        code="unknown-metric",
+        hint=f"{suggestion}Choose one of {', '.join(fitting)}.",
+        errors=[{"pointer": "/metric", "message": why}],
+    )
+
+
+def score(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int | None = None) -> float:
+    """Score predictions of a table.
+
+    Args:
+        metric: One for classification (if ``n_classes`` is given) or regression.
+        y_true: Shape (n,): class codes 0..n_classes-1, or numbers.
+        predicted: Shape (n,) of codes or numbers, or (n, n_classes) of class probabilities (for ranking
+            metrics any scores; two classes then also as (n,) scores of the second class).
+        n_classes: Number of classes of the whole data; the test part may lack some.
+
+    Returns:
+        The score, NaN where it is undefined (ROC AUC with one class in the test part).
+
+    Raises:
+        ValueError: the metric needs probabilities and ``predicted`` has none.
+    """
+    if n_classes is None:
+        return _score_numbers(metric.name, y_true, predicted)
+    if metric.needs_proba:
+        return _score_proba(metric, y_true, predicted, n_classes)
+    labels = predicted.argmax(axis=1) if predicted.ndim == 2 else predicted
+    return _score_labels(metric.name, y_true, labels)
+
+
+def _score_labels(name: str, y_true: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn import metrics
+
+    if name == "accuracy":
+        return float((y_true == labels).mean())
+    if name == "balanced_accuracy":
+        recalls = [float((labels[y_true == code] == code).mean()) for code in sorted(set(y_true.tolist()))]
+        return sum(recalls) / len(recalls)
+    if name == "f1":
+        return float(metrics.f1_score(y_true, labels, pos_label=1, labels=[1], average="macro", zero_division=0.0))
+    if name == "f1_macro":
+        return float(metrics.f1_score(y_true, labels, average="macro", zero_division=0.0))
+    if name == "mcc":
+        return float(metrics.matthews_corrcoef(y_true, labels))
+    raise ValueError(f"{name} is not scored on labels")
+
+
+def _score_proba(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
+    import numpy as np
+
+    if metric.name == "log_loss":
+        if predicted.ndim != 2:
+            raise ValueError("log_loss needs class probabilities")
+        # Clipped, so that one confident mistake costs much but not infinitely much.
+        clipped = np.clip(predicted, 1e-15, 1.0)
+        clipped = clipped / clipped.sum(axis=1, keepdims=True)
+        return float(-np.log(clipped[np.arange(len(y_true)), y_true]).mean())
+    if predicted.ndim == 1:
+        if n_classes > 2:
+            raise ValueError(f"{metric.name} needs one score per class")
+        return _one_class(metric.name, y_true == 1, predicted)
+    if n_classes == 2:
+        return _one_class(metric.name, y_true == 1, predicted[:, 1])
+    # One against the rest, averaged over the classes for which the test part can say something.
+    scores = [_one_class(metric.name, y_true == code, predicted[:, code]) for code in range(n_classes)]
+    finite = [value for value in scores if value == value]
+    return sum(finite) / len(finite) if finite else float("nan")
+
+
+def _one_class(name: str, positive: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn import metrics
+
+    if positive.all() or not positive.any():
+        return float("nan")
+    function = metrics.roc_auc_score if name == "roc_auc" else metrics.average_precision_score
+    return float(function(positive, scores))
+
+
+def _score_numbers(name: str, y_true: np.ndarray, predicted: np.ndarray) -> float:
+    import numpy as np
+
+    error = np.abs(y_true - predicted)
+    if name == "rmse":
+        return float(np.sqrt(np.mean(error**2)))
+    if name == "mae":
+        return float(error.mean())
+    if name == "median_absolute_error":
+        return float(np.median(error))
+    if name == "mape":
+        # As in scikit-learn: a fraction, with an epsilon instead of a zero (the score then explodes, visibly).
+        return float(np.mean(error / np.maximum(np.abs(y_true), np.finfo(np.float64).eps)))
+    if name == "r2":
+        spread = float(((y_true - y_true.mean()) ** 2).sum())
+        residual = float((error**2).sum())
+        if spread == 0.0:
+            return 1.0 if residual == 0.0 else 0.0
+        return 1.0 - residual / spread
+    raise ValueError(f"{name} is not scored on numbers")
+
+
+def series_scale(train: np.ndarray, season_length: int = 1, squared: bool = False) -> float:
+    """Return what errors of a series are divided by in MASE (or, ``squared``, RMSSE before the root).
+
+    It is the mean absolute (squared) change of the training values against those one season earlier; missing
+    values (NaN) are left out. Where that is zero or undefined, the first usable one of these takes its place:
+    the change against the previous value, the mean absolute (squared) level, and 1. So a constant series
+    counts with its relative error, and an all-zero series with its plain error; no series is dropped and none
+    is infinite.
+    """
+    import numpy as np
+
+    def mean(values: np.ndarray) -> float:
+        finite = values[np.isfinite(values)]
+        return float(np.mean(finite**2 if squared else np.abs(finite))) if finite.size else 0.0
+
+    level = mean(train)
+    floor = level * (1e-18 if squared else 1e-9)  # below this a change is rounding
+    lags = [season_length, 1] if season_length > 1 else [1]
+    for lag in lags:
+        scale = mean(train[lag:] - train[:-lag]) if len(train) > lag else 0.0
+        if scale > floor:
+            return scale
+    return level if level > 0.0 else 1.0
+
+
+def forecast_score(
+    name: str,
+    y_true: Sequence[np.ndarray],
+    y_pred: Sequence[np.ndarray],
+    y_train: Sequence[np.ndarray],
+    season_length: int | Sequence[int] = 1,
+) -> float:
+    """Score forecasts: per series, then the mean over series, so that long or large series do not dominate.
+
+    Test values that are missing (NaN) are left out, and series without any test value too. ``mape`` leaves out
+    zero test values as well. ``smape`` is ``2|e| / (|y| + |f|)``, a fraction from 0 to 2 (0 where both are zero).
+    For zero scales in ``mase`` and ``rmsse`` see `series_scale`.
+
+    Args:
+        name: mase, rmsse, smape, mae, rmse or mape.
+        y_true: Per series the test values.
+        y_pred: Per series the forecasts, same shapes.
+        y_train: Per series the values before the test part (used by mase and rmsse).
+        season_length: Steps of one season, for all series or per series.
+
+    Returns:
+        The score, NaN if no series has a usable test value or a forecast is NaN.
+
+    Raises:
+        ValueError: not a metric of forecasts, or lengths differ.
+    """
+    if name not in METRICS or _F not in METRICS[name].tasks:
+        raise ValueError(f"{name} is not a metric of forecasts")
+    seasons = [season_length] * len(y_true) if isinstance(season_length, int) else list(season_length)
+    scores = []
+    for truth, forecast, history, season in zip(y_true, y_pred, y_train, seasons, strict=True):
+        value = _score_series(name, truth, forecast, history, season)
+        if value is not None:
+            scores.append(value)
+    return sum(scores) / len(scores) if scores else float("nan")
+
+
+def _score_series(name: str, truth: np.ndarray, forecast: np.ndarray, history: np.ndarray, season: int) -> float | None:
+    import numpy as np
+
+    if truth.shape != forecast.shape:
+        raise ValueError(f"forecast has shape {forecast.shape}, the test values {truth.shape}")
+    usable = ~np.isnan(truth)
+    if name == "mape":
+        usable &= truth != 0
+    if not usable.any():
+        return None
+    truth, forecast = truth[usable], forecast[usable]
+    error = np.abs(truth - forecast)
+    if name == "mae":
+        return float(error.mean())
+    if name == "rmse":
+        return float(np.sqrt(np.mean(error**2)))
+    if name == "mape":
+        return float(np.mean(error / np.abs(truth)))
+    if name == "smape":
+        size = np.abs(truth) + np.abs(forecast)
+        return float(np.mean(np.divide(2 * error, size, out=np.zeros_like(error), where=size != 0)))
+    if name == "mase":
+        return float(error.mean() / series_scale(history, season))
+    return float(np.sqrt(np.mean(error**2) / series_scale(history, season, squared=True)))

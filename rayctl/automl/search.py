@@ -1,0 +1,146 @@
+"""What a run tries, in which order: grids of the caller's search space, and seeded variations. Pure.
+
+Sequences depend on their arguments only (not on ``PYTHONHASHSEED``, the clock or results), so that a run can
+be repeated and a restarted trainer continues where the old one was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from rayctl.automl.engine import Candidate
+from rayctl.automl.model import SearchEntry
+
+__all__ = [
+    "Space",
+    "candidate_key",
+    "count_candidates",
+    "derive_seed",
+    "distinct",
+    "expand_grid",
+    "expand_search_space",
+    "int_log_uniform",
+    "interleave",
+    "log_uniform",
+    "sample_params",
+    "uniform",
+    "variations",
+]
+
+Choice = Callable[[random.Random], Any] | Sequence[Any]
+Space = Mapping[str, Choice]
+"""Parameter name → a function of a generator, or a sequence to choose from."""
+
+
+def derive_seed(run_seed: int, trial: int, fold: int) -> int:
+    """Return the seed of one fold task: 32 bits, well spread, the same on every machine."""
+    digest = sha256(f"rayctl/seed/{run_seed}/{trial}/{fold}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def expand_search_space(entries: Sequence[SearchEntry]) -> Iterator[Candidate]:
+    """Yield every combination of every entry's grid once, taking turns between the entries.
+
+    Taking turns means that a small ``max_trials`` sees each model. Within an entry the last parameter varies
+    fastest. Equal combinations (also across entries) come once. Lazy: grids may be huge.
+    """
+    return distinct(interleave([expand_grid(entry) for entry in entries]))
+
+
+def expand_grid(entry: SearchEntry) -> Iterator[Candidate]:
+    """Yield one candidate per combination of the entry's parameter values, in order."""
+    names = list(entry.params)
+    for values in itertools.product(*entry.params.values()):
+        yield Candidate(entry.model, dict(zip(names, values, strict=True)), entry.pickled_class)
+
+
+def count_candidates(entries: Sequence[SearchEntry]) -> int:
+    """Return how many combinations the grids have together, duplicates included."""
+    return sum(math.prod(len(values) for values in entry.params.values()) for entry in entries)
+
+
+def interleave(sources: Iterable[Iterator[Candidate]]) -> Iterator[Candidate]:
+    """Take one item from each source in turn until all are exhausted."""
+    alive = list(sources)
+    while alive:
+        remaining = []
+        for source in alive:
+            for candidate in itertools.islice(source, 1):
+                yield candidate
+                remaining.append(source)
+        alive = remaining
+
+
+def distinct(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Drop candidates that are equal to an earlier one."""
+    seen: set[str] = set()
+    for candidate in candidates:
+        key = candidate_key(candidate)
+        if key not in seen:
+            seen.add(key)
+            yield candidate
+
+
+def candidate_key(candidate: Candidate) -> str:
+    """Return a text that is equal for equal candidates, whatever the order of their parameters (hex sha256)."""
+    digest = sha256(candidate.model.encode())
+    digest.update(sha256(candidate.pickled_class or b"").digest())
+    for name in sorted(candidate.params):
+        digest.update(f"\0{name}\0".encode() + _value_key(candidate.params[name]))
+    return digest.hexdigest()
+
+
+def _value_key(value: Any) -> bytes:
+    """Identify a parameter value. The type counts: 1, 1.0 and True are different settings to many models."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return f"{type(value).__name__}:{value!r}".encode()
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__.encode() + b"[" + b",".join(map(_value_key, value)) + b"]"
+    if isinstance(value, Mapping):
+        items = sorted((_value_key(key), _value_key(item)) for key, item in value.items())
+        return b"{" + b",".join(key + b"=" + item for key, item in items) + b"}"
+    try:
+        return b"pickle:" + sha256(pickle.dumps(value, protocol=4)).digest()
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return f"object:{id(value)}".encode()  # not comparable: counts as different from all others
+
+
+def uniform(low: float, high: float) -> Callable[[random.Random], float]:
+    """Choose a number evenly from [low, high), rounded to four significant digits (short in leaderboards)."""
+    return lambda rng: _round(low + (high - low) * rng.random())
+
+
+def log_uniform(low: float, high: float) -> Callable[[random.Random], float]:
+    """Choose a number whose logarithm is even on [low, high), rounded to four significant digits."""
+    return lambda rng: _round(math.exp(math.log(low) + math.log(high / low) * rng.random()))
+
+
+def int_log_uniform(low: int, high: int) -> Callable[[random.Random], int]:
+    """Choose a whole number from low to high (both included), small ones more often."""
+    return lambda rng: min(high, int(math.exp(math.log(low) + math.log((high + 1) / low) * rng.random())))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def sample_params(space: Space, seed: int, index: int, label: str = "") -> dict[str, Any]:
+    """Return the ``index``-th random choice from a space: a function of the arguments alone."""
+    digest = sha256(f"rayctl/sample/{label}/{seed}/{index}".encode()).digest()
+    rng = random.Random(int.from_bytes(digest[:8], "big"))
+    return {
+        name: choice(rng) if callable(choice) else choice[int(rng.random() * len(choice))]
+        for name, choice in space.items()
+    }
+
+
+def variations(model: str, space: Space, seed: int, start: int = 0) -> Iterator[Candidate]:
+    """Yield endless random candidates of one model."""
+    for index in itertools.count(start):
+        yield Candidate(model, sample_params(space, seed, index, model))
