@@ -1,0 +1,263 @@
+"""The Ray tasks of the AutoML service. Stateless; everything a caller's class does happens in here.
+
+The functions are plain Python (and tested as such); the names in capitals are their Ray forms. A trial's own
+failure comes back as a value, because raising through Ray is slow and noisy; everything else is raised.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from rayctl.automl.engine import Candidate, Fold, FoldOutcome, engine_for
+from rayctl.automl.guard import TimeCapReached, limited
+from rayctl.automl.model import DataSummary, RunRequest, TaskType
+from rayctl.errors import TrialError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "FIT_FINAL",
+    "PACKAGE",
+    "PREDICT",
+    "PREPARE",
+    "STAGE",
+    "TRAIN_AND_EVALUATE",
+    "WARM",
+    "Caps",
+    "TaskFailure",
+    "fit_final",
+    "package",
+    "predict",
+    "prepare",
+    "stage",
+    "train_and_evaluate",
+    "warm",
+]
+
+
+@dataclass(frozen=True)
+class TaskFailure:
+    """Why a trial's task failed: an error code of `TrialError` and a text for the leaderboard."""
+
+    code: str
+    message: str
+
+    @property
+    def as_error(self) -> dict[str, str]:
+        """The form that leaderboard rows carry."""
+        return {"code": self.code, "message": self.message}
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Bounds of one task: wall seconds, absolute end (seconds since the epoch), additional memory in bytes."""
+
+    seconds: float | None = None
+    deadline_at: float | None = None
+    memory_bytes: int | None = None
+
+    def remaining_s(self, now: float) -> float | None:
+        """Wall seconds that the task may take from ``now`` on."""
+        left = [] if self.seconds is None else [self.seconds]
+        if self.deadline_at is not None:
+            left.append(max(0.001, self.deadline_at - now))
+        return min(left) if left else None
+
+
+def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[dict[str, Any], bytes]:
+    """Turn whatever was sent into the normal form of the table; check it against the request.
+
+    ``data`` is a table-like object, bytes, or a list with one object reference or Ray Dataset. Returns
+    (what was found, the table as Arrow IPC bytes). The first has ``fingerprint``, ``rows``, ``columns`` and, with
+    a request, ``summary`` and ``metric``.
+
+    Raises:
+        InvalidData, InvalidRequest, MalformedRequest: see `Engine.validate`.
+    """
+    from rayctl.automl.ingest import fingerprint, normalize, to_ipc, to_table
+    from rayctl.automl.metrics import resolve_metric
+
+    table = normalize(to_table(_materialize(data), format))
+    found: dict[str, Any] = {"rows": table.num_rows, "columns": table.column_names}
+    if request is None:
+        found["fingerprint"] = fingerprint(table)
+    else:
+        summary = engine_for(request.task).validate(table, request)
+        metric = resolve_metric(request.metric, request.task, len(summary.classes) if summary.classes else None)
+        found |= {
+            "fingerprint": summary.fingerprint,
+            "summary": summary.model_dump(mode="json"),
+            "metric": metric.name,
+            "greater_is_better": metric.greater_is_better,
+        }
+    return found, to_ipc(table)
+
+
+def _materialize(data: Any) -> Any:
+    if isinstance(data, list) and len(data) == 1 and not isinstance(data[0], dict):
+        data = data[0]
+    if isinstance(data, ray.ObjectRef):
+        data = ray.get(data)
+    if type(data).__module__.startswith("ray.data"):
+        import pyarrow as pa
+
+        data = pa.concat_tables(ray.get(data.to_arrow_refs()), promote_options="default")
+    return data
+
+
+def prepare(ipc: bytes, request: RunRequest) -> tuple[Any, list[Fold]]:
+    """Return the shared form of the data and the folds (`Engine.prepare`, `Engine.split`)."""
+    from rayctl.automl.ingest import from_ipc
+
+    engine = engine_for(request.task)
+    prepared = engine.prepare(from_ipc(ipc), request)
+    return prepared, engine.split(prepared, request)
+
+
+def train_and_evaluate(
+    prepared: Any, fold: Fold, candidate: Candidate, request: RunRequest, seed: int, caps: Caps
+) -> FoldOutcome | TaskFailure:
+    """Fit one candidate on one fold and score it, within the caps."""
+
+    def work(remaining_s: float | None) -> FoldOutcome:
+        deadline = None if remaining_s is None else time.monotonic() + remaining_s
+        return engine_for(request.task).evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline)
+
+    return _within(caps, work)
+
+
+def fit_final(
+    prepared: Any, candidate: Candidate, request: RunRequest, seed: int, caps: Caps
+) -> tuple[TaskFailure | float, bytes]:
+    """Fit the winner on all rows. Returns (seconds it took, model bundle), or (why not, nothing)."""
+    began = time.monotonic()
+    result = _within(caps, lambda _: engine_for(request.task).fit_final(prepared, candidate, request, seed=seed))
+    if isinstance(result, TaskFailure):
+        return result, b""
+    return time.monotonic() - began, result
+
+
+def _within(caps: Caps, work: Any) -> Any:
+    remaining_s = caps.remaining_s(time.time())
+    try:
+        with limited(remaining_s, caps.memory_bytes):
+            return work(remaining_s)
+    except TimeCapReached:
+        return _time_failure(caps)
+    except TrialError as error:
+        return _time_failure(caps) if error.code == "trial-timeout" else TaskFailure(error.code, error.message)
+    except MemoryError:
+        return _memory_failure(caps)
+
+
+def _time_failure(caps: Caps) -> TaskFailure:
+    if caps.deadline_at is not None and time.time() >= caps.deadline_at - 0.05:
+        return TaskFailure("deadline", "The run's time was up.")
+    return TaskFailure("trial-timeout", f"The model did not end within its time cap of {caps.seconds or 0:g} s.")
+
+
+def _memory_failure(caps: Caps) -> TaskFailure:
+    cap = "" if caps.memory_bytes is None else f" of {caps.memory_bytes / 2**20:,.0f} MiB"
+    return TaskFailure("out-of-memory", f"The model asked for more memory than its cap{cap}.")
+
+
+def package(
+    bundle: bytes, folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary, task: TaskType
+) -> dict[str, bytes]:
+    """Build the files that go with a model: validation predictions and, for series, the forecast.
+
+    ``predictions`` are the winner's, one array per fold (see `FoldOutcome`).
+    """
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    files = {"predictions.parquet": _parquet(_validation_table(folds, predictions, summary))}
+    forecast = engine_for(task).final_forecast(bundle)
+    if forecast is not None:
+        out = io.BytesIO()
+        pyarrow.csv.write_csv(forecast, out)
+        files |= {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue()}
+    return files
+
+
+def _validation_table(folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "row": np.concatenate([fold.test for fold in folds]),
+        "fold": np.concatenate([np.full(len(fold.test), fold.index, dtype=np.int32) for fold in folds]),
+    }
+    values = np.concatenate(list(predictions))
+    if values.ndim == 2 and summary.classes is not None:
+        columns |= {f"proba_{name}": values[:, place] for place, name in enumerate(summary.classes)}
+    else:
+        columns["prediction"] = values
+    return pa.table(columns)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet
+
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table, out)
+    return out.getvalue()
+
+
+def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba: bool) -> pa.Table:
+    """Predict with a model bundle; ``data`` as in `stage`, or None for series.
+
+    Raises:
+        InvalidData: the table does not fit the training schema. InvalidRequest: no probabilities.
+    """
+    from rayctl.automl.ingest import normalize, to_table
+
+    table = None if data is None else normalize(to_table(_materialize(data), format))
+    return engine_for(task).predict(bundle, table, proba=proba)
+
+
+def warm(tasks: Sequence[str]) -> None:
+    """Import what trials need, so that the first trial does not pay for it."""
+    for task in tasks:
+        engine_for(TaskType(task))
+    import lightgbm
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.neural_network  # noqa: F401
+
+    del lightgbm
+
+
+def _remote(function: Any, **options: Any) -> Any:
+    return ray.remote(**options)(function)
+
+
+# A trial's task is never repeated by Ray itself: the trainer knows how often it may be, and for what reason.
+TRAIN_AND_EVALUATE = _remote(train_and_evaluate, num_cpus=1, max_retries=0)
+FIT_FINAL = _remote(fit_final, num_cpus=1, max_retries=0, num_returns=2)
+PREPARE = _remote(prepare, num_cpus=0, max_retries=3, num_returns=2)
+STAGE = _remote(stage, num_cpus=0, max_retries=2, num_returns=2)
+PACKAGE = _remote(package, num_cpus=0, max_retries=3)
+PREDICT = _remote(predict, num_cpus=0, max_retries=1)
+WARM = _remote(warm, num_cpus=0, max_retries=0)
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of what a result depends on, without importing any of it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("rayctl", "ray", "numpy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "statsforecast"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
