@@ -1,0 +1,85 @@
+"""The FastAPI application: `create_app` puts routes, errors and the guard together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+
+from rayctl import __version__
+from rayctl.api.auth import TokenBook
+from rayctl.api.bodies import Budget
+from rayctl.api.documents import DeployOptions
+from rayctl.api.middleware import Guard
+from rayctl.api.problems import PROBLEM_RESPONSES, Problem, add_problem_handlers
+from rayctl.api.routes import data, deployments, events, predict, results, runs, system
+from rayctl.api.sse import StreamSlots
+from rayctl.automl.model import RunRequest
+from rayctl.automl.port import AutoMLService
+from rayctl.settings import ServiceSettings
+
+__all__ = ["create_app"]
+
+_MAX_READERS = 64
+_DESCRIPTION = """AutoML as a service: send a table and a target, follow the trials, get the best model.
+
+All paths but the probes and this page need `Authorization: Bearer <token>`. Every error is a problem document
+(`application/problem+json`, RFC 9457) with a stable `code` and a `trace_id`."""
+
+
+def create_app(
+    service: AutoMLService | Callable[[], AutoMLService | Awaitable[AutoMLService]],
+    *,
+    tokens: TokenBook,
+    settings: ServiceSettings,
+) -> FastAPI:
+    """Return the HTTP API over a service.
+
+    Args:
+        service: The service, or a cheap callable that returns it (called for each request).
+        tokens: Who may call. There is no way to run without.
+        settings: Limits of request and data sizes.
+    """
+    app = FastAPI(
+        title="rayctl",
+        version=__version__,
+        description=_DESCRIPTION,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=PROBLEM_RESPONSES,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.service = service
+    app.state.settings = settings
+    app.state.readiness = None
+    app.state.slots = StreamSlots(_MAX_READERS)
+    app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
+    add_problem_handlers(app)
+    # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
+    for module in (system, results, events, data, predict, deployments, runs):
+        app.include_router(module.router)
+    app.add_middleware(Guard, tokens=tokens, budget=budget)
+    _complete_openapi(app)
+    return app
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    """Add the schemas of bodies that the routes read by themselves, and of errors in place of the framework's own."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (Problem, RunRequest, DeployOptions):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= schema.pop("$defs", {})
+            schemas[model.__name__] = schema
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,149 @@
+"""Bearer tokens: who is calling, and for which tenant.
+
+A token file has one token per line, optionally followed by the tenant it is bound to; ``*`` or nothing makes it
+an operator's token, which sees every tenant. Only digests are kept in memory, and every comparison takes the
+same time whichever token was meant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rayctl.errors import Forbidden, InvalidRequest, NotAuthenticated
+
+__all__ = ["Principal", "TokenBook"]
+
+_TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller whose token was accepted. ``tenant`` None is the operator, who sees all tenants."""
+
+    tenant: str | None
+
+    def scope(self, asked: str | None = None) -> str | None:
+        """Return the tenant to filter by, given the one the caller asked for (None: not asked).
+
+        Raises:
+            Forbidden: the token is bound to another tenant than the one asked for.
+        """
+        if self.tenant is None:
+            return asked
+        if asked is not None and asked != self.tenant:
+            raise Forbidden(
+                f"This token is bound to tenant {self.tenant!r} and cannot act for another one.",
+                code="other-tenant",
+                hint="Leave the tenant out, or use a token of that tenant.",
+            )
+        return self.tenant
+
+
+@dataclass(frozen=True)
+class _Entry:
+    digest: bytes
+    principal: Principal
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+class TokenBook:
+    """The tokens that a service accepts."""
+
+    def __init__(self, entries: Iterable[tuple[str, str | None]]) -> None:
+        """Args: entries: pairs of token and tenant (None: operator).
+
+        Raises:
+            InvalidRequest: there is no token at all, or one token is given twice with different tenants.
+        """
+        found: dict[bytes, Principal] = {}
+        for token, tenant in entries:
+            principal = Principal(tenant)
+            if found.setdefault(_digest(token), principal) != principal:
+                raise InvalidRequest("The same token is bound to two tenants.", code="token-file-invalid")
+        if not found:
+            raise InvalidRequest(
+                "No token is configured, and the service does not run without authentication.",
+                code="token-file-empty",
+                hint="Write one token per line, optionally followed by a tenant name.",
+            )
+        self._entries = tuple(_Entry(digest, principal) for digest, principal in found.items())
+
+    def __repr__(self) -> str:
+        return f"TokenBook({len(self._entries)} tokens)"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @classmethod
+    def from_file(cls, path: Path) -> TokenBook:
+        """Read a token file.
+
+        Raises:
+            InvalidRequest: it is missing, readable by others, empty or not in the format. The text of a line is
+                never part of the message, only its number.
+        """
+        hint = "Create it with mode 0600: one token per line, optionally followed by a tenant name."
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InvalidRequest(
+                f"The token file {path} does not exist.", code="token-file-missing", hint=hint
+            ) from None
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidRequest(
+                f"The token file {path} cannot be read ({type(exc).__name__}).", code="token-file-unreadable", hint=hint
+            ) from exc
+        if mode & _OPEN_TO_OTHERS:
+            raise InvalidRequest(
+                f"The token file {path} has mode {mode:04o}, so that its group or others can use it.",
+                code="token-file-mode",
+                hint=f"Run: chmod 600 {path}",
+            )
+        return cls(_parse(text))
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        """Return who sent this ``Authorization`` header.
+
+        Raises:
+            NotAuthenticated: there is none, it is not a bearer token, or the token is not known.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise NotAuthenticated(
+                "This needs a bearer token.",
+                hint="Send the header 'Authorization: Bearer <token>'.",
+            )
+        wanted = _digest(token.strip())
+        match: Principal | None = None
+        for entry in self._entries:  # to the end even after a match: the time must not tell which line it was
+            if hmac.compare_digest(entry.digest, wanted):
+                match = entry.principal
+        if match is None:
+            raise NotAuthenticated("The token is not known to this service.", code="unknown-token")
+        return match
+
+
+def _parse(text: str) -> Iterable[tuple[str, str | None]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        tenant = None if len(words) == 1 or words[1] == "*" else words[1]
+        if len(words) > 2 or not _TOKEN.fullmatch(words[0]) or (tenant is not None and not _TENANT.fullmatch(tenant)):
+            raise InvalidRequest(
+                f"Line {number} of the token file is not 'token', 'token tenant' or 'token *'.",
+                code="token-file-invalid",
+            )
+        yield words[0], tenant

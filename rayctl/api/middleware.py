@@ -1,0 +1,92 @@
+"""What happens around every request: a trace id, authentication, and the last catch.
+
+Plain ASGI, because Starlette's own middleware base class breaks streaming and disconnects. Authentication is here
+and not in the routes so that a new route cannot be forgotten, and so that nothing is read from, and nothing is
+told to, a caller without a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rayctl.api.auth import TokenBook
+from rayctl.api.bodies import Budget
+from rayctl.api.problems import problem_response
+from rayctl.errors import RayctlError
+
+__all__ = ["OPEN_PATHS", "Guard"]
+
+_LOG = logging.getLogger("rayctl.api")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+#: Answered without a token: probes cannot carry one, and the documentation says nothing about this installation.
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+
+
+def _trace_id(headers: Headers) -> str:
+    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return match.group(1) if match and set(match.group(1)) != {"0"} else secrets.token_hex(16)
+
+
+class Guard:
+    """The outermost layer of the application."""
+
+    def __init__(
+        self, app: ASGIApp, *, tokens: TokenBook, budget: Budget, open_paths: Iterable[str] = OPEN_PATHS
+    ) -> None:
+        self.app = app
+        self._tokens = tokens
+        self._budget = budget
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:  # there are no WebSockets here; refusing them all means that none is ever open to strangers
+            await send({"type": "websocket.close", "code": 1008, "reason": "not supported"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        trace_id = _trace_id(headers)
+        state = scope.setdefault("state", {})
+        state["trace_id"] = trace_id
+        started = False
+
+        async def tagged_send(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                answer = MutableHeaders(raw=message.setdefault("headers", []))
+                answer["X-Trace-Id"] = trace_id
+                answer["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+        try:
+            if path not in self._open_paths:
+                state["caller"] = self._tokens.authenticate(headers.get("authorization"))
+            await self.app(scope, receive, tagged_send)
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        except Exception as exc:
+            if not isinstance(exc, RayctlError):
+                _LOG.exception("unexpected failure, trace_id=%s, %s %s", trace_id, scope["method"], path)
+                exc = RayctlError(
+                    "The service failed unexpectedly.", hint="Its log has the cause under the trace_id of this answer."
+                )
+            if started:  # too late for a problem document: break the connection so that nobody takes it for complete
+                raise
+            response = problem_response(exc, instance=path, trace_id=trace_id)
+            await response(scope, receive, tagged_send)
+        finally:
+            self._budget.release(state)
