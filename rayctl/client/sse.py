@@ -1,0 +1,56 @@
+"""The event stream of a run: from server-sent events to `Event` documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import httpx2
+
+from rayctl.client.transport import Document
+from rayctl.errors import RayctlError
+
+__all__ = ["KINDS", "events_of"]
+
+KINDS = frozenset({"state", "trial", "leaderboard", "log", "done"})
+
+_MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+def events_of(response: httpx2.Response, run_id: str) -> Iterator[Document]:
+    """Yield the events of one connection; ends where the connection ends.
+
+    The stream does not carry the time of an event, so ``at`` is the time of arrival unless the data has one.
+    Events of kinds that this client does not know (a newer server's) are passed over.
+
+    Raises:
+        RayctlError: an event that is not what the protocol says (``bad-event``).
+        httpx2.TransportError: the connection broke.
+    """
+    for event in httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES):
+        if event.event not in KINDS or not event.data:
+            continue
+        try:
+            seq, data = int(event.id), json.loads(event.data)
+        except ValueError as error:
+            raise _bad(f"Event {event.id!r} of run {run_id} cannot be parsed: {error}.") from None
+        if not isinstance(data, dict):
+            raise _bad(f"Event {seq} of run {run_id} is not a JSON object.")
+        at = data.get("at")
+        yield {
+            "run_id": run_id,
+            "seq": seq,
+            "at": at if isinstance(at, str) else now_text(),
+            "kind": event.event,
+            "data": data,
+        }
+
+
+def now_text() -> str:
+    """The current time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bad(message: str) -> RayctlError:
+    return RayctlError(message, code="bad-event", hint="Client and server may be of versions that do not fit.")

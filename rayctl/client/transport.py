@@ -1,0 +1,73 @@
+"""What the client needs of a way to reach the service. Plain documents in, plain documents out.
+
+`rayctl.client.http` and `rayctl.client.ray` implement this; everything above is the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
+
+__all__ = ["Document", "Transport"]
+
+Document = dict[str, Any]
+
+
+class Transport(Protocol):
+    """The service's operations. All of them raise errors of `rayctl.errors` and nothing else.
+
+    Calls that may be repeated without harm are repeated a few times when the connection fails;
+    ``submit`` is among them because it always carries an idempotency key.
+    """
+
+    kind: Literal["http", "ray"]
+
+    def submit(self, request: Document, data: Any, idempotency_key: str) -> Document:
+        """Hand in a request with its table (see `rayctl.client.data`); return the run view."""
+
+    def get_run(self, run_id: str) -> Document:
+        """Return the run view."""
+
+    def list_runs(
+        self, *, tenant: str | None = None, state: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Document:
+        """Return ``{"items": [run view, …], "next": cursor or None}``."""
+
+    def leaderboard(self, run_id: str, limit: int | None = None) -> list[Document]:
+        """Return leaderboard rows."""
+
+    def result(self, run_id: str, wait_s: float = 0.0) -> Document:
+        """Return the result; waits once for up to ``wait_s`` (at most 30) seconds. Raises ResultNotReady, RunFailed."""
+
+    def events(self, run_id: str, after: int = 0) -> Iterator[Document]:
+        """Yield events with ``seq > after`` from one connection, until ``done`` or until the connection ends."""
+
+    def cancel(self, run_id: str) -> Document:
+        """Ask the run to stop; return its view."""
+
+    def delete(self, run_id: str) -> None:
+        """Remove an ended run."""
+
+    def artifacts(self, run_id: str) -> list[Document]:
+        """Return ``{"name", "bytes", "sha256"}`` of each artifact."""
+
+    def artifact(self, run_id: str, name: str) -> Iterator[bytes]:
+        """Yield the bytes of one artifact in pieces."""
+
+    def predict(self, run_id: str, data: Any, proba: bool = False) -> Any:
+        """Return predictions as an Arrow table."""
+
+    def deploy(self, run_id: str, name: str | None = None) -> Document:
+        """Serve the run's model."""
+
+    def undeploy(self, name: str) -> None:
+        """Stop serving."""
+
+    def deployments(self) -> list[Document]:
+        """Return what is served."""
+
+    def info(self) -> Document:
+        """Return versions, limits and counts."""
+
+    def close(self) -> None:
+        """Give the connection back."""
