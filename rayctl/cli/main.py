@@ -1,0 +1,84 @@
+"""Entry point of the ``rayctl`` command: the groups, the common options, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from rayctl.cli.context import Settings, global_options
+from rayctl.cli.lazy import LazyGroup
+from rayctl.errors import RayctlError
+
+__all__ = ["cli", "main"]
+
+_INTERRUPTED = 130
+
+
+class RootGroup(LazyGroup):
+    """Turns errors into three lines (what, why or what to do, code) and the error's exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RayctlError as error:
+            _report(ctx, error)
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+        except Exception as error:
+            _report(
+                ctx,
+                RayctlError(
+                    f"Unexpected failure: {type(error).__name__}: {error}",
+                    hint="This is a defect of rayctl; -v shows where it happened.",
+                ),
+            )
+            ctx.exit(RayctlError.exit_code)
+
+
+def _report(ctx: click.Context, error: RayctlError) -> None:
+    from rayctl.cli.output import clean
+
+    settings = ctx.find_object(Settings)
+    if settings is not None and settings.verbose:
+        import traceback
+
+        traceback.print_exc(file=sys.stderr)
+    lines = [f"error: {clean(error.message)}"]
+    if len(error.errors) > 1:
+        lines += [f"  {clean(item['pointer'])}: {clean(item['message'])}" for item in error.errors]
+    if error.hint:
+        lines.append(f"hint:  {clean(error.hint)}")
+    lines.append(f"code:  {clean(error.code)}")
+    click.echo("\n".join(lines), err=True)
+
+
+COMMANDS = {
+    "automl": ("rayctl.cli.automl:automl", "Train models: submit, watch, leaderboard, predict, deploy."),
+    "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),
+    "down": ("rayctl.cli.local:down", "Stop what `up` started."),
+    "status": ("rayctl.cli.local:status", "Show what runs and what needs attention."),
+    "env": ("rayctl.cli.local:env", "Print environment variables for other programs."),
+    "version": ("rayctl.cli.version:version", "Show the versions of client and service."),
+}
+
+
+@click.group(
+    cls=RootGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@global_options()
+def cli() -> None:
+    """rayctl: AutoML as a service and fleets of Ray clusters.
+
+    Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 not found, 4 run failed, 5 timed out, 6 conflict,
+    7 not allowed, 8 server unreachable.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    cli.main(prog_name="rayctl")

@@ -1,0 +1,122 @@
+"""How answers look: documents for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+
+from rayctl.cli.context import Settings
+
+__all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say"]
+
+Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+
+
+def emit(
+    settings: Settings,
+    document: Any,
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    wide: Sequence[Column] = (),
+    name: Callable[[Mapping[str, Any]], str] | None = None,
+    empty: str = "",
+) -> None:
+    """Print an answer in the form that ``-o`` asks for. ``document`` is the service's own JSON."""
+    if settings.output in ("json", "yaml"):
+        emit_document(settings, document)
+    elif settings.output == "name":
+        for row in rows:
+            say(clean(name(row) if name else columns[0][1](row)))
+    elif not rows:
+        if empty:
+            settings.note(empty)
+    else:
+        shown = [*columns, *(wide if settings.output == "wide" else ())]
+        emit_table(settings, [title for title, _ in shown], [[value(row) for _, value in shown] for row in rows])
+
+
+def emit_document(settings: Settings, document: Any) -> None:
+    """Print JSON, or YAML where that was asked for."""
+    if settings.output == "yaml":
+        import yaml
+
+        say(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip("\n"))
+    else:
+        say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def emit_table(settings: Settings, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns: as wide as they need to be, never cut, plain unless on a terminal."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(len(title), *(len(row[i]) for row in cells)) for i, title in enumerate(titles)]
+    right = [all(_is_number(row[i]) for row in cells) for i in range(len(titles))]
+    head = _line(titles, widths, right)
+    say(click.style(head, bold=True) if settings.is_terminal(sys.stdout) else head)
+    for row in cells:
+        say(_line(row, widths, right))
+
+
+def say(text: str) -> None:
+    """Print a line of the answer."""
+    click.echo(text)
+
+
+def clean(value: Any) -> str:
+    """Return text that is safe on a terminal: what comes from models and data may hold control characters."""
+    text = "–" if value is None else str(value)
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a score; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return ``350ms``, ``4.2s``, ``6m12s``, ``2h05m`` or ``3d04h``."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def age(at: str | None) -> str:
+    """Return how long ago a time (ISO 8601) was, in one unit."""
+    if not at:
+        return "–"
+    try:
+        then = datetime.fromisoformat(at.replace("Z", "+00:00"))
+    except ValueError:
+        return clean(at)
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=timezone.utc)
+    passed = max(0.0, (datetime.now(timezone.utc) - then).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if passed >= size:
+            return f"{passed // size:.0f}{unit}"
+    return f"{passed:.0f}s"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+    return "  ".join(padded).rstrip()
+
+
+def _is_number(text: str) -> bool:
+    return text == "–" or (text.lstrip("-")[:1].isdigit() and not text.count("-", 1))
