@@ -48,8 +48,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal members give equal bytes
 _LIBRARIES = ("rayctl", "numpy", "scikit-learn", "lightgbm", "skops", "statsforecast", "pyarrow")
 
 _NUMPY_NAMES = (
-    "ndarray dtype bool bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 str_"
-).split()
+    *("ndarray", "dtype", "bool", "bool_", "str_", "float32", "float64"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 
 ALLOWED_TYPES: frozenset[str] = frozenset(
     [f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "str", "tuple")]
@@ -81,8 +82,7 @@ ALLOWED_TYPES: frozenset[str] = frozenset(
 """The only types that a ``skops`` member may name. Functions, methods and ``__reduce__`` nodes are never allowed."""
 
 _ALLOWED_NODES = frozenset(
-    ["DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "RandomStateNode", "TreeNode", "TupleNode"]
-    + ["TypeNode"]
+    f"{kind}Node" for kind in ("Dict", "Json", "List", "NdArray", "Object", "RandomState", "Tree", "Tuple", "Type")
 )
 
 

@@ -1,0 +1,1 @@
+"""Classification and regression on tables: checks, views of the data, model families, the engine."""

@@ -1,0 +1,117 @@
+"""Prediction with a tabular bundle: the check of a table against the training schema, and the output table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayctl.automl.tabular.columns import Feature, kind_of, numbers, texts
+from rayctl.automl.tabular.target import Label, examples
+from rayctl.automl.tabular.validate import duplicates
+from rayctl.errors import FieldError, InvalidData
+
+__all__ = ["match_columns", "output_table"]
+
+_WANTED = {"number": "numbers", "bool": "true/false values or numbers", "datetime": "dates", "category": "text"}
+
+
+def match_columns(features: Sequence[Feature], table: pa.Table) -> list[pa.ChunkedArray]:
+    """Return the columns that a model needs, converted to the kinds it was trained on; others are ignored.
+
+    Whole numbers serve as categories, and texts as numbers or dates if every value reads as one. Categories that
+    were not seen in training are allowed.
+
+    Raises:
+        InvalidData: ``empty-table``, ``duplicate-columns``, ``missing-column``, ``wrong-type``, ``non-finite``.
+    """
+    if len(table) == 0:
+        raise InvalidData("The table is empty: there are no rows to predict.", code="empty-table")
+    needed = [feature.name for feature in features]
+    repeated = [name for name in duplicates(table.column_names) if name in needed]
+    if repeated:
+        raise _defect("duplicate-columns", {name: f"column {name!r} occurs more than once" for name in repeated})
+    missing = [name for name in needed if name not in table.column_names]
+    if missing:
+        close = difflib.get_close_matches(missing[0], table.column_names, n=1)
+        hint = f"Did you mean {close[0]!r} by {missing[0]!r}?" if close else None
+        raise _defect("missing-column", {name: f"column {name!r} is missing" for name in missing}, hint)
+    converted, wrong = [], {}
+    for feature in features:
+        column = _convert(feature, table.column(feature.name))
+        if isinstance(column, str):
+            wrong[feature.name] = f"column {feature.name!r} must hold {_WANTED[feature.kind]}, but {column}"
+        else:
+            converted.append(column)
+    if wrong:
+        raise _defect("wrong-type", wrong, "Send the columns with the types that the model was trained on.")
+    infinite = {}
+    for feature, column in zip(features, converted, strict=True):
+        if feature.kind == "number" and np.isinf(values := numbers(column)).any():
+            rows = examples(np.isinf(values))
+            infinite[feature.name] = f"column {feature.name!r} has infinite values (rows {rows})"
+    if infinite:
+        raise _defect("non-finite", infinite, "Replace infinities by numbers, or by missing values.")
+    return converted
+
+
+def _defect(code: str, problems: dict[str, str], hint: str | None = None) -> InvalidData:
+    errors: list[FieldError] = [{"pointer": f"/data/{name}", "message": text} for name, text in problems.items()]
+    return InvalidData(
+        f"The table does not fit the model: {'; '.join(problems.values())}.", code=code, hint=hint, errors=errors
+    )
+
+
+def _convert(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str:
+    """Return the column in the feature's kind, or what is wrong with it."""
+    kind = kind_of(column.type)
+    wanted = "number" if feature.kind in ("number", "bool") else feature.kind
+    if kind == wanted or (kind == "bool" and wanted == "number"):
+        return column
+    if kind == "empty" or column.null_count == len(column):
+        target = {"number": pa.float64(), "datetime": pa.timestamp("us"), "category": pa.string()}[wanted]
+        return pa.chunked_array([pa.nulls(len(column), target)])
+    if kind == "category" and wanted in ("number", "datetime"):
+        return _parse(column, pa.float64() if wanted == "number" else pa.timestamp("us"))
+    if wanted == "category" and kind in ("number", "bool") and not pa.types.is_floating(column.type):
+        return pc.cast(column, pa.string())
+    return f"has type {column.type}"
+
+
+def _parse(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | str:
+    values = texts(column)
+    try:
+        return pa.chunked_array([values.cast(target)])
+    except pa.ArrowInvalid:
+        bad = [text for text in values.to_pylist() if text is not None and not _parses(text, target)]
+        shown = ", ".join(map(repr, dict.fromkeys(bad[:20])))
+        return f"{len(bad)} of {len(values)} values are other text (for example {shown[:120]})"
+
+
+def _parses(text: str, target: pa.DataType) -> bool:
+    try:
+        pa.scalar(text).cast(target)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def output_table(predicted: np.ndarray, classes: Sequence[Label] | None, proba: bool) -> pa.Table:
+    """Return the table of predictions: column ``prediction``, and ``proba_<class>`` columns if ``proba``.
+
+    Args:
+        predicted: (n,) numbers or class codes, or (n, classes) probabilities.
+        classes: The class labels in their own type; None for regression.
+        proba: Needs probabilities.
+    """
+    if classes is None:
+        return pa.table({"prediction": pa.array(predicted)})
+    codes = predicted.argmax(axis=1) if predicted.ndim == 2 else predicted
+    columns: dict[str, Any] = {"prediction": pa.array(list(classes)).take(pa.array(codes))}
+    if proba:
+        columns |= {f"proba_{label}": pa.array(predicted[:, code]) for code, label in enumerate(classes)}
+    return pa.table(columns)

@@ -1,0 +1,151 @@
+"""The target column: which rows have one, what its classes are, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayctl.automl.model import TaskType
+from rayctl.automl.tabular.columns import Kind, kind_of, numbers, texts
+from rayctl.errors import InvalidData
+
+__all__ = ["Label", "Target", "examples", "read_target"]
+
+Label = str | int | bool | float
+
+_MANY_CLASSES = 100
+_MANY_FLOAT_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """The usable part of the target.
+
+    ``rows``: positions of the rows that have a value (int64), or None if all have one. ``values``: for those
+    rows class codes (int32) or numbers (float64). ``classes``: the labels in their own type, sorted, or None.
+    """
+
+    rows: np.ndarray | None
+    values: np.ndarray
+    classes: tuple[Label, ...] | None
+    warnings: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        """Number of rows per class, or None for regression."""
+        return None if self.classes is None else np.bincount(self.values, minlength=len(self.classes)).tolist()
+
+
+def examples(mask: np.ndarray, limit: int = 5) -> str:
+    """Name the first rows (counted from 0) where ``mask`` is true, for messages."""
+    rows = np.flatnonzero(mask)
+    return ", ".join(map(str, rows[:limit].tolist())) + (", …" if len(rows) > limit else "")
+
+
+def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
+    """Read and check the target column.
+
+    Raises:
+        InvalidData: ``missing-target`` (no such column, or no value in it), ``target-type``, ``non-finite``,
+            ``one-class``, ``constant-target``.
+    """
+    if name not in table.column_names:
+        close = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.5)
+        raise _defect(
+            "missing-target",
+            f"The target column {name!r} is not in the table.",
+            f"Did you mean {close[0]!r}?" if close else f"Columns: {', '.join(table.column_names[:20])}.",
+        )
+    column = table.column(name)
+    kind = kind_of(column.type)
+    if kind in (None, "datetime"):
+        raise _defect(
+            "target-type", f"The target column {name!r} has type {column.type}, which cannot be predicted.", None
+        )
+    present = np.asarray(pc.is_valid(column)) if kind in ("category", "bool") else ~np.isnan(numbers(column))
+    if not present.any():
+        raise _defect("missing-target", f"The target column {name!r} has no value in any of {len(table)} rows.", None)
+    warnings = []
+    if not present.all():
+        missing = len(present) - int(present.sum())
+        warnings.append(f"{missing} rows without a value in target {name!r} were dropped (rows {examples(~present)}).")
+    rows = None if present.all() else np.flatnonzero(present)
+    kept = column if rows is None else column.take(pa.array(rows))
+    if kind == "number":
+        _check_finite(name, column)
+    if task is TaskType.REGRESSION:
+        return Target(rows, _regression(name, kept, kind), None, tuple(warnings))
+    codes, classes = _classes(name, kept, kind)
+    return Target(rows, codes, classes, tuple(warnings))
+
+
+def _defect(code: str, message: str, hint: str | None) -> InvalidData:
+    return InvalidData(message, code=code, hint=hint, errors=[{"pointer": "/target", "message": message}])
+
+
+def _check_finite(name: str, column: pa.ChunkedArray) -> None:
+    infinite = np.isinf(numbers(column))
+    if infinite.any():
+        raise _defect(
+            "non-finite",
+            f"The target column {name!r} has {int(infinite.sum())} infinite values (rows {examples(infinite)}).",
+            "Remove these rows or correct their values.",
+        )
+
+
+def _regression(name: str, column: pa.ChunkedArray, kind: Kind | None) -> np.ndarray:
+    if kind != "number":
+        shown = ", ".join(repr(value) for value in column.slice(0, 3).to_pylist())
+        raise _defect(
+            "target-type",
+            f"The target column {name!r} holds {'text' if kind == 'category' else 'true/false'} (for example {shown}); "
+            "regression needs numbers.",
+            "Use task classification, or convert the column to numbers.",
+        )
+    values = numbers(column)
+    if (values == values[0]).all():
+        raise _defect(
+            "constant-target", f"The target column {name!r} has the same value in all {len(values)} rows.", None
+        )
+    return values
+
+
+def _classes(name: str, column: pa.ChunkedArray, kind: Kind | None) -> tuple[np.ndarray, tuple[Label, ...]]:
+    if kind == "category":
+        array = texts(column)
+    elif kind == "bool":
+        array = column.combine_chunks()
+    elif pa.types.is_integer(column.type):
+        array = column.cast(pa.int64()).combine_chunks()
+    else:
+        array = pa.array(numbers(column))
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    classes = sorted(array.unique().to_pylist())
+    if len(classes) < 2:
+        raise _defect(
+            "one-class",
+            f"The target column {name!r} has only one class ({classes[0]!r}) in {len(array)} rows.",
+            "Classification needs rows of at least two classes.",
+        )
+    _check_class_number(name, classes, len(array))
+    codes = pc.index_in(array, value_set=pa.array(classes, array.type))
+    return codes.to_numpy(zero_copy_only=False).astype(np.int32), tuple(classes)
+
+
+def _check_class_number(name: str, classes: list[Label], rows: int) -> None:
+    continuous = any(isinstance(label, float) and not label.is_integer() for label in classes)
+    too_many = len(classes) > (_MANY_FLOAT_VALUES if continuous else _MANY_CLASSES) and len(classes) > 0.05 * rows
+    # Small tables: nearly every row its own class is no classification either.
+    if too_many or (len(classes) > _MANY_FLOAT_VALUES and len(classes) > 0.5 * rows):
+        text = isinstance(classes[0], str)
+        raise _defect(
+            "target-type",
+            f"The target column {name!r} has {len(classes)} different values in {rows} rows; "
+            "that is too many for classes.",
+            "Is this the right target column?" if text else "Use task regression.",
+        )

@@ -1,0 +1,186 @@
+"""The check of a table before a run is accepted: roles of the columns, defects, what gets dropped.
+
+`inspect_table` is the single place that decides which rows and columns are used; validation reports it and
+preparation follows it, so both always agree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from rayctl.automl.metrics import resolve_metric
+from rayctl.automl.model import DataSummary, RunRequest
+from rayctl.automl.search import count_candidates
+from rayctl.automl.tabular import columns as col
+from rayctl.automl.tabular.families import resolve
+from rayctl.automl.tabular.folds import choose_folds
+from rayctl.automl.tabular.target import Target, examples, read_target
+from rayctl.errors import FieldError, InvalidData, InvalidRequest
+
+__all__ = ["TablePlan", "check_search_space", "duplicates", "inspect_table", "summarize"]
+
+_KEEP_TEXT_DISTINCT = 100
+_KEEP_TEXT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What is used of a table: the features with their kinds, the target, and what the caller should know."""
+
+    features: tuple[tuple[str, col.Kind], ...]
+    target: Target
+    warnings: tuple[str, ...]
+
+
+def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
+    """Check table and request together and return the summary of the data.
+
+    Raises:
+        InvalidData, InvalidRequest: as `inspect_table` and `check_search_space`.
+    """
+    from rayctl.automl.ingest import fingerprint
+
+    plan = inspect_table(table, request)
+    classes = plan.target.classes
+    resolve_metric(request.metric, request.task, None if classes is None else len(classes))
+    check_search_space(request)
+    return DataSummary(
+        rows=len(plan.target.values),
+        columns=list(table.column_names),
+        features=[name for name, _ in plan.features],
+        fingerprint=fingerprint(table),
+        classes=None if classes is None else [str(label) for label in classes],
+        warnings=list(plan.warnings),
+    )
+
+
+def check_search_space(request: RunRequest) -> None:
+    """Import every class of the search space and check its parameters.
+
+    Raises:
+        InvalidRequest: ``unknown-model``, ``unknown-parameter``, ``wrong-model-type``, ``empty-grid``.
+    """
+    for position, entry in enumerate(request.search_space or ()):
+        empty = [name for name, values in entry.params.items() if not values]
+        if empty or not count_candidates([entry]):
+            raise InvalidRequest(
+                f"The grid of {entry.model!r} has no value for {', '.join(map(repr, empty))}.",
+                code="empty-grid",
+                hint="Give every parameter at least one value, or leave it out.",
+                errors=[
+                    {"pointer": f"/search_space/{position}/params/{name}", "message": "no value"} for name in empty
+                ],
+            )
+        resolve(entry.model, entry.pickled_class, request.task).check(entry.params)
+
+
+def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
+    """Decide which rows and columns are used.
+
+    Raises:
+        InvalidData: ``empty-table``, ``duplicate-columns``, ``unknown-column``, ``target-in-features``,
+            ``missing-target``, ``target-type``, ``one-class``, ``constant-target``, ``non-finite``,
+            ``too-few-rows``, ``no-features``.
+    """
+    repeated = duplicates(table.column_names)
+    if repeated:
+        raise _columns_defect("duplicate-columns", "These columns occur more than once", repeated, "Rename them.")
+    if len(table) == 0 or not table.column_names:
+        raise InvalidData("The table is empty: it has no rows.", code="empty-table")
+    names = _feature_names(table, request)
+    target = read_target(table, request.target, request.task)
+    _, fold_warnings = choose_folds(len(target.values), target.class_counts, request.validation)
+    used = table.select(names)
+    if target.rows is not None:
+        used = used.take(pa.array(target.rows))
+    _check_finite(table.select(names))
+    features: list[tuple[str, col.Kind]] = []
+    warnings = [*target.warnings, *fold_warnings]
+    for name in names:
+        kind, dropped_because = _usable(used.column(name))
+        if kind is None:
+            warnings.append(f"Column {name!r} was dropped: {dropped_because}.")
+        else:
+            features.append((name, kind))
+    if not features:
+        raise InvalidData(
+            "No column is left to learn from. " + " ".join(warnings[len(target.warnings) + len(fold_warnings) :]),
+            code="no-features",
+            hint="Add columns that vary from row to row besides the target.",
+        )
+    return TablePlan(tuple(features), target, tuple(warnings))
+
+
+def duplicates(names: list[str]) -> list[str]:
+    """Return the names that occur more than once, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _columns_defect(code: str, what: str, names: list[str], hint: str | None) -> InvalidData:
+    errors: list[FieldError] = [{"pointer": f"/data/{name}", "message": what} for name in names]
+    return InvalidData(f"{what}: {', '.join(map(repr, names))}.", code=code, hint=hint, errors=errors)
+
+
+def _feature_names(table: pa.Table, request: RunRequest) -> list[str]:
+    roles = [*(request.features or ()), *request.id_columns, *([request.time_column] if request.time_column else ())]
+    unknown = [name for name in dict.fromkeys(roles) if name not in table.column_names]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], table.column_names, n=1, cutoff=0.5)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Columns: {', '.join(table.column_names[:20])}."
+        raise _columns_defect("unknown-column", "These columns are not in the table", unknown, hint)
+    if request.features is None:
+        apart = {request.target, *request.id_columns}
+        return [name for name in table.column_names if name not in apart]
+    if request.target in request.features:
+        raise _columns_defect(
+            "target-in-features", "The target cannot be a feature as well", [request.target], "Take it out of features."
+        )
+    return list(dict.fromkeys(request.features))
+
+
+def _check_finite(table: pa.Table) -> None:
+    errors: list[FieldError] = []
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_floating(column.type):
+            infinite = np.isinf(col.numbers(column))
+            if infinite.any():
+                message = f"{int(infinite.sum())} infinite values in column {name!r} (rows {examples(infinite)})"
+                errors.append({"pointer": f"/data/{name}", "message": message})
+    if errors:
+        raise InvalidData(
+            f"The table has {'; '.join(error['message'] for error in errors)}.",
+            code="non-finite",
+            hint="Replace infinities by numbers, or by missing values.",
+            errors=errors,
+        )
+
+
+def _usable(column: pa.ChunkedArray) -> tuple[col.Kind | None, str]:
+    """Return (kind, "") for a column to learn from, or (None, why not)."""
+    kind = col.kind_of(column.type)
+    if kind is None:
+        return None, f"values of type {column.type} are not supported"
+    if kind == "category":
+        values = col.texts(column)
+        distinct, missing = len(values.drop_null().unique()), values.null_count
+    else:
+        if kind == "datetime":
+            micros, valid = col.timestamps(column)
+            numbers = np.where(valid, micros.astype(np.float64), np.nan)
+        else:
+            numbers = col.numbers(column)
+        missing = int(np.isnan(numbers).sum())
+        distinct = 0 if missing == len(numbers) else (1 if np.nanmin(numbers) == np.nanmax(numbers) else 2)
+    if distinct == 0:
+        return None, "all its values are missing"
+    if distinct == 1 and not missing:
+        return None, f"all {len(column)} rows have the same value"
+    if kind == "category" and distinct > max(_KEEP_TEXT_DISTINCT, _KEEP_TEXT_SHARE * len(column)):
+        return None, f"it is text with {distinct} different values in {len(column)} rows"
+    return kind, ""
