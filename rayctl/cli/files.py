@@ -16,6 +16,11 @@ from rayctl.errors import InvalidRequest
 
 __all__ = ["download", "predict"]
 
+_FILES: list[Column] = [
+    ("FILE", lambda item: str(item["name"])),
+    ("BYTES", lambda item: str(item.get("bytes", "–"))),
+]
+
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
@@ -39,7 +44,7 @@ def predict(settings: Settings, run_id: str, data: str | None, target: str, prob
     with settings.connect() as connection:
         table = connection.automl.run(run_id).predict_table(content, proba)
     if target == "-":
-        write_csv(table, click.get_binary_stream("stdout"))
+        write_csv(table, sys.stdout.buffer)
         return
     from rayctl.client.download import atomic_file
 

@@ -143,7 +143,7 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
         "trials": _trials(view),
         "elapsed": duration_text(view.get("elapsed_s")),
         "seed": reproduce.get("seed"),
-        "data": reproduce.get("fingerprint"),
+        "data": reproduce.get("data_fingerprint"),
     }
     width = max(map(len, lines))
     for title, value in lines.items():

@@ -66,7 +66,7 @@ def local_service() -> LocalService | None:
     if not isinstance(known, dict):
         raise InvalidRequest(f"{path} is not a JSON object", code="bad-home", hint="Run `rayctl up` again.")
     names = LocalService.__dataclass_fields__
-    return LocalService(**{key: str(value) for key, value in known.items() if key in names and value is not None})
+    return LocalService(**{key: str(value) for key, value in known.items() if key in names and value})
 
 
 def resolve(address: str | None, *, token: str | None = None, token_file: str | None = None) -> Address:

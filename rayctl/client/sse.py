@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 import httpx2
 
 from rayctl.client.transport import Document
-from rayctl.errors import RayctlError
+from rayctl.errors import RayctlError, from_problem
 
 __all__ = ["KINDS", "events_of"]
 
 KINDS = frozenset({"state", "trial", "leaderboard", "log", "done"})
 
+_PROBLEM = "problem"  # how the service says in the middle of a stream that it cannot go on
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
@@ -25,18 +26,21 @@ def events_of(response: httpx2.Response, run_id: str) -> Iterator[Document]:
     Events of kinds that this client does not know (a newer server's) are passed over.
 
     Raises:
-        RayctlError: an event that is not what the protocol says (``bad-event``).
+        RayctlError: what the service reported, or an event that is not what the protocol says (``bad-event``).
         httpx2.TransportError: the connection broke.
     """
     for event in httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES):
-        if event.event not in KINDS or not event.data:
+        if event.event not in KINDS | {_PROBLEM} or not event.data:
             continue
         try:
-            seq, data = int(event.id), json.loads(event.data)
+            data = json.loads(event.data)
+            seq = 0 if event.event == _PROBLEM else int(event.id)
         except ValueError as error:
             raise _bad(f"Event {event.id!r} of run {run_id} cannot be parsed: {error}.") from None
         if not isinstance(data, dict):
-            raise _bad(f"Event {seq} of run {run_id} is not a JSON object.")
+            raise _bad(f"Event {event.id!r} of run {run_id} is not a JSON object.")
+        if event.event == _PROBLEM:
+            raise from_problem(data)
         at = data.get("at")
         yield {
             "run_id": run_id,
