@@ -27,7 +27,6 @@ from rayctl.settings import ServiceSettings
 __all__ = ["AutoML", "automl"]
 
 
-@serve.deployment(name="automl", max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
 class AutoML:
     """Passes calls on to the service; trusted code only, since it asks for no token."""
 
@@ -48,4 +47,5 @@ class AutoML:
 
 def automl(args: dict[str, Any] | None = None) -> Application:
     """Return the deployment, bound and ready to be passed on. ``args``: any of the `ServiceSettings`."""
-    return AutoML.bind(args or {})  # type: ignore[no-any-return]
+    deployment = serve.deployment(AutoML, name="automl", max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
+    return deployment.bind(args or {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -12,7 +11,7 @@ from rayctl.api.auth import TokenBook
 from rayctl.api.bodies import Budget
 from rayctl.api.documents import DeployOptions
 from rayctl.api.middleware import Guard
-from rayctl.api.problems import PROBLEM_RESPONSES, Problem, add_problem_handlers
+from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
 from rayctl.api.routes import data, deployments, events, predict, results, runs, system
 from rayctl.api.sse import StreamSlots
 from rayctl.automl.model import RunRequest
@@ -60,26 +59,5 @@ def create_app(
     for module in (system, results, events, data, predict, deployments, runs):
         app.include_router(module.router)
     app.add_middleware(Guard, tokens=tokens, budget=budget)
-    _complete_openapi(app)
+    complete_openapi(app, RunRequest, DeployOptions)
     return app
-
-
-def _complete_openapi(app: FastAPI) -> None:
-    """Add the schemas of bodies that the routes read by themselves, and of errors in place of the framework's own."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (Problem, RunRequest, DeployOptions):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= schema.pop("$defs", {})
-            schemas[model.__name__] = schema
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

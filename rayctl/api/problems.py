@@ -20,6 +20,7 @@ __all__ = [
     "HttpRefusal",
     "Problem",
     "add_problem_handlers",
+    "complete_openapi",
     "invalid_document",
     "pointer",
     "problem_response",
@@ -179,3 +180,25 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RayctlError, on_rayctl)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
+
+
+def complete_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Add the schemas of bodies that the routes read by themselves, and of problems in place of the framework's own."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        models: list[type[BaseModel]] = [Problem, *bodies]
+        for model in models:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= schema.pop("$defs", {})
+            schemas[model.__name__] = schema
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -107,29 +107,40 @@ def _to_arrow(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table(arrays)
 
 
-def table_from_json(document: Any) -> pa.Table:
+def table_from_json(document: Any, *, bare: bool = False) -> pa.Table:
     """Make a table of ``{"rows": [{…}]}``, ``{"row": {…}}`` or ``{"columns": {name: […]}}``.
+
+    ``bare``: also take a row or a list of rows as they are.
 
     Raises:
         InvalidRequest: the document is none of these.
         InvalidData: values that fit in no column.
     """
-    if not isinstance(document, dict) or len(document) != 1 or not document.keys() <= {"rows", "row", "columns"}:
-        raise InvalidRequest(
-            "The body must be an object with exactly one of rows, row and columns.",
-            hint='For example {"rows": [{"a": 1}]} or {"columns": {"a": [1, 2]}}.',
-        )
-    kind: str
-    value: Any
-    [(kind, value)] = document.items()
-    if not isinstance(value, list if kind == "rows" else dict):
+    kind, value = _shape(document, bare)
+    expected: Any = list if kind == "rows" else dict
+    if not isinstance(value, expected):
         wanted = "a list of objects" if kind == "rows" else "an object"
         raise InvalidRequest(
             f"{kind} must be {wanted}.", errors=[{"pointer": f"/{kind}", "message": f"must be {wanted}"}]
         )
     if not value:
         raise InvalidData(f"{kind} is empty.", code="empty-data")
-    return _to_arrow(value if kind == "columns" else _columns_of(value if kind == "rows" else [value]))
+    if kind == "columns":
+        return _to_arrow(value)
+    return _to_arrow(_columns_of(value if kind == "rows" else [value]))
+
+
+def _shape(document: Any, bare: bool) -> tuple[str, Any]:
+    if isinstance(document, dict) and len(document) == 1:
+        kind, value = next(iter(document.items()))
+        if kind in ("rows", "row", "columns") and (isinstance(value, (dict, list)) or not bare):
+            return kind, value
+    if bare and isinstance(document, (dict, list)):
+        return "row" if isinstance(document, dict) else "rows", document
+    raise InvalidRequest(
+        "The body must be an object with exactly one of rows, row and columns.",
+        hint='For example {"rows": [{"a": 1}]} or {"columns": {"a": [1, 2]}}.',
+    )
 
 
 def _quality(parameters: Sequence[str]) -> float:
