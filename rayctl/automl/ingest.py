@@ -1,0 +1,370 @@
+"""From whatever a caller sends to one normal form of a table, and its fingerprint.
+
+`to_table` reads frames, dictionaries and files; `normalize` unifies the types, so that the same data gives the same
+table (and the same `fingerprint`) whether it came from pandas, polars, Arrow or a file.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayctl.errors import FieldError, InvalidData
+
+__all__ = ["fingerprint", "from_ipc", "normalize", "to_ipc", "to_table"]
+
+_NORMAL_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.timestamp("us"))
+_EXACT = 2**53  # every whole number up to here is a float64
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "NaT", "<NA>"]
+_HTML = re.compile(rb"<(!doctype|html|\?xml)", re.IGNORECASE)
+_NOT_TEXT = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\x1f\x8b": "gzip-compressed",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed",
+    b"BZh": "bzip2-compressed",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"%PDF": "a PDF document",
+    b"FEA1": "a Feather file of version 1",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+
+
+def to_table(data: Any, format: str | None = None) -> pa.Table:
+    """Return the data as an Arrow table; types are as the source has them (see `normalize`).
+
+    Args:
+        data: An Arrow table, record batch or reader, a pandas or polars frame, a mapping of columns, a list of row
+            mappings, any object with the Arrow C stream interface, or the bytes of a CSV, Parquet or Arrow file.
+            A pandas index counts as data only where its levels have names.
+        format: ``csv``, ``parquet`` or ``arrow`` for bytes; None: told by the first bytes.
+
+    Raises:
+        InvalidData: ``unreadable-data`` (with the reader's reason), ``empty-table`` (no bytes),
+            ``duplicate-columns``, ``unequal-columns``, ``unsupported-data`` (an object of another kind).
+    """
+    if isinstance(data, (bytes, bytearray, memoryview, pa.Buffer)):
+        table = _from_bytes(pa.py_buffer(data), format)
+    else:
+        table = _from_object(data)
+    _refuse_duplicates(table.column_names)
+    return table
+
+
+def _from_object(data: Any) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, pa.RecordBatchReader):
+        return data.read_all()
+    if isinstance(data, Mapping):
+        return _from_columns(data)
+    if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(str(name) for row in data for name in row)
+        return _from_columns({name: [row.get(name) for row in data] for name in names})
+    # Frames of libraries that nobody has imported cannot be here, so nothing needs to be imported to look.
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        return _from_pandas(data)
+    if polars is not None and isinstance(data, polars.LazyFrame):
+        data = data.collect()
+    if polars is not None and isinstance(data, polars.DataFrame):
+        return data.to_arrow()
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    raise InvalidData(
+        f"Data of type {kind} is not a table.",
+        code="unsupported-data",
+        hint="Pass a pandas, polars or Arrow table, a dictionary of columns, or the bytes of a CSV or Parquet file.",
+    )
+
+
+def _from_columns(columns: Mapping[Any, Any]) -> pa.Table:
+    names = [str(name) for name in columns]
+    _refuse_duplicates(names)
+    arrays: list[Any] = []
+    errors: list[FieldError] = []
+    for name, values in zip(names, columns.values(), strict=True):
+        try:
+            arrays.append(values if isinstance(values, pa.ChunkedArray) else pa.array(values, from_pandas=True))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            errors.append({"pointer": f"/data/{name}", "message": _reason(error)})
+    if errors:
+        raise InvalidData(
+            f"Column {errors[0]['pointer'][6:]!r} cannot be read: {errors[0]['message']}",
+            code="unreadable-data",
+            hint="The values of a column must be of one type; write missing values as null.",
+            errors=errors,
+        )
+    lengths = {name: len(array) for name, array in zip(names, arrays, strict=True)}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name!r}: {length}" for name, length in list(lengths.items())[:10])
+        raise InvalidData(f"The columns have different lengths ({listed}).", code="unequal-columns")
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    pandas = sys.modules["pandas"]
+    if frame.columns.nlevels > 1:
+        raise InvalidData(
+            "The frame has column names of several levels.",
+            code="unsupported-data",
+            hint="Join the levels into one name each.",
+        )
+    levels = [name for name in frame.index.names if name is not None]
+    names = [str(name) for name in [*levels, *frame.columns]]
+    _refuse_duplicates(names)
+    if levels:
+        unnamed = [place for place, name in enumerate(frame.index.names) if name is None]
+        frame = (frame.droplevel(unnamed) if unnamed else frame).reset_index()
+    frame = frame.set_axis(names, axis=1)
+    for name in names:
+        if isinstance(frame[name].dtype, pandas.PeriodDtype):
+            frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise InvalidData(
+            f"The frame cannot be read: {_reason(error)}",
+            code="unreadable-data",
+            hint="Give every column one type, for example with DataFrame.astype.",
+        ) from error
+
+
+def _from_bytes(data: pa.Buffer, format: str | None) -> pa.Table:
+    if data.size == 0:
+        raise InvalidData("The data is empty: it has no bytes.", code="empty-table")
+    kind = format or _sniff(data.slice(0, min(data.size, 65536)).to_pybytes())
+    readers = {"csv": _read_csv, "parquet": _read_parquet, "arrow": _read_arrow}
+    if kind not in readers:
+        raise InvalidData(f"There is no data format {kind!r}; known are csv, parquet and arrow.", code="unknown-format")
+    try:
+        return readers[kind](data)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        names = {"csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
+        raise InvalidData(
+            f"The data cannot be read as {names[kind]}: {_reason(error)}", code="unreadable-data"
+        ) from error
+
+
+def _sniff(head: bytes) -> str:
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow"
+    return "csv"
+
+
+def _read_parquet(data: pa.Buffer) -> pa.Table:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.ParquetFile(pa.BufferReader(data)).read()
+
+
+def _read_arrow(data: pa.Buffer) -> pa.Table:
+    if data.slice(0, min(data.size, 6)).to_pybytes() == b"ARROW1":
+        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    return pa.ipc.open_stream(pa.BufferReader(data)).read_all()
+
+
+def _read_csv(data: pa.Buffer) -> pa.Table:
+    from pyarrow import csv
+
+    head = data.slice(0, min(data.size, 65536)).to_pybytes()
+    _refuse_other_text(head)
+    header = head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0]
+    delimiter = next((mark for mark in ",;\t|" if mark.encode() in header), ",")
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    convert = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    table = csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
+    _refuse_duplicates(table.column_names)
+    # The reader turns 12:30 into a time of day; frames have such values as text, and so shall files.
+    texts = {field.name: pa.string() for field in table.schema if pa.types.is_time(field.type)}
+    if texts:
+        convert.column_types = texts
+        table = csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
+    undecodable = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+    if undecodable:
+        raise InvalidData(
+            f"The data cannot be read as CSV: the text in column {undecodable[0]!r} is not UTF-8.",
+            code="unreadable-data",
+            hint="Save the file with the encoding UTF-8.",
+        )
+    if table.column_names[:1] == [""] and table.column(0).equals(pa.chunked_array([np.arange(len(table))])):
+        table = table.remove_column(0)  # what pandas writes for an index without a name
+    return table
+
+
+def _refuse_other_text(head: bytes) -> None:
+    what = next((text for magic, text in _NOT_TEXT.items() if head.startswith(magic)), None)
+    start = head.lstrip()
+    if what is None and _HTML.match(start):
+        what = "a web page or XML"
+    if what is None and re.match(rb'[{\[]\s*["{\[\]}]', start):
+        what = "JSON"
+    if what is None and b"\0" in head:
+        what = "binary data of an unknown kind"
+    if what is not None:
+        raise InvalidData(
+            f"The data is not a CSV, Parquet or Arrow file: it looks like {what}.",
+            code="unreadable-data",
+            hint="Save it as UTF-8 CSV or as Parquet.",
+        )
+
+
+def _refuse_duplicates(names: Iterable[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InvalidData(
+            f"These columns occur more than once: {', '.join(map(repr, repeated))}.",
+            code="duplicate-columns",
+            hint="Rename them.",
+            errors=[{"pointer": f"/data/{name}", "message": "the name occurs more than once"} for name in repeated],
+        )
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+def normalize(table: pa.Table) -> pa.Table:
+    """Return the table with one of five types per column: int64, float64, bool, string, timestamp[us].
+
+    Numbers of any type become int64 if all are whole and none is missing, else float64 (NaN and null are the same:
+    null). Categories become text; dates and times become timestamps in UTC; columns without any value float64.
+    Metadata is dropped.
+
+    Raises:
+        InvalidData: ``unsupported-type`` (lists, structs, binary, …), ``out-of-range`` (a date beyond the range of
+            microseconds), naming column and type.
+    """
+    columns, errors = [], []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        try:
+            normal = _normal(column)
+        except pa.ArrowInvalid as error:
+            raise InvalidData(
+                f"Column {field.name!r} has values that are out of range: {_reason(error)}", code="out-of-range"
+            ) from error
+        if normal is None:
+            errors.append(FieldError(pointer=f"/data/{field.name}", message=f"type {field.type} is not supported"))
+        else:
+            columns.append(normal)
+    if errors:
+        listed = ", ".join(f"{error['pointer'][6:]!r} ({error['message']})" for error in errors)
+        raise InvalidData(
+            f"These columns cannot be used: {listed}.",
+            code="unsupported-type",
+            hint="Leave them out, or turn them into numbers, text, dates or true/false values.",
+            errors=errors,
+        )
+    return pa.Table.from_arrays(columns, names=table.column_names)
+
+
+def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    dtype, types = column.type, pa.types
+    if isinstance(dtype, pa.BaseExtensionType):
+        return _normal(column.cast(dtype.storage_type))
+    if types.is_dictionary(dtype):
+        return _normal(column.cast(dtype.value_type))
+    if types.is_boolean(dtype):
+        return column
+    if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
+        if 0 < column.null_count == len(column):  # without a value, not every source knows that it was text
+            return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        return column.cast(pa.string())
+    if types.is_integer(dtype) and column.null_count == 0:
+        fits = dtype != pa.uint64() or (pc.max(column).as_py() or 0) < 2**63
+        return column.cast(pa.int64() if fits else pa.float64(), safe=False)
+    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) or types.is_null(dtype):
+        return _whole(column.cast(pa.float64(), safe=False))
+    if types.is_date(dtype):
+        return column.cast(pa.timestamp("us"))
+    if types.is_timestamp(dtype):
+        # Times with a zone are stored as UTC already; only the zone's name goes.
+        zone = pa.timestamp("us", tz=dtype.tz)
+        micros = column.cast(zone, safe=dtype.unit != "ns")
+        return micros.cast(pa.int64()).cast(pa.timestamp("us"))
+    return None
+
+
+def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return float64 with null for NaN, or int64 if every value is a whole number."""
+    if len(column) == 0 or column.null_count == len(column):
+        return column
+    if pc.any(pc.is_nan(column)).as_py():
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+    if column.null_count:
+        return column
+    whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less_equal(pc.abs(column), float(_EXACT)))
+    return column.cast(pa.int64()) if pc.all(whole).as_py() else column
+
+
+def fingerprint(table: pa.Table) -> str:
+    """Return the sha256 (hex) of names, types and values of a normalised table.
+
+    Chunks, slices and buffer offsets make no difference. A table that is not normalised is hashed as it is.
+    """
+    digest = sha256(f"rayctl/table/1/{table.num_rows}/{table.num_columns}".encode())
+    for field, column in zip(table.schema, table.columns, strict=True):
+        name = field.name.encode("utf-8", "surrogatepass")
+        digest.update(f"\0{len(name)}\0".encode() + name + f"\0{field.type}\0".encode())
+        for part in _hash_column(column):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _hash_column(column: pa.ChunkedArray) -> list[bytes]:
+    # Three streams, so that the borders between chunks leave no trace.
+    validity, values, data = sha256(), sha256(), sha256()
+    for chunk in column.chunks:
+        if column.null_count:
+            validity.update(np.asarray(chunk.is_valid()).astype(np.uint8))
+        if pa.types.is_string(column.type):
+            filled = chunk.fill_null("")
+            offsets = np.frombuffer(filled.buffers()[1] or b"\0" * 4, np.int32)
+            offsets = offsets[filled.offset : filled.offset + len(filled) + 1]
+            values.update(np.ascontiguousarray(np.diff(offsets)))
+            if len(offsets) and filled.buffers()[2] is not None:
+                data.update(memoryview(filled.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+        elif column.type in _NORMAL_TYPES:
+            plain = chunk.cast(pa.int64()) if pa.types.is_timestamp(column.type) else chunk
+            numbers = plain.fill_null(False if pa.types.is_boolean(column.type) else 0).to_numpy(zero_copy_only=False)
+            if numbers.dtype == np.float64:
+                numbers = numbers + 0.0  # makes -0.0 and 0.0 the same
+            values.update(np.ascontiguousarray(numbers))
+        else:
+            for value in chunk.to_pylist():
+                data.update(repr(value).encode("utf-8", "surrogatepass") + b"\0")
+    return [validity.digest(), values.digest(), data.digest()]
+
+
+def to_ipc(table: pa.Table) -> bytes:
+    """Return the table as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def from_ipc(data: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream; its columns point into ``data``.
+
+    Raises:
+        InvalidData: ``unreadable-data``.
+    """
+    try:
+        return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidData(f"The data is not an Arrow stream: {_reason(error)}", code="unreadable-data") from error
