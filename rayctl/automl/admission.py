@@ -26,12 +26,14 @@ def may_start(waiting: Sequence[str], running: int, max_running: int) -> list[st
     return list(waiting[: max(0, max_running - running)])
 
 
-def fair_slots(demands: Sequence[Demand], total_cpus: float, max_run_cpus: float | None = None) -> dict[str, int]:
+def fair_slots(
+    demands: Sequence[Demand], total_cpus: float, max_run_cpus: float | None = None, strict: bool = False
+) -> dict[str, int]:
     """Return the number of tasks in flight for every run; each run gets at least one.
 
     Shares are handed out one task at a time to the run that has the fewest CPUs so far (ties: the older run),
-    as long as a whole task fits into what is left. One more task than fits is in flight per run, so that a worker that
-    becomes free finds work waiting.
+    as long as a whole task fits into what is left. Unless a ceiling is to be kept (``strict``, ``max_run_cpus``), one
+    more task than fits is in flight per run, so that a worker that becomes free finds work waiting.
     """
     slots = {demand.run_id: 1 for demand in demands}
     left = total_cpus - sum(demand.cpus_per_task for demand in demands)
@@ -44,6 +46,8 @@ def fair_slots(demands: Sequence[Demand], total_cpus: float, max_run_cpus: float
         poorest = min(growing, key=lambda demand: used[demand.run_id])
         slots[poorest.run_id] += 1
         left -= poorest.cpus_per_task
+    if strict or max_run_cpus is not None:
+        return slots
     return {demand.run_id: _with_spare(demand, slots[demand.run_id], total_cpus) for demand in demands}
 
 

@@ -36,7 +36,8 @@ class AutoMLService(Protocol):
         ``via`` is ``"ray"`` or ``"http"``; over HTTP no pickled classes and only allowed model modules.
 
         Raises:
-            InvalidRequest, InvalidData, TooLarge, Forbidden, SourceUnreachable, QueueFull, IdempotencyConflict, Unavailable.
+            InvalidRequest, InvalidData, TooLarge, Forbidden, SourceUnreachable, QueueFull, IdempotencyConflict,
+            Unavailable.
         """
 
     async def upload(self, data: bytes, format: str | None = None, tenant: str = "default") -> dict[str, Any]:
@@ -54,7 +55,9 @@ class AutoMLService(Protocol):
     ) -> dict[str, Any]:
         """Return ``{"items": [RunView, …], "next": cursor or None}``, newest first."""
 
-    async def leaderboard(self, run_id: str, limit: int | None = None, tenant: str | None = None) -> list[dict[str, Any]]:
+    async def leaderboard(
+        self, run_id: str, limit: int | None = None, tenant: str | None = None
+    ) -> list[dict[str, Any]]:
         """Return `LeaderboardRow` documents: done trials best first, then failed, then skipped. Also while running."""
 
     async def get_result(self, run_id: str, wait_s: float = 0.0, tenant: str | None = None) -> dict[str, Any]:
@@ -91,7 +94,10 @@ class AutoMLService(Protocol):
     async def predict(
         self, run_id: str, data: Any = None, proba: bool = False, format: str | None = None, tenant: str | None = None
     ) -> Any:
-        """Predict with a finished run's model; returns an Arrow table. ``data`` as in `do_auto_ml`, or None (series)."""
+        """Predict with a finished run's model; returns an Arrow table.
+
+        ``data`` as in `do_auto_ml`, or None (series: the horizon after the training data).
+        """
 
     async def deploy(self, run_id: str, name: str | None = None, tenant: str | None = None) -> dict[str, Any]:
         """Serve the model as a Ray Serve application; returns ``{"name", "route", "run_id", "state"}``."""

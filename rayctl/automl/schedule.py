@@ -145,7 +145,7 @@ class Schedule:
         self._final: tuple[int, float] | None = None
         self._final_losses = 0
         self._final_cost_s = 0.0
-        self._models: list[int] = []
+        self._model: int | None = None
         self._no_model: dict[int, Mapping[str, Any]] = {}
         self._closed: Literal["", "deadline", "cancelled"] = ""
         self._finished = False
@@ -211,9 +211,7 @@ class Schedule:
         self._final = None
         self._final_losses = 0
         self._final_cost_s += seconds
-        if trial in self._models:
-            self._models.remove(trial)
-        self._models.append(trial)
+        self._model = trial
 
     def final_failed(self, trial: int, error: Mapping[str, Any]) -> None:
         """The final fit failed by the model's fault: the next best trial will be delivered."""
@@ -286,7 +284,7 @@ class Schedule:
     def _stop_searching_at(self) -> float:
         assert self.limits.deadline_at is not None
         best = self._best()
-        ready = best is not None and best.trial in self._models
+        ready = best is not None and best.trial == self._model
         return self.limits.deadline_at - self.limits.final_reserve_s(best.fit_s if best and not ready else None)
 
     def _close_if_time_is_up(self, now: float) -> None:
@@ -368,11 +366,11 @@ class Schedule:
 
     def _plan_speculative_final(self, now: float, actions: list[Action]) -> None:
         best = self._best()
-        if self.limits.deadline_at is None or self._final is not None or best is None or best.trial in self._models:
+        if self.limits.deadline_at is None or self._final is not None or best is None or best.trial == self._model:
             return
         predicted = (best.fit_s or 0.0) * self.limits.rows_factor
         elapsed = now - self.limits.started_at
-        if not self._models or self._final_cost_s + predicted <= SPECULATIVE_SHARE * elapsed:
+        if self._model is None or self._final_cost_s + predicted <= SPECULATIVE_SHARE * elapsed:
             self._start_final(best.trial, now, actions)
 
     def _start_final(self, trial: int, now: float, actions: list[Action]) -> None:
@@ -398,7 +396,7 @@ class Schedule:
             return
         best = self._best()
         late = self.limits.deadline_at is not None and now >= self.limits.deadline_at
-        if best is not None and best.trial in self._models:
+        if best is not None and best.trial == self._model:
             self._finish(actions, FinishRun(best.trial, self._closed or "completed"))
         elif late:
             self._finish_late(actions)
@@ -412,8 +410,8 @@ class Schedule:
             actions.append(StopTask(self._final[0], None, force=True))
 
     def _finish_late(self, actions: list[Action]) -> None:
-        if self._models:
-            self._finish(actions, FinishRun(self._models[-1], "deadline"))
+        if self._model is not None:
+            self._finish(actions, FinishRun(self._model, "deadline"))
         else:
             self._finish(actions, FinishRun(None, "deadline", self._why_no_model()))
 

@@ -7,6 +7,7 @@ failure comes back as a value, because raising through Ray is slow and noisy; ev
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rayctl.automl.engine import Candidate, Fold, FoldOutcome, engine_for
 from rayctl.automl.guard import TimeCapReached, limited
 from rayctl.automl.model import DataSummary, RunRequest, TaskType
 from rayctl.errors import TrialError
+from rayctl.settings import ServiceSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,7 @@ __all__ = [
     "PREDICT",
     "PREPARE",
     "STAGE",
+    "STAGE_URI",
     "TRAIN_AND_EVALUATE",
     "WARM",
     "Caps",
@@ -37,7 +40,9 @@ __all__ = [
     "predict",
     "prepare",
     "stage",
+    "stage_uri",
     "train_and_evaluate",
+    "versions",
     "warm",
 ]
 
@@ -98,6 +103,20 @@ def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[di
             "greater_is_better": metric.greater_is_better,
         }
     return found, to_ipc(table)
+
+
+def stage_uri(
+    uri: str, format: str | None, request: RunRequest | None, settings: ServiceSettings
+) -> tuple[dict[str, Any], bytes]:
+    """Read a file that the operator allows, then `stage` it.
+
+    Raises:
+        Forbidden, SourceUnreachable, TooLarge: see `rayctl.automl.sources.fetch`.
+    """
+    from rayctl.automl.sources import fetch
+
+    data, found_format = fetch(uri, settings)
+    return stage(data, format or found_format, request)
 
 
 def _materialize(data: Any) -> Any:
@@ -183,7 +202,8 @@ def package(
     if forecast is not None:
         out = io.BytesIO()
         pyarrow.csv.write_csv(forecast, out)
-        files |= {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue()}
+        records = json.dumps(forecast.to_pylist(), default=str).encode()
+        files |= {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue(), "forecast.json": records}
     return files
 
 
@@ -244,6 +264,7 @@ TRAIN_AND_EVALUATE = _remote(train_and_evaluate, num_cpus=1, max_retries=0)
 FIT_FINAL = _remote(fit_final, num_cpus=1, max_retries=0, num_returns=2)
 PREPARE = _remote(prepare, num_cpus=0, max_retries=3, num_returns=2)
 STAGE = _remote(stage, num_cpus=0, max_retries=2, num_returns=2)
+STAGE_URI = _remote(stage_uri, num_cpus=0, max_retries=2, num_returns=2)
 PACKAGE = _remote(package, num_cpus=0, max_retries=3)
 PREDICT = _remote(predict, num_cpus=0, max_retries=1)
 WARM = _remote(warm, num_cpus=0, max_retries=0)

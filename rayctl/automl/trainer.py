@@ -78,7 +78,7 @@ class TrainerActor:
         self._refs: dict[tuple[int, int | None], ray.ObjectRef] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._predictions: dict[tuple[int, int], Any] = {}
-        self._final: tuple[int, ray.ObjectRef] | None = None
+        self._bundles: dict[int, ray.ObjectRef] = {}
         self._finish: FinishRun | None = None
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
 
@@ -105,9 +105,7 @@ class TrainerActor:
         self._store = ArtifactStore(order.store_url)
         data = await asyncio.to_thread(self._store.get, order.data_key)
         options = _options(order.request.resources, order.request.runtime_env) | {"num_cpus": 0}
-        self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
-            ray.put(data), order.request
-        )
+        self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(ray.put(data), order.request)
         del data
         try:
             self._folds: list[Fold] = await folds_ref
@@ -224,7 +222,8 @@ class TrainerActor:
             if isinstance(outcome, TaskFailure):
                 schedule.final_failed(action.trial, outcome.as_error)
             else:
-                self._final = (action.trial, bundle_ref)
+                # Only the newest leader's model is ever delivered.
+                self._bundles = {action.trial: bundle_ref}
                 schedule.final_done(action.trial, outcome)
         finally:
             del self._refs[(action.trial, None)]
@@ -296,14 +295,14 @@ class TrainerActor:
 
     async def _deliver(self, finish: FinishRun) -> Outcome:
         assert self._schedule is not None
-        if finish.trial is None or self._final is None:
+        if finish.trial is None:
             return Outcome(None, finish.reason, dict(finish.error) if finish.error else None)
-        trial, bundle_ref = self._final
+        trial, bundle_ref = finish.trial, self._bundles[finish.trial]
         predictions = await asyncio.to_thread(self._load_predictions, trial)
         order = self._order
-        files: dict[str, bytes] = await tasks.PACKAGE.options(
-            runtime_env=order.request.runtime_env, num_cpus=0
-        ).remote(bundle_ref, self._folds, predictions, order.summary, order.request.task)
+        files: dict[str, bytes] = await tasks.PACKAGE.options(runtime_env=order.request.runtime_env, num_cpus=0).remote(
+            bundle_ref, self._folds, predictions, order.summary, order.request.task
+        )
         files["model.zip"] = await bundle_ref
         rows = rank(self._schedule.rows, order.greater_is_better)
         files["leaderboard.csv"] = to_csv(rows).encode()
@@ -351,5 +350,3 @@ def _failure(error: RayError) -> TaskFailure:
             return TaskFailure(cause.code, cause.message)
         return TaskFailure("model-error", f"{type(cause).__name__}: {cause}"[:500])
     return TaskFailure("worker-died", f"The worker process died ({type(error).__name__}).")
-
-

@@ -44,6 +44,11 @@ class Catalog:
             raise NotFound(f"There is no upload {upload_id!r}.", code="upload-not-found", hint="Upload the file again.")
         return str(key)
 
+    def uses(self, data_key: str) -> bool:
+        """Whether an upload refers to this data."""
+        with self._database.transaction() as connection:
+            return connection.execute(select(uploads.c.id).where(uploads.c.data_key == data_key)).first() is not None
+
     def add_deployment(self, name: str, tenant: str, run_id: str, route: str, now: float) -> None:
         """Note a deployment, or that it serves another run now.
 

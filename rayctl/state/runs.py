@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rayctl.automl.leaderboard import best_row
@@ -24,6 +24,7 @@ from rayctl.state.schema import events, runs, trials
 
 __all__ = ["NewRun", "RunStore"]
 
+Row = dict[str, Any]
 _TERMINAL = (RunState.SUCCEEDED.value, RunState.FAILED.value, RunState.CANCELLED.value)
 
 
@@ -76,13 +77,14 @@ class RunStore:
             return _same_request(earlier, run), False
         return run.id, True
 
-    def find_by_key(self, tenant: str, key: str) -> RowMapping | None:
+    def find_by_key(self, tenant: str, key: str) -> Row | None:
         """Return the run that was accepted with this idempotency key, or None."""
         query = select(runs).where(runs.c.tenant == tenant, runs.c.idempotency_key == key)
         with self._database.transaction() as connection:
-            return connection.execute(query).mappings().first()
+            row = connection.execute(query).mappings().first()
+        return None if row is None else dict(row)
 
-    def get(self, run_id: str, tenant: str | None = None) -> RowMapping:
+    def get(self, run_id: str, tenant: str | None = None) -> Row:
         """Return a run's row.
 
         Raises:
@@ -93,7 +95,7 @@ class RunStore:
 
     def page(
         self, tenant: str | None, state: str | None, limit: int, cursor: str | None
-    ) -> tuple[list[RowMapping], str | None]:
+    ) -> tuple[list[Row], str | None]:
         """Return up to ``limit`` runs, newest first, and the cursor of the next page (None: no more).
 
         Raises:
@@ -113,15 +115,22 @@ class RunStore:
                 raise InvalidRequest("The cursor is not valid.", code="invalid-cursor", hint=hint)
             query = query.where(runs.c.position < int(cursor))
         with self._database.transaction() as connection:
-            found = list(connection.execute(query).mappings())
+            found = [dict(row) for row in connection.execute(query).mappings()]
         more = len(found) > limit
         return found[:limit], str(found[limit - 1]["position"]) if more else None
 
-    def unfinished(self) -> list[RowMapping]:
+    def unfinished(self) -> list[Row]:
         """Return queued and running runs, oldest first."""
         query = select(runs).where(runs.c.state.not_in(_TERMINAL)).order_by(runs.c.position)
         with self._database.transaction() as connection:
-            return list(connection.execute(query).mappings())
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def unannounced(self) -> list[str]:
+        """Return ended runs whose event log has no end yet (a crash came in between)."""
+        closed = select(events.c.run_id).where(events.c.kind == "done")
+        query = select(runs.c.id).where(runs.c.state.in_(_TERMINAL), runs.c.id.not_in(closed))
+        with self._database.transaction() as connection:
+            return list(connection.execute(query).scalars())
 
     def counts(self) -> dict[str, int]:
         """Return how many runs are in each state."""
@@ -129,7 +138,7 @@ class RunStore:
         with self._database.transaction() as connection:
             return {state: count for state, count in connection.execute(query).all()}
 
-    def start(self, run_id: str, started_at: float, deadline_at: float | None) -> RowMapping:
+    def start(self, run_id: str, started_at: float, deadline_at: float | None) -> Row:
         """Mark a run as running (again): the first start fixes its times, later ones count as attempts."""
         with self._database.transaction() as connection:
             row = _get(connection, run_id, None)
@@ -139,7 +148,7 @@ class RunStore:
             connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
             return _get(connection, run_id, None)
 
-    def request_cancel(self, run_id: str, tenant: str | None) -> RowMapping:
+    def request_cancel(self, run_id: str, tenant: str | None) -> Row:
         """Note that a run is to stop; harmless for runs that have ended or were asked before."""
         with self._database.transaction() as connection:
             row = _get(connection, run_id, tenant)
@@ -154,7 +163,6 @@ class RunStore:
         new_events: Sequence[tuple[str, Mapping[str, Any]]],
         now: float,
         running: int = 0,
-        greater_is_better: bool = True,
     ) -> int:
         """Journal ended trials with their events; returns the last event's sequence number.
 
@@ -169,7 +177,7 @@ class RunStore:
             for row in fresh:
                 values = {"run_id": run_id, "number": row.trial, "state": row.state.value, "at": now}
                 connection.execute(insert(trials).values(row=row.model_dump_json(), **values))
-            changes = _counters(run, fresh, greater_is_better) | {"running": running}
+            changes = _counters(run, fresh) | {"running": running}
             connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
             trial_events = [("trial", row.model_dump(mode="json")) for row in fresh]
             return _append(connection, run_id, [*trial_events, *new_events], now)
@@ -178,6 +186,13 @@ class RunStore:
         """Append events to a run's log; returns the last sequence number."""
         with self._database.transaction() as connection:
             return _append(connection, run_id, new_events, now)
+
+    def close_events(self, run_id: str, last_events: Sequence[tuple[str, Mapping[str, Any]]], now: float) -> None:
+        """Append the last events of an ended run; does nothing if its log is closed already."""
+        with self._database.transaction() as connection:
+            query = select(func.count()).where(events.c.run_id == run_id, events.c.kind == "done")
+            if not connection.execute(query).scalar_one():
+                _append(connection, run_id, last_events, now)
 
     def finish(
         self,
@@ -245,14 +260,14 @@ class RunStore:
             return None if others else str(row["data_key"])
 
 
-def _get(connection: Connection, run_id: str, tenant: str | None) -> RowMapping:
+def _get(connection: Connection, run_id: str, tenant: str | None) -> Row:
     row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
     if row is None or (tenant is not None and row["tenant"] != tenant):
         raise NotFound(f"There is no run {run_id!r}.", code="run-not-found", hint="See `rayctl automl list`.")
-    return row
+    return dict(row)
 
 
-def _same_request(earlier: RowMapping, run: NewRun) -> str:
+def _same_request(earlier: Row, run: NewRun) -> str:
     if earlier["request_digest"] != run.request_digest or earlier["data_key"] != run.data_key:
         raise IdempotencyConflict(
             f"The idempotency key was used for run {earlier['id']} with another request or other data.",
@@ -266,7 +281,8 @@ def _known_trials(connection: Connection, run_id: str, numbers: Iterable[int]) -
     return set(connection.execute(query).scalars())
 
 
-def _counters(run: RowMapping, fresh: Sequence[LeaderboardRow], greater_is_better: bool) -> dict[str, Any]:
+def _counters(run: Row, fresh: Sequence[LeaderboardRow]) -> dict[str, Any]:
+    greater_is_better = bool(run["greater_is_better"])
     changes: dict[str, Any] = {
         name: run[name] + sum(row.state is state for row in fresh)
         for name, state in (("done", TrialState.DONE), ("failed", TrialState.FAILED), ("skipped", TrialState.SKIPPED))

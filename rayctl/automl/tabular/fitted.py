@@ -27,7 +27,7 @@ __all__ = ["FittedModel", "fit_model", "one_thread", "restore_model"]
 
 def one_thread() -> Any:
     """Return a context in which linear algebra uses one thread (repeatable, and kind to the other tasks)."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     return threadpool_limits(limits=1)
 
