@@ -1,0 +1,52 @@
+"""Time and memory caps of a task, in this very process."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from rayctl.automl.guard import TimeCapReached, limited
+
+
+def test_a_sleeping_model_is_interrupted() -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeCapReached), limited(0.05, None):
+        time.sleep(30)
+    assert time.monotonic() - began < 5
+
+
+def test_a_spinning_model_that_catches_exceptions_is_interrupted() -> None:
+    def spin() -> None:
+        while True:
+            try:
+                sum(range(1000))
+            except Exception:
+                continue
+
+    with pytest.raises(TimeCapReached), limited(0.05, None):
+        spin()
+
+
+def test_afterwards_nothing_is_left_behind() -> None:
+    handler, data = signal.getsignal(signal.SIGALRM), resource.getrlimit(resource.RLIMIT_DATA)
+    with limited(5.0, 1 << 30):
+        pass
+    assert signal.getsignal(signal.SIGALRM) == handler
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
+    assert resource.getrlimit(resource.RLIMIT_DATA) == data
+
+
+def test_a_model_that_eats_memory_gets_a_memory_error_and_the_process_goes_on() -> None:
+    with pytest.raises(MemoryError), limited(None, 64 * 2**20):
+        np.ones(512 * 2**20 // 8)
+    assert np.ones(16 * 2**20).sum() == 16 * 2**20
+
+
+def test_what_fits_is_not_disturbed() -> None:
+    with limited(10.0, 256 * 2**20):
+        assert np.ones(8 * 2**20).sum() == 8 * 2**20
