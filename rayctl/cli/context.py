@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from rayctl.client.connect import Connection
+    from rayctl.client.connection import Connection
 
 __all__ = ["FORMATS", "Settings", "global_options", "pass_settings"]
 
@@ -52,7 +52,7 @@ class Settings:
 
     def connect(self, tenant: str | None = None) -> Connection:
         """Connect to the service that the options name. Raises ServerUnreachable, InvalidRequest."""
-        from rayctl.client.connect import connect
+        from rayctl.client.connection import connect
 
         return connect(self.server, timeout_s=self.call_timeout_s, tenant=tenant, token_file=self.token_file)
 
@@ -79,8 +79,9 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if name == "timeout_s":
             value = _duration(ctx, param, value)
+        settings = ctx.ensure_object(Settings)  # made by the root command, and shared by all below it
         if value is not None and value is not False:
-            setattr(ctx.ensure_object(Settings), name, value)
+            setattr(settings, name, value)
 
     return callback
 

@@ -42,7 +42,7 @@ def version(settings: Settings, client_only: bool) -> None:
 
 
 def _server(settings: Settings) -> tuple[dict[str, Any] | None, str | None]:
-    from rayctl.client.connect import connect
+    from rayctl.client.connection import connect
 
     timeout_s = min(settings.call_timeout_s, _PATIENCE_S)
     try:

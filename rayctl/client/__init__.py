@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rayctl.client.connect import Connection, connect
+from rayctl.client.connection import Connection, connect
 
 if TYPE_CHECKING:
     from rayctl.client.automl import AutoML

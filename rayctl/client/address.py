@@ -166,10 +166,13 @@ def read_token(token: str | None = None, token_file: str | None = None, fallback
         if not path:
             return None
         try:
-            token = Path(path).expanduser().read_text(encoding="utf-8")
+            lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise InvalidRequest(f"The token file {path} cannot be read: {reason}.", code="bad-token-file") from None
+        # The form of the service's own token file: a token per line, perhaps followed by the tenant it is for.
+        words = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        token = words[0] if words else ""
     token = token.strip()
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidRequest("The token holds characters that a token cannot hold.", code="bad-token")
