@@ -83,7 +83,7 @@ def check_methods(cls: type, model: str) -> None:
 
 
 def accepted_parameters(cls: type) -> frozenset[str] | None:
-    """Return the parameter names that a class takes (nested ones as ``step__name``); None if it takes any."""
+    """Return the parameter names that a class takes; None if it takes any."""
     names = set()
     any_name = False
     for parameter in _signature(cls):
@@ -93,11 +93,6 @@ def accepted_parameters(cls: type) -> frozenset[str] | None:
             names.add(parameter.name)
     if any_name:
         return _lightgbm_names(cls)
-    if callable(getattr(cls, "get_params", None)) and callable(getattr(cls, "set_params", None)):
-        try:
-            names |= set(cls().get_params(deep=True))
-        except Exception:  # required arguments, or it is no scikit-learn class after all
-            return frozenset(names)
     return frozenset(names)
 
 
@@ -125,10 +120,13 @@ def check_parameters(cls: type, model: str, params: Iterable[str]) -> None:
         InvalidRequest: ``unknown-parameter``, naming the parameter, the model and the accepted names.
     """
     accepted = accepted_parameters(cls)
-    unknown = [] if accepted is None else sorted(set(params) - accepted)
-    if accepted is None or not unknown:
+    if accepted is None:
         return
-    shown = sorted(name for name in accepted if "__" not in name)
+    # Of `step__name` only the step is known here; the estimator itself checks the rest when it is built.
+    unknown = sorted(name for name in params if name not in accepted and name.partition("__")[0] not in accepted)
+    if not unknown:
+        return
+    shown = sorted(accepted)
     listed = ", ".join(shown[:40]) + (", …" if len(shown) > 40 else "")
     raise InvalidRequest(
         f"The model {model!r} has no parameter {', '.join(map(repr, unknown))}. It accepts: {listed or 'none'}.",

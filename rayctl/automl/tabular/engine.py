@@ -178,15 +178,21 @@ def _blamed_on(candidate: Candidate) -> Iterator[None]:
     except RayctlError as error:
         raise TrialError(error.message, code=error.code, hint=error.hint) from error
     except MemoryError as error:
-        raise TrialError(
-            f"{candidate.model!r} ran out of memory.",
-            code="out-of-memory",
-            hint="Use a smaller model, or give the task more memory.",
-        ) from error
+        raise _out_of_memory(candidate) from error
     except Exception as error:  # the model is foreign code: any type is possible
+        if "bad_alloc" in str(error) or "bad allocation" in str(error):  # how native libraries say MemoryError
+            raise _out_of_memory(candidate) from error
         lines = str(error).strip().splitlines() or [""]
         message = f"{candidate.model}: {type(error).__name__}: {lines[-1].strip()}"
         raise TrialError(message[:_MESSAGE_CHARS], code="model-error") from error
+
+
+def _out_of_memory(candidate: Candidate) -> TrialError:
+    return TrialError(
+        f"{candidate.model!r} ran out of memory.",
+        code="out-of-memory",
+        hint="Use a smaller model, or give the task more memory.",
+    )
 
 
 def _plain(value: object) -> object:

@@ -126,7 +126,7 @@ FAMILIES: dict[str, Family] = {
             "sklearn.neural_network.MLPRegressor",
             "dense",
             _MLP_SPACE,
-            {"early_stopping": True, "max_iter": 60, "n_iter_no_change": 6, "batch_size": 128},
+            {"early_stopping": True, "max_iter": 60, "n_iter_no_change": 6},
             max_rows=100_000,
             scale_target=True,  # gradient steps are sized for targets around 1
         ),
@@ -232,9 +232,15 @@ def _adapt(candidate: Candidate, summary: DataSummary, task: TaskType) -> Candid
             params |= {"C": float(f"{1 / strength:.4g}"), "max_iter": 300 if summary.rows <= 50_000 else 100}
         else:
             params["alpha"] = strength
-    elif candidate.model == "lightgbm" and classes > 4:
-        # One tree per class and round: the cost grows with the classes, the need for rounds does not.
-        params["n_estimators"] = max(40, round(params["n_estimators"] * 4 / classes))
+    elif candidate.model == "lightgbm":
+        if classes > 4:
+            # One tree per class and round: the cost grows with the classes, the need for rounds does not.
+            params["n_estimators"] = max(40, round(params["n_estimators"] * 4 / classes))
+        if summary.rows < 800:
+            # LightGBM's default of 20 rows per leaf would leave small tables without any split.
+            params["min_child_samples"] = min(params.get("min_child_samples", 20), max(2, summary.rows // 40))
+    elif candidate.model == "mlp":
+        params["batch_size"] = 32 if summary.rows < 1500 else 128
     elif candidate.model in ("extra_trees", "random_forest") and summary.rows > 20_000:
         params["n_estimators"] = max(30, round(params["n_estimators"] * 20_000 / summary.rows))
         params["min_samples_leaf"] = max(params["min_samples_leaf"], 3 if summary.rows <= 100_000 else 10)

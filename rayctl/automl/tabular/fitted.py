@@ -175,8 +175,8 @@ def _fit(estimator: Any, resolved: Resolved, prepared: PreparedTable, matrix: np
     with warnings.catch_warnings():
         # Our own settings stop some models before they converge, on purpose: the budget decides, not the optimum.
         warnings.simplefilter("ignore")
-        if resolved.family.name == "mlp" and (len(target) < 50 or _has_singleton(prepared, target)):
-            estimator.set_params(early_stopping=False)  # nothing to set aside for it
+        if resolved.family.name == "mlp" and (len(target) < 500 or _has_singleton(prepared, target)):
+            estimator.set_params(early_stopping=False)  # too little to set aside for it
         if resolved.family.name != "lightgbm":
             return estimator.fit(matrix, target)
         first = prepared.numeric.shape[1]
