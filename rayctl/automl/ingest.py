@@ -330,12 +330,12 @@ def _hash_column(column: pa.ChunkedArray) -> list[bytes]:
     validity, values, data = sha256(), sha256(), sha256()
     for chunk in column.chunks:
         if column.null_count:
-            validity.update(np.asarray(chunk.is_valid()).astype(np.uint8))
+            validity.update(np.asarray(chunk.is_valid()).astype(np.uint8).data)
         if pa.types.is_string(column.type):
             filled = chunk.fill_null("")
             offsets = np.frombuffer(filled.buffers()[1] or b"\0" * 4, np.int32)
             offsets = offsets[filled.offset : filled.offset + len(filled) + 1]
-            values.update(np.ascontiguousarray(np.diff(offsets)))
+            values.update(np.ascontiguousarray(np.diff(offsets)).data)
             if len(offsets) and filled.buffers()[2] is not None:
                 data.update(memoryview(filled.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
         elif column.type in _NORMAL_TYPES:
@@ -343,7 +343,7 @@ def _hash_column(column: pa.ChunkedArray) -> list[bytes]:
             numbers = plain.fill_null(False if pa.types.is_boolean(column.type) else 0).to_numpy(zero_copy_only=False)
             if numbers.dtype == np.float64:
                 numbers = numbers + 0.0  # makes -0.0 and 0.0 the same
-            values.update(np.ascontiguousarray(numbers))
+            values.update(np.ascontiguousarray(numbers).data)
         else:
             for value in chunk.to_pylist():
                 data.update(repr(value).encode("utf-8", "surrogatepass") + b"\0")
