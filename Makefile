@@ -1,0 +1,58 @@
+# Two commands do all on a machine with nothing but Python 3.11 (or newer) and make:
+#   make demo   set everything up and run the main job on real data
+#   make test   set everything up and run lint, types, import contracts and all tests
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lint types contracts unit ray examples faults bench lock clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
+	@echo "  make lint|types|contracts|unit|ray|examples|faults|bench|lock|clean"
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+test: lint types contracts unit ray faults examples
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/pytest -q -n 2 -m "not ray and not faults" tests
+
+# A real Ray cluster is started once for these; two at a time would fight for two cores.
+ray: $(READY)
+	$(BIN)/pytest -q -m "ray and not faults" tests
+
+faults: $(READY)
+	$(BIN)/pytest -q -m faults tests
+
+examples: $(READY)
+	$(BIN)/python tests/run_examples.py
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/service_overhead.py
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra polars --universal --python-version 3.10 \
+	  --no-header --no-annotate --no-emit-index-url --generate-hashes --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
