@@ -1,0 +1,1 @@
+"""Starting, watching and stopping the control plane: ``rayctl up``, ``down``, ``status``."""

@@ -1,0 +1,196 @@
+"""What the resident installs on the Ray cluster and looks after: the proxy actor and the HTTP gateway.
+
+Ray is imported inside the methods only, so that tests and the supervisor can use this module without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
+from rayctl.selfhost.ports import LOOPBACK
+
+__all__ = ["GATEWAY", "Problem", "RayServices", "Services", "load"]
+
+GATEWAY = "gateway"
+log = logging.getLogger("rayctl.resident")
+
+
+class Problem(Exception):
+    """Something that the resident looks after does not work. ``part`` is ``proxy`` or ``gateway``."""
+
+    def __init__(self, part: str, message: str, *, for_good: bool = False) -> None:
+        super().__init__(message)
+        self.part = part
+        self.for_good = for_good
+
+
+class Services(Protocol):
+    """What the resident needs to be able to do. Every method blocks."""
+
+    def connect(self) -> None:
+        """Connect this process to the cluster, as a driver that stays."""
+
+    def install(self, part: str) -> None:
+        """Create or replace ``proxy`` or ``gateway``; return when it works."""
+
+    def check(self) -> None:
+        """Return if everything answers; raise `Problem` otherwise."""
+
+    def remove(self) -> None:
+        """Take away what was installed (only on clusters that go on without us)."""
+
+
+class RayServices:
+    """The real thing.
+
+    Args:
+        address: ``host:port`` of the cluster's GCS.
+        http_port: Where the gateway listens.
+        temp_dir: The temp dir of the head if we started it: the cluster that answers must be that one.
+    """
+
+    def __init__(self, address: str, http_port: int, temp_dir: Path | None) -> None:
+        self._address = address
+        self._http_port = http_port
+        self._temp_dir = temp_dir
+        self._settings: Any = None
+
+    def connect(self) -> None:
+        """See `Services`."""
+        import ray
+
+        from rayctl.settings import ServiceSettings
+
+        self._settings = ServiceSettings()
+        ray.init(
+            address=self._address,
+            namespace=RAY_NAMESPACE,
+            # Workers' output is in Ray's own logs; repeating it here would make the resident's log endless.
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        """Any address of this machine may be answered by another cluster: compare the session with our folder."""
+        if self._temp_dir is None:
+            return
+        from ray._private import worker
+
+        session = str(worker.global_worker.node.session_name)
+        if not (self._temp_dir / session).is_dir():
+            raise RuntimeError(f"{self._address} is answered by another Ray cluster (session {session})")
+
+    def install(self, part: str) -> None:
+        """See `Services`."""
+        if part == "proxy":
+            found = importlib.import_module("rayctl.automl.proxy").ensure_proxy(self._settings)
+            if inspect.isawaitable(found):
+                import asyncio
+
+                asyncio.run(_awaited(found))
+        else:
+            self._install_gateway()
+
+    def _install_gateway(self) -> None:
+        from ray import serve
+
+        serve.start(
+            proxy_location="HeadOnly",
+            # Event streams stay open and results can be waited for: no limit per request.
+            http_options={"host": LOOPBACK, "port": self._http_port, "request_timeout_s": None},
+        )
+        with contextlib.suppress(Problem):
+            self._check_gateway()
+            return  # it outlived an earlier resident; deploying it again would only interrupt its callers
+        gateway = importlib.import_module("serve_apps.gateway")
+        settings = self._settings.model_dump(mode="json", exclude_unset=True)
+        serve.run(gateway.build(settings), name=GATEWAY, route_prefix="/")
+        _wait_for(self._check_gateway, 30.0)
+
+    def check(self) -> None:
+        """See `Services`."""
+        self._check_gateway()
+        try:
+            self._get("/readyz", timeout_s=8.0)
+        except OSError as error:
+            self._check_proxy()
+            raise Problem("proxy", f"the service behind the gateway is not ready: {error}") from error
+
+    def _check_gateway(self) -> None:
+        try:
+            answer = self._get("/healthz", timeout_s=3.0)
+        except OSError as error:
+            raise Problem(GATEWAY, f"the gateway does not answer: {error}") from error
+        if answer.get("status") != "ok":
+            raise Problem(GATEWAY, f"something else answers on port {self._http_port}")
+
+    def _check_proxy(self) -> None:
+        import ray
+        from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
+
+        try:
+            proxy = ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE)
+            ray.get(proxy.info.remote(), timeout=10.0)
+        except (ValueError, ActorDiedError) as error:
+            raise Problem("proxy", f"the proxy actor is gone: {error}", for_good=True) from error
+        except (ActorUnavailableError, GetTimeoutError) as error:
+            raise Problem("proxy", f"the proxy actor does not answer: {error}") from error
+
+    def _get(self, path: str, *, timeout_s: float) -> dict[str, Any]:
+        url = f"http://{LOOPBACK}:{self._http_port}{path}"
+        # Not through a proxy server that the environment may name.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=timeout_s) as response:
+                document = json.loads(response.read(65536))
+        except ValueError as error:
+            raise OSError(f"{path} is not answered with JSON") from error
+        return document if isinstance(document, dict) else {}
+
+    def remove(self) -> None:
+        """See `Services`."""
+        import ray
+        from ray import serve
+
+        with contextlib.suppress(Exception):
+            serve.delete(GATEWAY)
+        with contextlib.suppress(Exception):
+            ray.kill(ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE))
+
+
+async def _awaited(found: Any) -> Any:
+    return await found
+
+
+def _wait_for(check: Callable[[], None], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return check()
+        except Problem:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def load(address: str, http_port: int, temp_dir: Path | None) -> Services:
+    """Return the services; ``RAYCTL_RESIDENT_SERVICES=module:factory`` puts others in their place (tests do)."""
+    named = os.environ.get("RAYCTL_RESIDENT_SERVICES")
+    if not named:
+        return RayServices(address, http_port, temp_dir)
+    module, _, factory = named.partition(":")
+    made: Services = getattr(importlib.import_module(module), factory)(address, http_port, temp_dir)
+    return made
