@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayctl.api.auth import TokenBook
 from rayctl.api.bodies import Budget
-from rayctl.api.problems import problem_response
+from rayctl.api.problems import BODY_ENDED, problem_response
 from rayctl.errors import RayctlError
 
 __all__ = ["OPEN_PATHS", "Guard"]
@@ -71,11 +71,17 @@ class Guard:
                 answer["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
+        async def noted_receive() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                state[BODY_ENDED] = True
+            return message
+
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         try:
             if path not in self._open_paths:
                 state["caller"] = self._tokens.authenticate(headers.get("authorization"))
-            await self.app(scope, receive, tagged_send)
+            await self.app(scope, noted_receive, tagged_send)
         except ClientDisconnect:
             return  # nobody is left to answer
         except Exception as exc:
@@ -87,6 +93,6 @@ class Guard:
             if started:  # too late for a problem document: break the connection so that nobody takes it for complete
                 raise
             response = problem_response(exc, instance=path, trace_id=trace_id)
-            await response(scope, receive, tagged_send)
+            await response(scope, noted_receive, tagged_send)
         finally:
             self._budget.release(state)

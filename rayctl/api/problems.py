@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from rayctl.errors import FieldError, InvalidRequest, NotFound, RayctlError
 
 __all__ = [
+    "BODY_ENDED",
     "PROBLEM_RESPONSES",
     "HttpRefusal",
     "Problem",
@@ -27,6 +31,11 @@ __all__ = [
 ]
 
 _MAX_FIELD_ERRORS = 50
+_DRAIN_BYTES = 16 * 1024 * 1024
+_DRAIN_S = 5.0
+
+#: Set in a request's state by the middleware when the last part of its body was received.
+BODY_ENDED = "body_ended"
 _DEFAULT_RETRY_AFTER_S = 1.0
 
 
@@ -92,6 +101,30 @@ class HttpRefusal(RayctlError):
         return {**super().to_problem(), "status": self.status, "title": self.problem_title, "kind": self.kind}
 
 
+class _LastWord(Response):
+    """An answer that reads on for a while when the request's body is still arriving.
+
+    A server that answers and closes at once resets the connection under a client that is still writing, and the
+    client then sees a broken pipe in place of the answer. What is read here is dropped.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(asyncio.TimeoutError):  # a slow sender has had its time
+            await asyncio.wait_for(_drain(scope["state"], receive), _DRAIN_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _drain(state: Mapping[str, Any], receive: Receive) -> None:
+    dropped = 0
+    while dropped < _DRAIN_BYTES and not state.get(BODY_ENDED):
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        dropped += len(message.get("body", b""))
+
+
 def problem_response(error: RayctlError, *, instance: str, trace_id: str) -> Response:
     """Return the answer for an error."""
     problem = error.to_problem()
@@ -104,9 +137,8 @@ def problem_response(error: RayctlError, *, instance: str, trace_id: str) -> Res
     if problem["status"] == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="rayctl"'
     if problem["status"] == 413:
-        # The rest of the body is not read; on a kept connection it would be taken for the next request.
         headers["Connection"] = "close"
-    return Response(
+    return _LastWord(
         to_json(problem), status_code=problem["status"], headers=headers, media_type="application/problem+json"
     )
 

@@ -76,7 +76,7 @@ class RayService:
         except RayTaskError as exc:
             if isinstance(exc.cause, RayctlError):
                 raise exc.cause from None
-            _LOG.error("%s failed in the proxy actor:\n%s", method, exc.traceback_str)
+            _LOG.error("%s failed in the proxy actor:\n%s", method, exc)  # its text is the traceback over there
             raise RayctlError("The AutoML service failed unexpectedly.") from exc
         except RayError as exc:
             _LOG.warning("%s: the proxy actor is away: %s", method, type(exc).__name__)

@@ -76,7 +76,6 @@ async def event_stream(
     ended: bool,
     tenant: str | None,
     slots: StreamSlots,
-    keep_alive_s: float = KEEP_ALIVE_S,
     instance: str,
     trace_id: str,
 ) -> AsyncIterator[bytes]:
@@ -95,7 +94,7 @@ async def event_stream(
                     yield _frame(event)
                     if event["kind"] == "done":
                         return
-                batch = await service.events(run_id, after=after, wait_s=0.0 if ended else keep_alive_s, tenant=tenant)
+                batch = await service.events(run_id, after=after, wait_s=0.0 if ended else KEEP_ALIVE_S, tenant=tenant)
                 if not batch:
                     if ended:
                         return

@@ -39,6 +39,7 @@ class MemoryService:
         self.broken: Exception | None = None  # raised by every method, if set
         self.changed = asyncio.Condition()
         self.waiting = 0
+        self.poll = asyncio.Event()  # set as soon as someone waits for events
         self.max_runs = max_runs
 
     # -- what the tests do
@@ -159,6 +160,7 @@ class MemoryService:
 
         if not new() and wait_s:
             self.waiting += 1
+            self.poll.set()
             try:
                 async with self.changed:
                     await asyncio.wait_for(self.changed.wait_for(new), wait_s)
@@ -204,7 +206,7 @@ class MemoryService:
         return pa.table({"prediction": [1.5, float("nan"), 3.0][:rows]})
 
     async def deploy(self, run_id: str, name: str | None = None, tenant: str | None = None) -> dict[str, Any]:
-        run = self._mine(run_id, tenant)
+        self._mine(run_id, tenant)
         name = name or run_id
         if name in self.deployments:
             raise Conflict("The name is taken.", code="name-taken")

@@ -37,7 +37,8 @@ async def test_every_path_needs_a_token(api: FastAPI) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Basic b3A=", "bearer wrong", "Bearer op-token-12", "Bearer op-token-", "op-token-1"]
+    "header",
+    ["", "Bearer", "Bearer ", "Basic b3A=", "bearer wrong", "Bearer op-token-12", "Bearer op-token-", "op-token-1"],
 )
 async def test_other_credentials_are_refused(api: FastAPI, header: str) -> None:
     async with client_for(api, None) as client:
@@ -69,7 +70,9 @@ async def test_a_bound_token_creates_only_for_its_tenant(as_caller: Callable[...
 
 
 async def test_a_tenant_that_is_no_text_is_invalid(as_caller: Callable[..., Any]) -> None:
-    problem = check_problem(await as_caller("red").post("/v1/runs", json={**REQUEST, "tenant": 5}), 422, "invalid-request")
+    problem = check_problem(
+        await as_caller("red").post("/v1/runs", json={**REQUEST, "tenant": 5}), 422, "invalid-request"
+    )
     assert problem["errors"][0]["pointer"] == "/tenant"
 
 
@@ -96,7 +99,10 @@ async def test_runs_of_others_look_as_if_they_were_not_there(
         foreign = await blue.request(method, f"/v1/runs/{run_id}{path}")
         check_problem(foreign, 404, "not-found")
         missing = await blue.request(method, f"/v1/runs/run-0{path}")
-        assert foreign.text.replace(run_id, "*").split("trace_id")[0] == missing.text.replace("run-0", "*").split("trace_id")[0]
+        assert (
+            foreign.text.replace(run_id, "*").split("trace_id")[0]
+            == missing.text.replace("run-0", "*").split("trace_id")[0]
+        )
     check_problem(await blue.delete("/v1/deployments/mine"), 404, "not-found")
     assert (await operator.get(f"/v1/runs/{run_id}")).status_code == 200
     for client, seen in ((red, 1), (blue, 0), (operator, 1)):

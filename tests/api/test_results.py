@@ -119,7 +119,9 @@ async def test_predict_json(
         {"files": {"data": ("x.csv", b"a\n1\n")}},
     ],
 )
-async def test_predict_files(client: httpx2.AsyncClient, service: MemoryService, done: str, sent: dict[str, Any]) -> None:
+async def test_predict_files(
+    client: httpx2.AsyncClient, service: MemoryService, done: str, sent: dict[str, Any]
+) -> None:
     assert (await client.post(f"/v1/runs/{done}:predict", **sent)).status_code == 200
     assert service.predicted == [(b"a\n1\n", False, "csv")]
 

@@ -15,6 +15,8 @@ from .conftest import REQUEST, check_problem
 from .memory import MemoryService
 
 FORM_REQUEST = {"task": "regression", "target": "y"}
+FORM_TYPE = {"Content-Type": "multipart/form-data; boundary=x"}
+TEXT = (None, json.dumps(FORM_REQUEST))
 
 
 async def test_create(client: httpx2.AsyncClient, service: MemoryService) -> None:
@@ -65,16 +67,27 @@ async def test_the_request_part_may_be_a_file(client: httpx2.AsyncClient) -> Non
         ({"files": {"data": ("d.csv", b"a\n")}}, 400, "missing-part"),
         ({"files": {"request": ("", b"{"), "data": ("d.csv", b"a\n")}}, 400, "malformed-request"),
         ({"files": {"request": ("r", b"\xff"), "data": ("d.csv", b"a\n")}}, 400, "malformed-request"),
-        ({"files": {"request": (None, json.dumps(FORM_REQUEST))}}, 422, "missing-data"),
+        ({"files": {"request": TEXT}}, 422, "missing-data"),
         ({"files": {"request": (None, json.dumps(REQUEST)), "data": ("d.csv", b"a\n")}}, 422, "data-given-twice"),
-        ({"files": {"request": (None, json.dumps(FORM_REQUEST)), "data": ("d.csv", b"")}}, 422, "empty-data"),
-        ({"files": {"request": (None, json.dumps(FORM_REQUEST)), "data": ("d.parquet", b"a\n")}}, 422, "format-mismatch"),
-        ({"files": {"request": (None, json.dumps(FORM_REQUEST)), "more": ("d.csv", b"a")}}, 400, "malformed-request"),
+        ({"files": {"request": TEXT, "data": ("d.csv", b"")}}, 422, "empty-data"),
+        (
+            {"files": {"request": TEXT, "data": ("d.parquet", b"a\n")}},
+            422,
+            "format-mismatch",
+        ),
+        ({"files": {"request": TEXT, "more": ("d.csv", b"a")}}, 400, "malformed-request"),
         ({"files": [("data", ("d.csv", b"a")), ("data", ("d.csv", b"a"))]}, 400, "malformed-request"),
         ({"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed-request"),
-        ({"content": b"no form", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "malformed-request"),
         (
-            {"content": b"--x\r\nA: b\r\n\r\n1\r\n--x--", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+            {"content": b"no form", "headers": FORM_TYPE},
+            400,
+            "malformed-request",
+        ),
+        (
+            {
+                "content": b"--x\r\nA: b\r\n\r\n1\r\n--x--",
+                "headers": FORM_TYPE,
+            },
             400,
             "malformed-request",
         ),
@@ -144,7 +157,9 @@ async def test_no_pickles_over_http(client: httpx2.AsyncClient, service: MemoryS
     assert not service.runs
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "", "multipart/mixed; boundary=x", "\u00e9".encode()])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/xml", "", "multipart/mixed; boundary=x", "\u00e9".encode()]
+)
 async def test_other_content_types(client: httpx2.AsyncClient, kind: Any) -> None:
     response = await client.post("/v1/runs", content=b"{}", headers={"Content-Type": kind})
     assert check_problem(response, 415, "unsupported-media-type")["kind"] == "MalformedRequest"
@@ -200,7 +215,17 @@ async def test_list(client: httpx2.AsyncClient, service: MemoryService) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=x", "state=asleep", "cursor=%00", "cursor=" + "x" * 600, "tenant=A%20B", "limit=%FF"]
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "state=asleep",
+        "cursor=%00",
+        "cursor=" + "x" * 600,
+        "tenant=A%20B",
+        "limit=%FF",
+    ],
 )
 async def test_bad_queries(client: httpx2.AsyncClient, query: str) -> None:
     problem = check_problem(await client.get(f"/v1/runs?{query}"), 422, "invalid-request")
