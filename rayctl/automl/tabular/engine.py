@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from rayctl.automl.tabular.fitted import FittedModel, fit_model, one_thread, res
 from rayctl.automl.tabular.folds import make_folds
 from rayctl.automl.tabular.predict import match_columns, output_table
 from rayctl.automl.tabular.prepare import PreparedTable, prepare_table
+from rayctl.automl.tabular.target import Label
 from rayctl.automl.tabular.validate import summarize
 from rayctl.errors import InvalidRequest, RayctlError, TrialError
 
@@ -100,6 +103,7 @@ class TabularEngine:
         info = {
             "task": request.task.value,
             "target": request.target,
+            "schema": {feature.name: feature.kind for feature in prepared.features},
             "features": [feature.to_json() for feature in prepared.features],
             "classes": None if prepared.classes is None else list(prepared.classes),
             "model": {
@@ -124,28 +128,46 @@ class TabularEngine:
             InvalidData: the table does not fit (see `rayctl.automl.tabular.predict.match_columns`).
             InvalidRequest: ``no-probabilities``, ``no-data``, ``untrusted-model``, or a bundle that cannot be read.
         """
-        opened = read_bundle(bundle, kind=_KIND)
         if table is None:
             raise InvalidRequest("This model predicts rows of a table; no table was given.", code="no-data")
-        try:
-            features = [Feature.from_json(feature) for feature in opened.info["features"]]
-            classes, described = opened.info["classes"], opened.info["model"]
-        except (KeyError, TypeError) as error:
-            raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
-        numeric, codes = encode(features, match_columns(features, table), len(table))
-        model = restore_model(described, opened.members, allow_pickle=allow_pickle)
-        if proba and not model.has_proba:
+        opened = _open(bytes(bundle), allow_pickle)
+        if proba and not opened.model.has_proba:
             raise InvalidRequest(
-                f"The model {described.get('name')!r} gives no class probabilities.",
+                f"The model {opened.name!r} gives no class probabilities.",
                 code="no-probabilities",
                 hint="Leave out proba.",
             )
+        numeric, codes = encode(opened.features, match_columns(opened.features, table), len(table))
         with one_thread():
-            return output_table(model.predict(model.matrix(numeric, codes)), classes, proba)
+            predicted = opened.model.predict(opened.model.matrix(numeric, codes))
+        return output_table(predicted, opened.classes, proba)
 
     def final_forecast(self, bundle: bytes) -> pa.Table | None:
         """Tables have no forecast: always None."""
         return None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A bundle that was read, checked and restored."""
+
+    name: str
+    features: tuple[Feature, ...]
+    classes: tuple[Label, ...] | None
+    model: FittedModel
+
+
+@lru_cache(maxsize=2)
+def _open(bundle: bytes, allow_pickle: bool) -> _Opened:
+    """Restore a model. The last two stay in memory, so that serving one does not unpack it for every request."""
+    opened = read_bundle(bundle, kind=_KIND)
+    try:
+        features = tuple(Feature.from_json(feature) for feature in opened.info["features"])
+        classes, described = opened.info["classes"], opened.info["model"]
+        model = restore_model(described, opened.members, allow_pickle=allow_pickle)
+        return _Opened(described["name"], features, None if classes is None else tuple(classes), model)
+    except (KeyError, TypeError) as error:
+        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
 
 
 def _score(

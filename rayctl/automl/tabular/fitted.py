@@ -10,6 +10,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,17 @@ __all__ = ["FittedModel", "fit_model", "one_thread", "restore_model"]
 
 def one_thread() -> Any:
     """Return a context in which linear algebra uses one thread (repeatable, and kind to the other tasks)."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    return _thread_pools().limit(limits=1)
 
-    return threadpool_limits(limits=1)
+
+@lru_cache(maxsize=1)
+def _thread_pools() -> Any:
+    """Find the thread pools of this process, once: looking for them takes 10 ms."""
+    import scipy.linalg  # noqa: F401  (only pools of libraries that are loaded are found)
+    import sklearn.utils  # noqa: F401
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)

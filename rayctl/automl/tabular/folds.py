@@ -40,12 +40,11 @@ def choose_folds(rows: int, class_counts: Sequence[int] | None, validation: Vali
         raise _too_few(rows, f"{folds} folds need at least {folds}")
     warnings = _singletons(class_counts)
     if class_counts is not None:
-        smallest = min(count for count in class_counts if count)
+        # A class with one row is in one test part whatever the number of folds: fewer folds would not help it.
+        smallest = min((count for count in class_counts if count > 1), default=folds)
         if smallest < folds:
-            reduced = max(2, smallest)
-            if reduced < folds:
-                warnings.append(f"The smallest class has {smallest} rows: {reduced} folds instead of {folds}.")
-            folds = reduced
+            warnings.append(f"A class has only {smallest} rows: {smallest} folds instead of {folds}.")
+            folds = smallest
     return folds, warnings
 
 

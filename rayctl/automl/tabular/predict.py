@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -75,21 +75,25 @@ def _convert(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str
     if kind == "empty" or column.null_count == len(column):
         target = {"number": pa.float64(), "datetime": pa.timestamp("us"), "category": pa.string()}[wanted]
         return pa.chunked_array([pa.nulls(len(column), target)])
-    if kind == "category" and wanted in ("number", "datetime"):
-        return _parse(column, pa.float64() if wanted == "number" else pa.timestamp("us"))
+    if kind == "category" and (wanted == "number" or wanted == "datetime"):
+        return _parse(column, wanted)
     if wanted == "category" and kind in ("number", "bool") and not pa.types.is_floating(column.type):
         return pc.cast(column, pa.string())
     return f"has type {column.type}"
 
 
-def _parse(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | str:
+def _parse(column: pa.ChunkedArray, wanted: Literal["number", "datetime"]) -> pa.ChunkedArray | str:
+    # Arrow reads texts with a zone offset and texts without one into different types; a column has one kind.
+    targets = [pa.float64()] if wanted == "number" else [pa.timestamp("us"), pa.timestamp("us", "UTC")]
     values = texts(column)
-    try:
-        return pa.chunked_array([values.cast(target)])
-    except pa.ArrowInvalid:
-        bad = [text for text in values.to_pylist() if text is not None and not _parses(text, target)]
-        shown = ", ".join(map(repr, dict.fromkeys(bad[:20])))
-        return f"{len(bad)} of {len(values)} values are other text (for example {shown[:120]})"
+    for target in targets:
+        try:
+            return pa.chunked_array([values.cast(target)])
+        except pa.ArrowInvalid:
+            continue
+    bad = [text for text in values.to_pylist() if text is not None and not _parses(text, targets[0])]
+    shown = ", ".join(map(repr, dict.fromkeys(bad[:20])))
+    return f"{len(bad)} of {len(values)} values are other text (for example {shown[:120]})"
 
 
 def _parses(text: str, target: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
+from rayctl.automl.bundle import Member, read_bundle, write_bundle
 from rayctl.automl.engine import Candidate, engine_for
 from rayctl.automl.model import DataSummary, RunRequest, TaskType
 from rayctl.automl.tabular.engine import ENGINE
@@ -281,6 +282,22 @@ def test_predictions_have_the_type_of_the_labels(mixed: bytes) -> None:
     assert set(predicted["prediction"].to_pylist()) == {3, 5}
 
 
+def test_bundles_of_other_kinds_or_without_their_parts_are_refused(mixed: bytes) -> None:
+    opened = read_bundle(mixed)
+    assert opened.info["schema"] == {"num": "number", "flag": "bool", "kind": "category", "day": "datetime"}
+    without = {name: value for name, value in opened.info.items() if name != "features"}
+    for bundle in (
+        write_bundle("tabular", without, opened.members),
+        write_bundle("tabular", opened.info, {"model": opened.members["model"]}),
+        write_bundle("tabular", opened.info, {**opened.members, "model": Member(b"tree\nnonsense", "lightgbm")}),
+    ):
+        with pytest.raises(InvalidRequest) as raised:
+            ENGINE.predict(bundle, MIXED)
+        assert raised.value.code == "invalid-bundle"
+    with pytest.raises(InvalidRequest, match="kind 'forecasting'"):
+        ENGINE.predict(write_bundle("forecasting", {}, {}), MIXED)
+
+
 def test_missing_columns_are_all_named(mixed: bytes) -> None:
     error = refused(mixed, num=None, kind=None, nun=pa.array(np.arange(60.0)))
     assert error.code == "missing-column"
@@ -335,7 +352,7 @@ def test_tiny_tables_work_with_every_family() -> None:
     request = RunRequest(task="classification", target="y", metric="accuracy")
     prepared = ENGINE.prepare(table, request)
     folds = ENGINE.split(prepared, request)
-    assert len(folds) == 2
+    assert len(folds) == 3
     for family in FAMILIES:
         params = {"n_neighbors": 2} if family == "knn" else {}
         for fold in folds:

@@ -105,8 +105,9 @@ def test_too_few_rows() -> None:
 
 def test_small_classes_reduce_the_folds() -> None:
     plan = inspect_table(table(y=["rare"] * 3 + ["common"] * (N - 3)), request())
-    assert "smallest class has 3 rows: 3 folds instead of 5" in plan.warnings[0]
+    assert "A class has only 3 rows: 3 folds instead of 5" in plan.warnings[0]
     plan = inspect_table(table(y=["single"] + ["common"] * (N - 1)), request())
+    assert len(plan.warnings) == 1
     assert "1 classes have a single row" in plan.warnings[0]
 
 
