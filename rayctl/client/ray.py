@@ -25,6 +25,7 @@ from rayctl.errors import (
 __all__ = ["RayTransport", "open_ray"]
 
 _CONNECT_TRIES = 5
+_LOG_LEVEL = "ERROR"  # Ray warns that it cannot handle signals in the thread that connects; it need not
 _EVENTS_WAIT_S = 20.0
 _PIECE = 8 * 1024 * 1024
 
@@ -230,8 +231,8 @@ def _join_directly(ray: Any, url: str, timeout_s: float) -> bool:
         return False
     try:
         _within(
-            lambda: ray.init(address=url, namespace=RAY_NAMESPACE, log_to_driver=False, logging_level="WARNING"),
-            timeout_s,
+            lambda: ray.init(address=url, namespace=RAY_NAMESPACE, log_to_driver=False, logging_level=_LOG_LEVEL),
+            time.monotonic() + timeout_s,
             url,
         )
     except ConnectionError as error:
@@ -260,11 +261,8 @@ def _join_as_client(ray: Any, url: str, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
 
     def once(attempt: int) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise ServerUnreachable(f"No connection to {url} within {timeout_s:g} s.", code="connect-timeout")
         try:
-            _within(lambda: ray.init(url, namespace=RAY_NAMESPACE, logging_level="WARNING"), left, url)
+            _within(lambda: ray.init(url, namespace=RAY_NAMESPACE, logging_level=_LOG_LEVEL), deadline, url)
         except ConnectionAbortedError as error:
             # The server forks a process per client, and about one fork in ten dies at once; the next one works.
             raise Unavailable(f"Ray refused the connection: {_line(error)}", code="connect-aborted") from error
@@ -279,8 +277,8 @@ def _no_cluster(url: str, error: Exception) -> ServerUnreachable:
     return ServerUnreachable(f"No Ray cluster answers at {url}: {_line(error)}", hint="Run `rayctl up`, or use HTTP.")
 
 
-def _within(call: Callable[[], Any], timeout_s: float, url: str) -> None:
-    """Run ``call`` with a deadline that Ray itself does not have. A late one is left behind in its thread."""
+def _within(call: Callable[[], Any], deadline: float, url: str) -> None:
+    """Run ``call`` with a deadline (monotonic), which Ray does not have. A late one is left behind in its thread."""
     outcome: list[BaseException | None] = []
 
     def run() -> None:
@@ -292,8 +290,12 @@ def _within(call: Callable[[], Any], timeout_s: float, url: str) -> None:
 
     thread = threading.Thread(target=run, name="rayctl-connect", daemon=True)
     thread.start()
-    thread.join(timeout_s)
+    thread.join(max(0.0, deadline - time.monotonic()))
     if not outcome:
-        raise ServerUnreachable(f"No connection to {url} within {timeout_s:g} s.", code="connect-timeout")
+        raise ServerUnreachable(
+            f"No Ray cluster answered at {url} in time.",
+            code="connect-timeout",
+            hint="Run `rayctl up`, or use the service's HTTP address.",
+        )
     if outcome[0] is not None:
         raise outcome[0]

@@ -123,7 +123,7 @@ def test_watch_polls_until_done(make: Make) -> None:
         events=[
             [entry(1, "state"), entry(2, "log")],
             [],
-            exceptions.ActorUnavailableError("x", None),
+            away,
             [entry(3, "done")],
         ],
         get_run=[{"id": "r1", "state": "running"}],
