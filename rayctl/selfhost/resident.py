@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ __all__ = ["Resident", "main"]
 log = logging.getLogger("rayctl.resident")
 
 CHECK_S = 3.0
-HEAD_READY_S = 180.0
+HEAD_READY_S = 300.0
 # Ray restarts a proxy and Serve a gateway by themselves; only when that has not helped after so many looks do we.
 PATIENCE = 3
 
@@ -51,11 +52,11 @@ class Resident:
         """Connect and install everything; every finished step is reported."""
         self._report("starting", "connecting to the cluster")
         self._services.connect()
-        self._done("connected", "starting the control plane")
-        self._services.install("proxy")
-        self._done("control_plane", "starting the HTTP gateway")
-        self._services.install("gateway")
-        self._done("http", "checking")
+        self._done("connected", "looking around")
+        for part, step in self._services.order():
+            self._report("starting", f"starting the {part}")
+            self._services.install(part)
+            self._done(step, "checking")
         self._services.check()
         self._report("ready", "")
 
@@ -139,10 +140,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        # The imports cost seconds; so do the start of the head and of the proxy actor. Do them at the same time.
+        threading.Thread(target=services.preload, name="imports", daemon=True).start()
         if ready_file is not None:
-            # The imports cost seconds; the head needs seconds to start. Do both at once.
-            import ray  # noqa: F401
-
             wait_for_head(ready_file)
         Resident(services, arguments.status_file).run()
     except SystemExit:

@@ -39,8 +39,14 @@ class Problem(Exception):
 class Services(Protocol):
     """What the resident needs to be able to do. Every method blocks."""
 
+    def preload(self) -> None:
+        """Import what will be needed; runs in a thread beside everything else."""
+
     def connect(self) -> None:
         """Connect this process to the cluster, as a driver that stays."""
+
+    def order(self) -> list[tuple[str, str]]:
+        """Return what to install, in this order, and the name of the step that is done then."""
 
     def install(self, part: str) -> None:
         """Create or replace ``proxy`` or ``gateway``; return when it works."""
@@ -66,6 +72,26 @@ class RayServices:
         self._http_port = http_port
         self._temp_dir = temp_dir
         self._settings: Any = None
+
+    def preload(self) -> None:
+        """See `Services`."""
+        with contextlib.suppress(Exception):  # whatever is wrong is reported by the import that needs it
+            importlib.import_module("ray.serve")
+            importlib.import_module("serve_apps.gateway")
+
+    def order(self) -> list[tuple[str, str]]:
+        """See `Services`.
+
+        On a new cluster the gateway comes first: its replica creates the proxy actor, which then warms its workers
+        up, and on few CPUs that would slow down the start of Serve. On a cluster that has a proxy already it comes
+        first, because it may belong to the job of an earlier resident and then must be replaced.
+        """
+        import ray
+
+        steps = [("gateway", "http"), ("proxy", "control_plane")]
+        known = ray.util.list_named_actors(all_namespaces=True)
+        there = any(each["name"] == PROXY_NAME and each["namespace"] == RAY_NAMESPACE for each in known)
+        return steps[::-1] if there else steps
 
     def connect(self) -> None:
         """See `Services`."""

@@ -152,25 +152,10 @@ def _service_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cpus(info: dict[str, Any]) -> str:
-    for name in ("cluster", "resources"):
-        found = info.get(name)
-        if not isinstance(found, dict):
-            continue
-        total = _number(found, "cpus", "CPU", "cpus_total", "total")
-        free = _number(found, "cpus_available", "CPU_available", "cpus_free", "available")
-        if total is not None:
-            return f"{total:g}" + (f" ({free:g} free)" if free is not None else "")
-    return ""
-
-
-def _number(fields: dict[str, Any], *names: str) -> float | None:
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, dict):
-            value = value.get("CPU")
-        if isinstance(value, (int, float)):
-            return float(value)
-    return None
+    cluster = info.get("cluster")
+    resources = cluster.get("resources") if isinstance(cluster, dict) else None
+    cpus = resources.get("CPU") if isinstance(resources, dict) else None
+    return f"{cpus:g}" if isinstance(cpus, (int, float)) else ""
 
 
 def _iso(at: float) -> str:
