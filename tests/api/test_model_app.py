@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pyarrow as pa
 import pytest
+import yaml
 from fastapi import FastAPI
+from ray.serve.schema import ServeDeploySchema
 
 from rayctl.api.auth import TokenBook
 from rayctl.automl.bundle import write_bundle
@@ -135,3 +138,11 @@ def test_the_applications_can_be_built() -> None:
     assert predict.build({"run_id": "r", "task": "regression"})
     with pytest.raises(ValueError, match="extra"):
         predict.build({"run_id": "r", "task": "regression", "colour": "red"})
+
+
+def test_the_serve_configuration_is_valid() -> None:
+    text = (Path(gateway.__file__).parent / "config.yaml").read_text()
+    config = ServeDeploySchema(**yaml.safe_load(text))
+    assert str(config.http_options.host) == "127.0.0.1"
+    assert config.applications[0].import_path == "serve_apps.gateway:app"
+    assert config.applications[0].deployments[0].name == "gateway"
