@@ -97,8 +97,13 @@ class Engine(Protocol):
     ) -> bytes:
         """Fit on all rows (or on ``fold``'s train part) and return the model bundle (see `rayctl.automl.bundle`)."""
 
-    def predict(self, bundle: bytes, table: pa.Table | None, *, proba: bool = False) -> pa.Table:
+    def predict(
+        self, bundle: bytes, table: pa.Table | None, *, proba: bool = False, allow_pickle: bool = False
+    ) -> pa.Table:
         """Predict with a bundle. ``table`` is checked against the training schema first.
+
+        ``allow_pickle``: also load models of a caller's own class. Only for bundles whose digest was checked against
+        the state database, and only in task processes and replicas.
 
         Tables: one output row per input row, column ``prediction`` (plus ``proba_<class>`` columns if ``proba``).
         Series: ``table`` None forecasts the horizon after the training data; with history it continues from that.

@@ -145,9 +145,11 @@ def train_and_evaluate(
 ) -> FoldOutcome | TaskFailure:
     """Fit one candidate on one fold and score it, within the caps."""
 
+    engine = engine_for(request.task)
+
     def work(remaining_s: float | None) -> FoldOutcome:
         deadline = None if remaining_s is None else time.monotonic() + remaining_s
-        return engine_for(request.task).evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline)
+        return engine.evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline)
 
     return _within(caps, work)
 
@@ -157,7 +159,8 @@ def fit_final(
 ) -> tuple[TaskFailure | float, bytes]:
     """Fit the winner on all rows. Returns (seconds it took, model bundle), or (why not, nothing)."""
     began = time.monotonic()
-    result = _within(caps, lambda _: engine_for(request.task).fit_final(prepared, candidate, request, seed=seed))
+    engine = engine_for(request.task)
+    result = _within(caps, lambda _: engine.fit_final(prepared, candidate, request, seed=seed))
     if isinstance(result, TaskFailure):
         return result, b""
     return time.monotonic() - began, result
@@ -188,7 +191,12 @@ def _memory_failure(caps: Caps) -> TaskFailure:
 
 
 def package(
-    bundle: bytes, folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary, task: TaskType
+    prepared: Any,
+    bundle: bytes,
+    folds: Sequence[Fold],
+    predictions: Sequence[Any],
+    summary: DataSummary,
+    task: TaskType,
 ) -> dict[str, bytes]:
     """Build the files that go with a model: validation predictions and, for series, the forecast.
 
@@ -197,7 +205,7 @@ def package(
     import pyarrow.csv
     import pyarrow.parquet
 
-    files = {"predictions.parquet": _parquet(_validation_table(folds, predictions, summary))}
+    files = {"predictions.parquet": _parquet(_validation_table(prepared, folds, predictions, summary))}
     forecast = engine_for(task).final_forecast(bundle)
     if forecast is not None:
         out = io.BytesIO()
@@ -207,12 +215,16 @@ def package(
     return files
 
 
-def _validation_table(folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary) -> pa.Table:
+def _validation_table(
+    prepared: Any, folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary
+) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
+    tested = np.concatenate([fold.test for fold in folds])
+    kept_rows = getattr(prepared, "rows", None)  # rows without a target were left out when preparing
     columns: dict[str, Any] = {
-        "row": np.concatenate([fold.test for fold in folds]),
+        "row": tested if kept_rows is None else kept_rows[tested],
         "fold": np.concatenate([np.full(len(fold.test), fold.index, dtype=np.int32) for fold in folds]),
     }
     values = np.concatenate(list(predictions))
@@ -234,13 +246,15 @@ def _parquet(table: pa.Table) -> bytes:
 def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba: bool) -> pa.Table:
     """Predict with a model bundle; ``data`` as in `stage`, or None for series.
 
+    The proxy has checked the bundle's digest, and this is a task process: a caller's own class may be loaded.
+
     Raises:
         InvalidData: the table does not fit the training schema. InvalidRequest: no probabilities.
     """
     from rayctl.automl.ingest import normalize, to_table
 
     table = None if data is None else normalize(to_table(_materialize(data), format))
-    return engine_for(task).predict(bundle, table, proba=proba)
+    return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)
 
 
 def warm(tasks: Sequence[str]) -> None:

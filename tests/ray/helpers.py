@@ -1,0 +1,129 @@
+"""What the tests on a real cluster share: requests, bad models, a look at processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import ray
+
+QUICK_SPACE = {"linear": {"C": [0.1, 1.0, 10.0]}, "knn": {"n_neighbors": [5, 15, 25]}}
+
+
+def quick_request(**changes: Any) -> dict[str, Any]:
+    """A request whose trials take milliseconds."""
+    base = {"task": "classification", "target": "target", "search_space": QUICK_SPACE, "max_trials": 4, "seed": 0}
+    return base | {"validation": {"folds": 3}} | changes
+
+
+def workers() -> list[psutil.Process]:
+    """The worker processes of the test's cluster: children of its raylet."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "ray::" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def processes_of(what: str) -> list[psutil.Process]:
+    """Worker processes whose title names ``what`` (an actor class or a task)."""
+    found = []
+    for process in workers():
+        try:
+            if what in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Poll a condition of the outside world until it is true; fails the test after ``seconds``."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, "the awaited condition did not come true"
+        time.sleep(0.05)
+
+
+def facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What of a leaderboard is data (times are not)."""
+    return [
+        (r["rank"], r["trial"], r["model"], str(r["params"]), r["state"], r["score"], tuple(r["fold_scores"]))
+        for r in rows
+    ]
+
+
+class Sleeper:
+    """A model that does not end."""
+
+    def fit(self, features: Any, target: Any) -> Sleeper:
+        time.sleep(600)
+        return self
+
+    def predict(self, features: Any) -> Any:
+        return [0] * len(features)
+
+
+class Raiser(Sleeper):
+    """A model that raises."""
+
+    def fit(self, features: Any, target: Any) -> Raiser:
+        raise RuntimeError("no solution for these rows")
+
+
+class NanPredictor(Sleeper):
+    """A model whose predictions are not numbers."""
+
+    def fit(self, features: Any, target: Any) -> NanPredictor:
+        return self
+
+    def predict(self, features: Any) -> Any:
+        return [float("nan")] * len(features)
+
+
+class Glutton(Sleeper):
+    """A model that eats memory."""
+
+    def fit(self, features: Any, target: Any) -> Glutton:
+        self.hoard = [bytearray(64 * 2**20) for _ in range(1000)]
+        return self
+
+
+class Leaver(Sleeper):
+    """A model that ends its process."""
+
+    def fit(self, features: Any, target: Any) -> Leaver:
+        import os
+
+        os._exit(3)
+
+
+def submit(proxy: Any, data: Any = None, key: str | None = None, via: str = "ray", **request: Any) -> str:
+    try:
+        return str(ray.get(proxy.do_auto_ml.remote(request or quick_request(), data, key, via), timeout=90))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def call(method: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return ray.get(method.remote(*args, **kwargs), timeout=90)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def result(proxy: Any, run_id: str, wait_s: float = 60.0) -> dict[str, Any]:
+    return call(proxy.get_result, run_id, wait_s=wait_s)  # type: ignore[no-any-return]
+
+
+def no_trainer_is_left() -> bool:
+    names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    return not any(name.startswith("trainer-") for name in names) and not processes_of("TrainerActor")
