@@ -18,7 +18,7 @@ __all__ = ["ArtifactName", "Caller", "DeploymentName", "IdempotencyKey", "RunId"
 
 # Wider than what the service makes up, but nothing that a database or a file system could stumble over.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 _bearer = HTTPBearer(auto_error=False, description="A token from the service's token file.")
 
@@ -65,7 +65,7 @@ def _idempotency_key(
     ] = None,
 ) -> str | None:
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
-        raise MalformedRequest("The Idempotency-Key header must be 1 to 255 visible ASCII characters.")
+        raise MalformedRequest("The Idempotency-Key header must be 1 to 200 visible ASCII characters.")
     return idempotency_key
 
 
