@@ -119,4 +119,4 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
 
 
 def _is_number(text: str) -> bool:
-    return text == "–" or (text.lstrip("-")[:1].isdigit() and not text.count("-", 1))
+    return text == "–" or (text.lstrip("-")[:1].isdigit() and " " not in text and "-" not in text[1:])

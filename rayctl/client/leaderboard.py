@@ -85,4 +85,7 @@ class Leaderboard(Sequence[LeaderboardRow]):
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # Names and messages come from models and data, and may hold what a terminal would obey.
+    return "".join(char if char.isprintable() else " " for char in str(value))

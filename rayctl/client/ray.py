@@ -189,7 +189,7 @@ def _translated(error: Exception, method: str, timeout_s: float) -> RayctlError:
             f"The connection to Ray is gone: {_line(error)}", code="connection-lost", hint="Call connect() again."
         )
     if isinstance(error, exceptions.RayTaskError):
-        return RayctlError(f"{method} failed in the service: {_line(cause or error)}")
+        return RayctlError(f"{method} failed in the service: {type(cause or error).__name__}: {_line(cause or error)}")
     return RayctlError(f"{method} failed: {type(error).__name__}: {_line(error)}")
 
 
