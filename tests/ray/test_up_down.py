@@ -1,0 +1,168 @@
+"""The whole life of a home: up, status, killed parts, down. Real processes, real Ray; minutes on a busy machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayctl.selfhost import processes
+from rayctl.selfhost.down import down, remains
+from rayctl.selfhost.layout import Layout
+from rayctl.selfhost.upfile import read_up
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
+
+START_S = 400.0
+
+
+def rayctl(home: Path, *arguments: str, code: int = 0, **env: str) -> str:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYCTL_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", "from rayctl.cli.main import main; main()", *arguments],
+        env={**environ, "RAYCTL_HOME": str(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=START_S + 60,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done.stdout
+
+
+def status(home: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(rayctl(home, "status", "-o", "json"))
+    return document
+
+
+def until(true: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.5)
+
+
+def kill(home: Path, part: str) -> int:
+    up = read_up(home / "up.json")
+    process = up.process(part) if up else None
+    assert process is not None
+    assert process.alive()
+    os.kill(process.pid, signal.SIGKILL)
+    return process.pid
+
+
+def back_with_another(home: Path, part: str, before: int) -> Callable[[], bool]:
+    def check() -> bool:
+        up = read_up(home / "up.json")
+        process = up.process(part) if up else None
+        return up is not None and process is not None and process.pid != before and up.state == "ready"
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("home")
+    yield folder
+    down(Layout.of(folder, {}), timeout_s=30, delete_data=True)
+
+
+def up(home: Path, *more: str) -> dict[str, Any]:
+    timeout = f"{START_S:.0f}s"
+    document: dict[str, Any] = json.loads(rayctl(home, "up", "--timeout", timeout, "-o", "json", *more))
+    return document
+
+
+def test_life_of_a_home(home: Path) -> None:
+    assert status(home)["state"] == "not-running"
+    rayctl(home, "down")
+
+    document = up(home, "--num-cpus", "2")
+    assert document["state"] == "ready"
+    assert not document["already"]
+    seen = status(home)
+    assert seen["state"] == "ready"
+    assert seen["info"]["cluster"]["resources"]["CPU"] == 2
+    assert (home / "token").stat().st_mode & 0o777 == 0o600
+    assert (home / "ray_token").stat().st_mode & 0o777 == 0o600
+    assert (home / "up.json").stat().st_mode & 0o777 == 0o600
+    secrets = [(home / name).read_bytes() for name in ("token", "ray_token")]
+    layout = Layout.of(home, {})
+    for process in remains(layout, read_up(layout.up_file)):
+        line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert not any(secret in line for secret in secrets), "a secret is on a command line"
+
+    assert up(home)["already"]
+    rayctl(home, "up", "--num-cpus", "3", code=6)
+    assert "RAYCTL_SERVER=" in rayctl(home, "env")
+
+    # The resident dies: the supervisor starts another one.
+    before = kill(home, "resident")
+    until(back_with_another(home, "resident", before), "the resident did not come back")
+    assert status(home)["parts"]["resident"]["restarts"] == 1
+
+    # The supervisor dies: nothing else does, and the next `up` takes over.
+    ray_before = read_up(home / "up.json")
+    kill(home, "supervisor")
+    until(lambda: status(home)["state"] == "broken", "the dead supervisor was not noticed", 20)
+    assert up(home)["state"] == "ready"
+    ray_after = read_up(home / "up.json")
+    assert ray_before is not None
+    assert ray_after is not None
+    assert ray_before.ray == ray_after.ray
+
+    # The Ray head dies: head and resident come back on the same ports.
+    before = kill(home, "ray")
+    until(back_with_another(home, "ray", before), "the Ray head did not come back")
+    seen = status(home)
+    assert seen["state"] == "ready"
+    assert seen["http_url"] == document["http_url"]
+
+    # Down: nothing of this home is left, data is.
+    last = read_up(layout.up_file)
+    rayctl(home, "down")
+    assert last is not None
+    assert remains(layout, last) == []
+    assert not any(last.alive(part) for part in ("supervisor", "ray", "resident"))
+    assert not layout.ray_temp_dir.exists()
+    assert not layout.up_file.exists()
+    assert (home / "token").exists()
+    assert "not running" in rayctl(home, "down")
+    assert status(home)["state"] == "not-running"
+    rayctl(home, "down", "--delete-data", code=2)
+    rayctl(home, "down", "--delete-data", "--yes")
+    assert not (home / "token").exists()
+
+
+def test_head_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    # A store larger than Ray accepts on this memory would depend on the machine; a broken `ray` does not.
+    broken = tmp_path / "path" / "ray" / "scripts"
+    broken.mkdir(parents=True)
+    for package in (broken.parent, broken):
+        (package / "__init__.py").write_text("")
+    (broken / "scripts.py").write_text("raise SystemExit('no Ray today')")
+    home = tmp_path / "home"
+    rayctl(home, "up", "--timeout", "60s", code=8, PYTHONPATH=str(tmp_path / "path"))
+    assert status(home)["state"] == "failed"
+    assert remains(Layout.of(home, {}), None) == []
+    rayctl(home, "down")
+    assert status(home)["state"] == "not-running"
+
+
+def test_stop_remains_without_any_record(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path / "home", {})
+    layout.home.mkdir()
+    marked = dict(os.environ, RAYCTL_PART=f"ray-{layout.id}")
+    code = "import time; time.sleep(60)"
+    popen, process = processes.spawn([sys.executable, "-c", code], env=marked, log=tmp_path / "log", cwd=tmp_path)
+    assert remains(layout, None) == [process]
+    assert down(layout, timeout_s=20).was_running
+    popen.wait(5)
+    assert not process.alive()
