@@ -1,0 +1,1 @@
+"""Forecasting of many series: checks, time grids, rolling-origin windows, statistical models, the engine."""

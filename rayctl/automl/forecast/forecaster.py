@@ -1,0 +1,128 @@
+"""One configuration over many series: the loop, its time limit, and what happens where the model fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from rayctl.automl.engine import Candidate
+from rayctl.automl.forecast.combine import seasonal_naive
+from rayctl.automl.forecast.models import ResolvedModel, forecast_series, resolve
+from rayctl.errors import RayctlError, TrialError
+
+__all__ = ["Forecasts", "blamed_on", "forecast_all"]
+
+_MESSAGE_CHARS = 500
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """The forecasts of all series: float64, shape (series, h).
+
+    ``replaced`` series were forecast by the seasonal naive method, because the model failed on them; ``reason`` is
+    the first failure.
+    """
+
+    values: np.ndarray
+    replaced: int
+    reason: str | None
+
+
+def forecast_all(
+    candidate: Candidate,
+    histories: Sequence[np.ndarray],
+    horizon: int,
+    seasons: Sequence[int],
+    *,
+    seed: int,
+    deadline: float | None = None,
+    name_of: Callable[[int], str] = str,
+    resolved: ResolvedModel | None = None,
+) -> Forecasts:
+    """Forecast every series on its own.
+
+    Args:
+        candidate: The configuration.
+        histories: Per series the values before the forecast, float64, oldest first, at least one.
+        horizon: Steps to forecast.
+        seasons: Season lengths; the first is the model's default and the naive method's.
+        seed: For models that take a ``random_state``.
+        deadline: ``time.monotonic()`` seconds after which no series is begun.
+        name_of: How a message names the series at a position.
+        resolved: The candidate's model, if it has been imported already.
+
+    Raises:
+        TrialError: ``trial-timeout``, ``unknown-model``, ``unknown-parameter``, ``out-of-memory``, or
+            ``model-error`` if the model fails on more than half of the series.
+    """
+    with blamed_on(candidate), _quiet():
+        resolved = resolved or resolve(candidate.model, candidate.pickled_class)
+        params = resolved.defaults(candidate.params, seasons)
+        values = np.empty((len(histories), horizon))
+        failures: list[str] = []
+        for position, y in enumerate(histories):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TrialError(
+                    f"The time was up after {position} of {len(histories)} series.",
+                    code="trial-timeout",
+                    hint="Give the trial more time, or use a cheaper model.",
+                )
+            try:
+                values[position] = forecast_series(resolved, params, y, horizon, seed)
+            except MemoryError:
+                raise
+            except TrialError as error:
+                failures.append(f"{name_of(position)}: {error.message}")
+            except RayctlError:
+                raise  # wrong parameters are wrong for every series
+            except Exception as error:  # the model is foreign code: any type is possible
+                failures.append(f"{name_of(position)}: {_describe(error)}")
+            else:
+                continue
+            values[position] = seasonal_naive(y, horizon, seasons[0])
+            if 2 * len(failures) > len(histories):
+                raise TrialError(
+                    f"{candidate.model} failed on more than half of the {len(histories)} series; first on "
+                    f"{failures[0]}"[:_MESSAGE_CHARS],
+                    code="model-error",
+                )
+    return Forecasts(values, len(failures), failures[0][:_MESSAGE_CHARS] if failures else None)
+
+
+@contextmanager
+def blamed_on(candidate: Candidate) -> Iterator[None]:
+    """Turn whatever resolving or a model raises into a TrialError; interrupts of the process pass through."""
+    try:
+        yield
+    except TrialError:
+        raise
+    except RayctlError as error:
+        raise TrialError(error.message, code=error.code, hint=error.hint) from error
+    except MemoryError as error:
+        raise TrialError(
+            f"{candidate.model!r} ran out of memory.",
+            code="out-of-memory",
+            hint="Use a smaller model, or give the task more memory.",
+        ) from error
+    except Exception as error:  # the model is foreign code: any type is possible
+        raise TrialError(f"{candidate.model}: {_describe(error)}"[:_MESSAGE_CHARS], code="model-error") from error
+
+
+def _describe(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[-1].strip()}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Use one thread, and keep the models' remarks about convergence out of the logs; errors stay errors."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(limits=1), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

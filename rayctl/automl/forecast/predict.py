@@ -1,0 +1,160 @@
+"""Prediction with a forecasting bundle: look-ups in its forecast, and forecasts from new history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from rayctl.automl.forecast.columns import bad_rows, check_columns, defect, read_times
+from rayctl.automl.forecast.forecaster import forecast_all
+from rayctl.automl.forecast.frequency import Origin
+from rayctl.automl.forecast.prepare import PreparedSeries, label, read_series, show_time
+from rayctl.automl.forecast.store import Stored, forecast_table
+from rayctl.automl.ingest import normalize
+from rayctl.errors import InvalidData
+
+__all__ = ["from_history", "look_up"]
+
+_SHOWN = 5
+
+
+def _keys(ids: pa.Table) -> list[tuple[object, ...]]:
+    if not ids.num_columns:
+        return [()]
+    # 7 and 7.0 are equal and have equal hashes: whether a column had missing values makes no difference.
+    return list(zip(*(ids.column(name).to_pylist() for name in ids.column_names), strict=True))
+
+
+def look_up(stored: Stored, table: pa.Table) -> pa.Table:
+    """Return the stored forecast for rows that name series and times, in the order of the rows.
+
+    Raises:
+        InvalidData: ``empty-table``, ``duplicate-columns``, ``unknown-column``, ``time-type``, ``missing-time``,
+            ``unknown-series``, ``outside-horizon``, ``not-on-grid``.
+    """
+    series = stored.series
+    columns = series.columns
+    check_columns(table.column_names, columns, with_target=False)
+    if table.num_rows == 0:
+        raise InvalidData("The table is empty: there are no rows to forecast.", code="empty-table")
+    wanted = normalize(table.select([*columns.ids, columns.time]))
+    times, calendar = read_times(wanted.column(columns.time), columns.time)
+    if calendar != series.calendar:
+        kinds = ("timestamps", "whole numbers")
+        raise defect(
+            "time-type",
+            columns.time,
+            f"The column {columns.time!r} holds {kinds[not calendar]}; the model was trained on {kinds[calendar]}.",
+        )
+    places = {key: place for place, key in enumerate(_keys(series.ids))}
+    if columns.ids:
+        rows = np.array([places.get(key, -1) for key in _keys(wanted.select(list(columns.ids)))], np.int64)
+    else:
+        rows = np.zeros(len(times), np.int64)
+    _refuse_unknown(rows, wanted, stored)
+    steps, on_grid = series.frequency.positions(times, series.origin.take(rows))
+    ahead = steps - series.lengths[rows]
+    outside = (ahead < 0) | (ahead >= stored.horizon)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        one = int(rows[row])
+        ends = series.lengths[one] + np.array([0, stored.horizon - 1])
+        first, last = series.frequency.times(ends, series.origin.take(np.full(2, one)))
+        raise defect(
+            "outside-horizon",
+            columns.time,
+            f"{int(outside.sum())} rows are outside of the forecast (rows {bad_rows(outside)}): "
+            f"{label(series.ids, one)} at {show_time(times[row], calendar)}; its forecast goes from "
+            f"{show_time(first, calendar)} to {show_time(last, calendar)}.",
+            "Ask for times within the horizon, or send newer history with the target column.",
+        )
+    if not on_grid.all():
+        row = int(np.flatnonzero(~on_grid)[0])
+        raise defect(
+            "not-on-grid",
+            columns.time,
+            f"{int((~on_grid).sum())} times are between the steps of the frequency {series.frequency.name!r} "
+            f"(rows {bad_rows(~on_grid)}; for example {show_time(times[row], calendar)}).",
+        )
+    found = stored.forecast.column("prediction").to_numpy()[rows * stored.horizon + ahead]
+    names = [*columns.ids, columns.time]
+    if wanted.schema.field(columns.time).type == pa.string():
+        wanted = wanted.set_column(
+            names.index(columns.time),
+            columns.time,
+            pa.array(times).cast(pa.timestamp("us") if calendar else pa.int64()),
+        )
+    return wanted.append_column("prediction", pa.array(found))
+
+
+def _refuse_unknown(rows: np.ndarray, wanted: pa.Table, stored: Stored) -> None:
+    unknown = rows < 0
+    if unknown.any():
+        found = np.flatnonzero(unknown)
+        shown = "; ".join(
+            dict.fromkeys(label(wanted.select(list(stored.series.columns.ids)), int(r)) for r in found[:50])
+        )
+        raise defect(
+            "unknown-series",
+            stored.series.columns.ids[0],
+            f"{len(found)} rows name series that the model was not trained on ({shown:.200}).",
+            "For a new series send its history with the target column.",
+        )
+
+
+def from_history(stored: Stored, table: pa.Table, *, allow_pickle: bool) -> pa.Table:
+    """Fit the configuration on new history and forecast the horizon after it, for every series in the table.
+
+    Where the history of a known series begins within or directly after what the model was trained on, the older
+    values are put in front of it; otherwise it stands alone.
+
+    Raises:
+        InvalidData: as `rayctl.automl.forecast.prepare.read_series`.
+        InvalidRequest: ``untrusted-model``.
+        TrialError: the model fails on more than half of the series.
+    """
+    candidate, resolved = stored.model(allow_pickle)
+    known = stored.series
+    fresh = read_series(table, known.columns, known.frequency, known.seasons)
+    merged = _continue(known, fresh)
+    histories = [merged.y[start:end] for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True)]
+    found = forecast_all(
+        candidate,
+        histories,
+        stored.horizon,
+        known.seasons,
+        seed=stored.seed,
+        name_of=lambda position: label(merged.ids, position),
+        resolved=resolved,
+    )
+    return forecast_table(merged, found.values)
+
+
+def _continue(known: PreparedSeries, fresh: PreparedSeries) -> PreparedSeries:
+    """Put the known beginning of each series in front of its new history, where both join."""
+    if known.calendar != fresh.calendar:
+        return fresh
+    places = {key: place for place, key in enumerate(_keys(known.ids))}
+    found = np.array([places.get(key, -1) for key in _keys(fresh.ids)], np.int64)
+    origin = known.origin.take(np.maximum(found, 0))
+    steps, on_grid = known.frequency.positions(fresh.origin.first, origin)
+    joins = (found >= 0) & on_grid & (steps > 0) & (steps <= known.lengths[np.maximum(found, 0)])
+    parts, flags = [], []
+    for position, start in enumerate(fresh.offsets[:-1]):
+        end = fresh.offsets[position + 1]
+        if joins[position]:
+            begin = known.offsets[found[position]]
+            parts.append(known.y[begin : begin + steps[position]])
+            flags.append(known.observed[begin : begin + steps[position]])
+        parts.append(fresh.y[start:end])
+        flags.append(fresh.observed[start:end])
+    lengths = fresh.lengths + np.where(joins, steps, 0)
+    return replace(
+        fresh,
+        y=np.concatenate(parts),
+        observed=np.concatenate(flags),
+        offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
+        origin=Origin(np.where(joins, origin.first, fresh.origin.first), np.where(joins, origin.day, fresh.origin.day)),
+    )

@@ -1,0 +1,265 @@
+"""From a long table to regular series: one row per step, sorted by id and time, gaps filled.
+
+`read_series` is the single place that decides what the series are; validation reports it, preparation and
+prediction follow it, so they always agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayctl.automl.forecast.columns import Columns, check_columns, defect, read_target, read_times
+from rayctl.automl.forecast.frequency import Frequency, Origin, infer_frequency, origin_of, parse_frequency
+from rayctl.automl.ingest import normalize
+from rayctl.automl.model import RunRequest
+from rayctl.errors import InvalidData
+
+__all__ = ["PreparedSeries", "columns_of", "group_rows", "label", "prepare_series", "read_series"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PreparedSeries:
+    """Regular series, one after the other. Numpy and Arrow only: pickles (protocol 5) without copies.
+
+    Attributes:
+        y: float64 (steps of all series), without missing values: gaps are interpolated.
+        observed: bool (steps): False where ``y`` is interpolated. Such values are learned from but never scored.
+        offsets: int64 (series + 1): series ``i`` is ``y[offsets[i]:offsets[i + 1]]``.
+        ids: The id columns, one row per series, ascending (no columns: one series).
+        origin: Where each series' grid begins.
+        frequency: The grid, the same for all series.
+        calendar: Whether times are microseconds since 1970 (else the caller's integers).
+        columns: The roles of the columns.
+        seasons: Season lengths in steps, the most likely first; metrics are scaled by the first.
+        warnings: What was changed about the data, for people.
+    """
+
+    y: np.ndarray
+    observed: np.ndarray
+    offsets: np.ndarray
+    ids: pa.Table
+    origin: Origin
+    frequency: Frequency
+    calendar: bool
+    columns: Columns
+    seasons: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def n_series(self) -> int:
+        """Number of series."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Steps per series, int64."""
+        return np.diff(self.offsets)
+
+
+def columns_of(request: RunRequest) -> Columns:
+    """Return the roles of the columns in a request."""
+    return Columns(tuple(request.id_columns), str(request.time_column), request.target)
+
+
+def prepare_series(table: pa.Table, request: RunRequest) -> PreparedSeries:
+    """Return the series of a request's table. Raises as `read_series`, and InvalidRequest ``unknown-frequency``."""
+    frequency = None if request.frequency is None else parse_frequency(request.frequency)
+    seasons = None if request.season_length is None else tuple(request.season_length)
+    return read_series(table, columns_of(request), frequency, seasons)
+
+
+def read_series(
+    table: pa.Table, columns: Columns, frequency: Frequency | None, seasons: tuple[int, ...] | None
+) -> PreparedSeries:
+    """Read a long table (one row per series and time).
+
+    Rows may come in any order. Missing values before the first and after the last value of a series are left out,
+    those between are interpolated linearly, and so are steps without a row.
+
+    Args:
+        table: Any table that `rayctl.automl.ingest.normalize` accepts.
+        columns: The roles of the columns.
+        frequency: The grid; None: inferred.
+        seasons: Season lengths; None: the frequency's usual one.
+
+    Raises:
+        InvalidData: ``empty-table``, ``duplicate-columns``, ``missing-target``, ``unknown-column``, ``time-type``,
+            ``missing-time``, ``missing-id``, ``target-type``, ``non-finite``, ``duplicate-timestamps``,
+            ``empty-series``, ``too-few-rows``, ``irregular-frequency``, ``frequency-mismatch``.
+        InvalidRequest: ``column-roles``, ``reserved-column``.
+    """
+    check_columns(table.column_names, columns)
+    if table.num_rows == 0:
+        raise InvalidData("The table is empty: it has no rows.", code="empty-table")
+    table = normalize(table.select([*columns.ids, columns.time, columns.target]))
+    times, calendar = read_times(table.column(columns.time), columns.time)
+    values = read_target(table.column(columns.target), columns.target)
+    ids, group = group_rows(table, columns)
+    order = np.lexsort((times, group))
+    times, values, group = times[order], values[order], group[order]
+    same = group[1:] == group[:-1]
+    warnings = []
+    if (np.diff(order)[same] < 0).any():
+        warnings.append("The rows were not in the order of time within each series; they were sorted.")
+    _refuse_duplicates(times, group, same, ids, columns, calendar)
+    times, values, group, dropped = _trim(times, values, group, ids, columns)
+    if dropped:
+        warnings.append(f"{dropped} rows without a target value at the start or end of a series were left out.")
+    offsets = np.searchsorted(group, np.arange(ids.num_rows if columns.ids else 1)).astype(np.int64)
+    offsets = np.append(offsets, len(group))
+    origin = origin_of(times, offsets, calendar)
+    grid, steps = _grid(times, group, offsets, origin, calendar, frequency, columns, ids)
+    full = np.append(0, np.cumsum(steps[offsets[1:] - 1] + 1)).astype(np.int64)
+    y = np.full(full[-1], np.nan)
+    y[full[group] + steps] = values
+    observed = ~np.isnan(y)
+    missing = len(y) - int(observed.sum())
+    if missing:
+        no_row = len(y) - len(values)
+        warnings.append(
+            f"{missing} of {len(y)} steps have no value ({no_row} have no row at all); they were interpolated."
+        )
+        # Every gap lies inside its series, because the ends were trimmed: one pass serves all.
+        places = np.arange(len(y))
+        y[~observed] = np.interp(places[~observed], places[observed], y[observed])
+    if seasons is None:
+        seasons = (grid.season_length,)
+    return PreparedSeries(y, observed, full, ids, origin, grid, calendar, columns, seasons, tuple(warnings))
+
+
+def group_rows(table: pa.Table, columns: Columns) -> tuple[pa.Table, np.ndarray]:
+    """Return (the distinct ids, ascending, one row each; the series of every row, int64).
+
+    Raises:
+        InvalidData: ``missing-id``.
+    """
+    group = np.zeros(table.num_rows, np.int64)
+    for name in columns.ids:
+        column = table.column(name)
+        if column.null_count:
+            raise defect("missing-id", name, f"{column.null_count} rows have no value in the id column {name!r}.")
+        distinct = column.unique()
+        ascending = distinct.take(pc.sort_indices(distinct))
+        codes = pc.index_in(column, value_set=ascending).to_numpy().astype(np.int64)
+        # Renumbered after every column, so that many columns cannot overflow.
+        _, group = np.unique(group * len(ascending) + codes, return_inverse=True)
+    _, first = np.unique(group, return_index=True)
+    return table.select(list(columns.ids)).take(pa.array(first)), group
+
+
+def label(ids: pa.Table, series: int) -> str:
+    """Return how a message names a series."""
+    if not ids.num_columns:
+        return "the series"
+    return "series " + ", ".join(f"{name}={ids.column(name)[series].as_py()!s:.40}" for name in ids.column_names)
+
+
+def show_time(time: int, calendar: bool) -> str:
+    """Return a time as text for messages."""
+    return str(pa.scalar(int(time), pa.timestamp("us")).as_py()) if calendar else str(time)
+
+
+def _refuse_duplicates(
+    times: np.ndarray, group: np.ndarray, same: np.ndarray, ids: pa.Table, columns: Columns, calendar: bool
+) -> None:
+    repeated = np.flatnonzero(same & (times[1:] == times[:-1]))
+    if len(repeated):
+        shown = "; ".join(
+            f"{label(ids, int(group[row]))} at {show_time(times[row], calendar)}" for row in repeated[:_SHOWN]
+        )
+        raise defect(
+            "duplicate-timestamps",
+            columns.time,
+            f"{len(repeated)} rows repeat a time of their series ({shown}).",
+            "Aggregate them to one value, or name the columns that tell the series apart in id_columns.",
+        )
+
+
+def _trim(
+    times: np.ndarray, values: np.ndarray, group: np.ndarray, ids: pa.Table, columns: Columns
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Leave out rows before the first and after the last value of each series."""
+    present = np.flatnonzero(~np.isnan(values))
+    count = int(group[-1]) + 1
+    found = np.bincount(group[present], minlength=count)
+    if (found == 0).any():
+        empty = np.flatnonzero(found == 0)
+        shown = "; ".join(label(ids, int(series)) for series in empty[:_SHOWN])
+        raise defect(
+            "empty-series",
+            columns.target,
+            f"{len(empty)} series have no target value at all ({shown}).",
+            "Leave these series out.",
+        )
+    starts = np.append(0, np.cumsum(found))
+    first, last = present[starts[:-1]], present[starts[1:] - 1]
+    rows = np.arange(len(values))
+    keep = (rows >= first[group]) & (rows <= last[group])
+    return times[keep], values[keep], group[keep], int((~keep).sum())
+
+
+def _grid(
+    times: np.ndarray,
+    group: np.ndarray,
+    offsets: np.ndarray,
+    origin: Origin,
+    calendar: bool,
+    wanted: Frequency | None,
+    columns: Columns,
+    ids: pa.Table,
+) -> tuple[Frequency, np.ndarray]:
+    """Return the frequency and the step of every row on its series' grid."""
+    if wanted is not None and (wanted.unit == "step") == calendar:
+        kinds = ("timestamps", "h, D, M or the like") if calendar else ("whole numbers", "a whole number")
+        raise defect(
+            "frequency-mismatch",
+            columns.time,
+            f"The column {columns.time!r} holds {kinds[0]}; the frequency {wanted.name!r} does not fit them.",
+            f"Give {kinds[1]}, or leave frequency out.",
+        )
+    inferred = infer_frequency(times, offsets, origin, calendar)
+    frequency = wanted or inferred
+    if frequency is None:
+        raise _no_frequency(times, group, columns, ids, calendar)
+    steps, on_grid = frequency.positions(times, origin.take(group))
+    same = group[1:] == group[:-1]
+    crowded = bool((np.diff(steps)[same] <= 0).any())
+    sparse = steps[offsets[1:] - 1].sum() + len(offsets) - 1 > 2 * len(times)
+    if not on_grid.all() or crowded or sparse:
+        row = int(np.flatnonzero(~on_grid)[0]) if not on_grid.all() else 0
+        example = f"{label(ids, int(group[row]))} at {show_time(times[row], calendar)}"
+        what = f"for example {example}" if not on_grid.all() else "more steps would be missing than there are"
+        raise defect(
+            "frequency-mismatch",
+            columns.time,
+            f"The times do not have the frequency {frequency.name!r} ({what}).",
+            f"They look like {inferred.name!r}." if inferred else "Bring the data to a regular frequency first.",
+        )
+    return frequency, steps
+
+
+def _no_frequency(times: np.ndarray, group: np.ndarray, columns: Columns, ids: pa.Table, calendar: bool) -> InvalidData:
+    same = group[1:] == group[:-1]
+    if not same.any():
+        return defect(
+            "too-few-rows",
+            columns.time,
+            "No series has two rows, so the frequency is unknown and nothing can be learned.",
+            "Check id_columns: every series needs several times.",
+        )
+    deltas = np.where(same, np.diff(times), -1)
+    common, counts = np.unique(deltas[same], return_counts=True)
+    odd = int(np.flatnonzero(same & (deltas != common[counts.argmax()]))[0])
+    return defect(
+        "irregular-frequency",
+        columns.time,
+        f"The times are irregular, for example in {label(ids, int(group[odd]))} from "
+        f"{show_time(times[odd], calendar)} to {show_time(times[odd + 1], calendar)}.",
+        "Aggregate the data to a regular frequency (for example per day), or give the frequency if there is one.",
+    )

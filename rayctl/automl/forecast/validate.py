@@ -1,0 +1,54 @@
+"""The check of table, request and search space before a run is accepted."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from rayctl.automl.forecast.models import check_entry
+from rayctl.automl.forecast.prepare import columns_of, prepare_series
+from rayctl.automl.forecast.split import choose_windows
+from rayctl.automl.ingest import fingerprint
+from rayctl.automl.metrics import resolve_metric
+from rayctl.automl.model import DataSummary, RunRequest
+from rayctl.errors import InvalidRequest
+
+__all__ = ["summarize"]
+
+
+def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
+    """Check everything and return the summary of the data.
+
+    Raises:
+        InvalidData: as `rayctl.automl.forecast.prepare.read_series`, and ``too-few-rows``.
+        InvalidRequest: ``unknown-metric``, ``unknown-frequency``, ``invalid-season``, and as `check_entry`.
+    """
+    resolve_metric(request.metric, request.task)
+    bad = [season for season in request.season_length or [1] if season < 1]
+    if bad or request.season_length == []:
+        raise InvalidRequest(
+            "season_length must be one or more whole numbers from 1 on.",
+            code="invalid-season",
+            errors=[{"pointer": "/season_length", "message": "must be 1 or more"}],
+        )
+    prepared = prepare_series(table, request)
+    _, window_warnings = choose_windows(prepared, request)
+    warnings = [*prepared.warnings, *window_warnings]
+    for position, entry in enumerate(request.search_space or ()):
+        check_entry(position, entry, prepared.seasons)
+        if len(prepared.seasons) > 1 and "season_length" not in entry.params:
+            warnings.append(
+                f"{entry.model} is tried with the first season length only; name season_length in its parameters."
+            )
+    used = {*(roles := columns_of(request)).ids, roles.time, roles.target}
+    unused = [name for name in table.column_names if name not in used]
+    if unused:
+        warnings.append(f"These columns are not used: {', '.join(map(repr, unused[:20]))}.")
+    return DataSummary(
+        rows=table.num_rows,
+        columns=list(table.column_names),
+        features=[],
+        fingerprint=fingerprint(table),
+        series=prepared.n_series,
+        frequency=prepared.frequency.name,
+        warnings=warnings,
+    )
