@@ -259,7 +259,8 @@ class TrialError(RayctlError):
     """Why one trial failed. Raised inside tasks only; it ends as a row of the leaderboard.
 
     Codes: ``model-error`` (the model raised), ``trial-timeout``, ``out-of-memory``, ``invalid-score``
-    (not finite), ``invalid-prediction``, ``worker-died``, ``unknown-model``, ``unknown-parameter``, ``environment-error``.
+    (not finite), ``invalid-prediction``, ``worker-died``, ``unknown-model``, ``unknown-parameter``,
+    ``environment-error``.
     """
 
     code = "model-error"

@@ -23,6 +23,8 @@ class ServiceSettings(BaseSettings):
     ``allowed_paths``: folders whose files may be named as data URIs (empty: none).
     ``allowed_uris``: remote URI prefixes that may be read, for example ``s3://team-bucket/`` (empty: none).
     ``allowed_models``: module prefixes that requests over HTTP may name as estimator classes.
+    ``allow_http_runtime_env``: whether requests over HTTP may bring a runtime environment (it can run any code).
+    ``max_run_cpus``, ``max_total_cpus``: CPUs that the tasks of one run, and of all runs, may reserve at once.
     """
 
     model_config = SettingsConfigDict(env_prefix="RAYCTL_", frozen=True, extra="ignore")
@@ -41,6 +43,9 @@ class ServiceSettings(BaseSettings):
     max_data_bytes: int = Field(default=1024 * MIB, gt=0)
     max_request_bytes: int = Field(default=16 * MIB, gt=0)
     fetch_timeout_s: float = Field(default=60.0, gt=0)
+
+    allow_http_runtime_env: bool = False
+    warm_workers: bool = True
 
     allowed_paths: Annotated[list[Path], NoDecode] = Field(default_factory=list)
     allowed_uris: Annotated[list[str], NoDecode] = Field(default_factory=list)

@@ -7,6 +7,7 @@ read once, in the replica; what it needs to be trusted for is the engine's matte
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from rayctl.automl.bundle import read_bundle
 from rayctl.automl.engine import engine_for
 from rayctl.automl.model import TaskType
 from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
-from rayctl.errors import NotFound
+from rayctl.errors import NotFound, Unavailable
 from rayctl.settings import ServiceSettings
 
 __all__ = ["ModelArgs", "build", "create_model_app"]
@@ -47,6 +48,7 @@ class ModelArgs(BaseModel):
 
     The bundle comes from ``bundle`` (bytes; small ones only, Serve keeps its arguments in the control store), from
     ``bundle_path`` (a path or fsspec URL that the replica can read), or else from the ``automl-proxy`` actor.
+    ``sha256``: digest of the bundle. Without it no model of a caller's own class is loaded; with another one, nothing.
     ``tenant``: whose run it is; tokens bound to other tenants are turned away. None: only operators' tokens pass.
     """
 
@@ -57,6 +59,7 @@ class ModelArgs(BaseModel):
     tenant: str | None = None
     bundle: bytes | None = None
     bundle_path: str | None = None
+    sha256: str | None = None
     token_file: Path | None = None
     num_cpus: float = 0.0
     num_replicas: int = 1
@@ -88,9 +91,18 @@ def _load(args: ModelArgs) -> bytes:
     return b"".join(parts)
 
 
+def _is_what_was_stored(bundle: bytes, args: ModelArgs) -> bool:
+    if args.sha256 is None:
+        return False
+    if hashlib.sha256(bundle).hexdigest() != args.sha256:
+        raise Unavailable(f"The model of run {args.run_id} is not the one that was stored.", code="model-changed")
+    return True
+
+
 def create_model_app(bundle: bytes, args: ModelArgs, *, tokens: TokenBook, settings: ServiceSettings) -> FastAPI:
     """Return the application of one model. A damaged bundle fails here and not at the callers'."""
     engine = engine_for(args.task)
+    trusted = _is_what_was_stored(bundle, args)
     info = read_bundle(bundle).info
 
     app = FastAPI(
@@ -127,7 +139,7 @@ def create_model_app(bundle: bytes, args: ModelArgs, *, tokens: TokenBook, setti
         check(caller)
         answer_type = choose_answer(request.headers.get("accept"))
         table = await read_table(request)
-        found = await asyncio.to_thread(engine.predict, bundle, table, proba=proba)
+        found = await asyncio.to_thread(engine.predict, bundle, table, proba=proba, allow_pickle=trusted)
         return Response(await asyncio.to_thread(render, found, answer_type), media_type=answer_type)
 
     @app.get("/schema")

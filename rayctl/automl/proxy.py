@@ -30,11 +30,11 @@ from rayctl.automl.cluster import ClusterView, check_satisfiable, to_json
 from rayctl.automl.leaderboard import rank
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, RunView, TaskType
 from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
+from rayctl.automl.request import build_request
 from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
 from rayctl.automl.views import ended_without_result, not_ready, result_document, run_view
-from rayctl.client.request import build_request
 from rayctl.errors import Conflict, InvalidRequest, NotFound, QueueFull, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
@@ -89,29 +89,30 @@ class ProxyActor:
             check_http_request(wanted, self._settings)
         if idempotency_key is not None and not 0 < len(idempotency_key) <= 200:
             raise InvalidRequest("An idempotency key has 1 to 200 characters.", code="invalid-idempotency-key")
-        self._check_room(idempotency_key)
+        await self._check_room(wanted.tenant, idempotency_key)
         nodes = await self._cluster.nodes()
         check_satisfiable(wanted.resources, nodes, "task")
         check_satisfiable(wanted.trainer_resources, nodes, "trainer")
         self._check_ceilings(wanted)
         staged = await self._stager.stage(data, None, wanted, wanted.tenant)
         run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
-        if idempotency_key is None:
-            self._check_room(None)
+        await self._check_room(wanted.tenant, idempotency_key)
         run_id, is_new = await asyncio.to_thread(self._runs.accept, run)
         if is_new:
             self._announce(run_id)
             self._supervisor.enqueue(run_id, arrived_at)
         return run_id
 
-    def _check_room(self, idempotency_key: str | None) -> None:
-        # A repeated submission must find its run also when the queue is full.
-        if idempotency_key is None and self._supervisor.is_full:
-            raise QueueFull(
-                f"{self._settings.max_running} runs are running and {self._settings.max_queued} are waiting.",
-                hint="Try again later, or cancel a run that is not needed.",
-                retry_after_s=10,
-            )
+    async def _check_room(self, tenant: str, key: str | None) -> None:
+        if not self._supervisor.is_full:
+            return
+        if key is not None and await asyncio.to_thread(self._runs.find_by_key, tenant, key) is not None:
+            return  # a repeated submission finds its run also when the queue is full
+        raise QueueFull(
+            f"{self._settings.max_running} runs are running and {self._settings.max_queued} are waiting.",
+            hint="Try again later, or cancel a run that is not needed.",
+            retry_after_s=10,
+        )
 
     def _check_ceilings(self, wanted: RunRequest) -> None:
         limits = (self._settings.max_run_cpus, self._settings.max_total_cpus)
@@ -302,9 +303,7 @@ class ProxyActor:
             self._models.move_to_end(run_id)
             return self._models[run_id]
         data = await asyncio.to_thread(self._store.get, f"runs/{run_id}/model.zip")
-        artifacts = load_result(row)["artifacts"]
-        expected = next(entry["sha256"] for entry in artifacts if entry["name"] == "model.zip")
-        if hashlib.sha256(data).hexdigest() != expected:
+        if hashlib.sha256(data).hexdigest() != _model_digest(row):
             raise Unavailable(
                 f"The model of run {run_id} is not the one that was stored.",
                 code="model-changed",
@@ -334,6 +333,7 @@ class ProxyActor:
             "run_id": row["id"],
             "task": request.task.value,
             "tenant": row["tenant"],
+            "sha256": _model_digest(row),
             "token_file": str(self._settings.token_file or self._settings.home / "token"),
         }
         try:
@@ -469,6 +469,11 @@ class ProxyActor:
             self._runs.close_events(run_id, news, time.time())
         else:
             self._runs.add_events(run_id, [("state", document)], time.time())
+
+
+def _model_digest(row: Mapping[str, Any]) -> str:
+    artifacts = load_result(row)["artifacts"]
+    return str(next(entry["sha256"] for entry in artifacts if entry["name"] == "model.zip"))
 
 
 async def _wait(news: asyncio.Event, seconds: float) -> None:

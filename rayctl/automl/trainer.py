@@ -79,7 +79,6 @@ class TrainerActor:
         self._jobs: set[asyncio.Task[None]] = set()
         self._predictions: dict[tuple[int, int], Any] = {}
         self._bundles: dict[int, ray.ObjectRef] = {}
-        self._finish: FinishRun | None = None
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
 
     async def ping(self) -> bool:
@@ -131,23 +130,22 @@ class TrainerActor:
     # The loop ---------------------------------------------------------------------------------------
 
     async def _drive(self, schedule: Schedule) -> FinishRun:
-        while self._finish is None:
+        while True:
             self._wake.clear()
             if self._stopped:
                 schedule.cancel()
             now = time.time()
             for action in schedule.plan(now):
-                self._perform(action, now)
-            if self._finish is not None:
-                break
+                if isinstance(action, FinishRun):
+                    return action
+                self._perform(action)
             check = schedule.next_check(now)
             try:
                 await asyncio.wait_for(self._wake.wait(), None if check is None else max(0.001, check - time.time()))
             except asyncio.TimeoutError:
                 continue
-        return self._finish
 
-    def _perform(self, action: Action, now: float) -> None:
+    def _perform(self, action: Action) -> None:
         if isinstance(action, StartFold):
             self._background(self._run_fold(action))
         elif isinstance(action, FitFinal):
@@ -159,8 +157,6 @@ class TrainerActor:
                 ray.cancel(ref, force=action.force, recursive=True)
         elif isinstance(action, RecordTrial):
             self._journal.put_nowait(action)
-        else:
-            self._finish = action
 
     def _background(self, work: Any) -> None:
         job = asyncio.create_task(work)

@@ -122,8 +122,8 @@ def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dry_run(settings: Settings, fields: dict[str, Any], content: Any) -> None:
+    from rayctl.automl.request import build_request, request_document
     from rayctl.client.data import for_http, source_of
-    from rayctl.client.request import build_request, request_document
 
     source = source_of(content)
     if source is not None:

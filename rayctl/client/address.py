@@ -92,6 +92,10 @@ def resolve(address: str | None, *, token: str | None = None, token_file: str | 
     wanted = wanted.strip()
     if wanted == "auto":
         return _direct(local)
+    if wanted == "ray":
+        if local is None or local.ray_client_address is None:
+            raise ServerUnreachable("No rayctl service is known on this machine.", hint="Run `rayctl up`.")
+        wanted = local.ray_client_address
     parts = urlsplit(wanted)
     if parts.scheme == "ray" and parts.netloc:
         ours = local is not None and _same(wanted, local.ray_client_address)
@@ -101,7 +105,7 @@ def resolve(address: str | None, *, token: str | None = None, token_file: str | 
     raise InvalidRequest(
         f"{wanted!r} is not an address of a rayctl service.",
         code="bad-address",
-        hint="Write http://host:port, https://host, ray://host:10001 or auto.",
+        hint="Write http://host:port, https://host, ray://host:10001, ray (the local service) or auto (in a cluster).",
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rayctl.automl.request import build_request, request_document
 from rayctl.client.data import source_of
-from rayctl.client.request import build_request, request_document
 from rayctl.client.run import Run
 from rayctl.errors import InvalidRequest
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rayctl.automl.request import seconds
 from rayctl.client.download import save
-from rayctl.client.request import seconds
 from rayctl.client.retry import Patience, is_outage, pause_briefly
 from rayctl.client.transport import Document, Transport
 from rayctl.errors import DeadlineExceeded, InvalidRequest, RayctlError, ResultNotReady, RunFailed

@@ -68,6 +68,8 @@ class ForecastEngine:
         starts = fold.test[::horizon].astype(np.int64)
         series = np.searchsorted(prepared.offsets, starts, side="right") - 1
         histories = [prepared.y[begin:start] for begin, start in zip(prepared.offsets[series], starts, strict=True)]
+        with blamed_on(candidate):
+            resolved = resolve(candidate.model, candidate.pickled_class)  # not timed: it may import for seconds
         began = time.perf_counter()
         found = forecast_all(
             candidate,
@@ -77,6 +79,7 @@ class ForecastEngine:
             seed=seed,
             deadline=deadline,
             name_of=lambda position: label(prepared.ids, int(series[position])),
+            resolved=resolved,
         )
         fit_s = time.perf_counter() - began
         truth = np.where(prepared.observed, prepared.y, np.nan)

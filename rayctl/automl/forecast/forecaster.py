@@ -12,7 +12,7 @@ import numpy as np
 
 from rayctl.automl.engine import Candidate
 from rayctl.automl.forecast.combine import seasonal_naive
-from rayctl.automl.forecast.models import ResolvedModel, forecast_series, resolve
+from rayctl.automl.forecast.models import ResolvedModel, forecast_series
 from rayctl.errors import RayctlError, TrialError
 
 __all__ = ["Forecasts", "blamed_on", "forecast_all"]
@@ -42,7 +42,7 @@ def forecast_all(
     seed: int,
     deadline: float | None = None,
     name_of: Callable[[int], str] = str,
-    resolved: ResolvedModel | None = None,
+    resolved: ResolvedModel,
 ) -> Forecasts:
     """Forecast every series on its own.
 
@@ -54,14 +54,13 @@ def forecast_all(
         seed: For models that take a ``random_state``.
         deadline: ``time.monotonic()`` seconds after which no series is begun.
         name_of: How a message names the series at a position.
-        resolved: The candidate's model, if it has been imported already.
+        resolved: The candidate's model, imported.
 
     Raises:
-        TrialError: ``trial-timeout``, ``unknown-model``, ``unknown-parameter``, ``out-of-memory``, or
+        TrialError: ``trial-timeout``, ``unknown-parameter``, ``out-of-memory``, or
             ``model-error`` if the model fails on more than half of the series.
     """
     with blamed_on(candidate), _quiet():
-        resolved = resolved or resolve(candidate.model, candidate.pickled_class)
         params = resolved.defaults(candidate.params, seasons)
         values = np.empty((len(histories), horizon))
         failures: list[str] = []

@@ -43,10 +43,8 @@ _LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 _VARIATIONS: tuple[tuple[str, dict[str, list[Any]]], ...] = (
-    (
-        "AutoETS",
-        {"model": ["ANN", "AAN", "MAN", "MNN", "ZAZ", "ZNZ", "MAM", "MNM", "AAA", "ANA"], "damped": [None, True]},
-    ),
+    ("AutoETS", {"model": ["ANN", "AAN", "MAN", "MNN", "ZAZ", "ZNZ", "MAM", "MNM", "AAA", "ANA"]}),
+    ("AutoETS", {"model": ["AAN", "MAN", "ZAZ", "AAA", "MAM"], "damped": [True]}),
     ("AutoCES", {"model": ["N", "P", "S", "F"]}),
     ("Theta", {"decomposition_type": ["additive", "multiplicative"]}),
     ("OptimizedTheta", {"decomposition_type": ["additive", "multiplicative"]}),
@@ -87,23 +85,26 @@ def _sequence(seasons: list[int], length: float, request: RunRequest) -> Iterato
     for (model, params), season in itertools.product(_LADDER, seasons):
         if model == "AutoMFLES":
             params = {"test_size": int(request.horizon or 1)}
-        if _makes_sense(model, season):
+        if _makes_sense(model, params, season, length):
             yield _candidate(model, params, season, length)
     rest = [
         _candidate(model, dict(zip(grid, values, strict=True)), season, length)
         for model, grid in _VARIATIONS
         for values in itertools.product(*grid.values())
         for season in dict.fromkeys([*seasons, 1])
-        if _makes_sense(model, season)
+        if _makes_sense(model, dict(zip(grid, values, strict=True)), season, length)
     ]
     random.Random(f"rayctl/forecast/{request.seed}").shuffle(rest)
     yield from rest
 
 
-def _makes_sense(model: str, season: int) -> bool:
+def _makes_sense(model: str, params: dict[str, Any], season: int, length: float) -> bool:
     if model in _NEEDS_SEASON and season <= 1:
         return False
-    return not (model == "AutoETS" and season > _LONGEST_ETS_SEASON)
+    if model == "AutoETS":
+        seasonal = params["model"][2] in "AM"
+        return season <= _LONGEST_ETS_SEASON and not (seasonal and season <= 1)
+    return 2 * season * params.get("window_size", 1) <= length or season <= 1
 
 
 def _candidate(model: str, params: dict[str, Any], season: int, length: float) -> Candidate:

@@ -23,7 +23,10 @@ def test_two_runs_share_equally_whatever_their_task_sizes() -> None:
 
 
 def test_what_one_cannot_use_goes_to_the_other() -> None:
-    assert fair_slots([Demand("a", 1.0, max_parallel=1), Demand("b", 1.0)], total_cpus=8, strict=True) == {"a": 1, "b": 7}
+    assert fair_slots([Demand("a", 1.0, max_parallel=1), Demand("b", 1.0)], total_cpus=8, strict=True) == {
+        "a": 1,
+        "b": 7,
+    }
 
 
 def test_every_run_gets_one_even_on_a_full_cluster() -> None:

@@ -95,7 +95,10 @@ class Cluster:
     def _tell(self, key: tuple[int, int | None], end: str) -> None:
         trial, fold = key
         if fold is None:
-            tell = {"done": lambda: self.schedule.final_done(trial, 0.5), "failed": lambda: self.schedule.final_failed(trial, ERROR)}
+            tell = {
+                "done": lambda: self.schedule.final_done(trial, 0.5),
+                "failed": lambda: self.schedule.final_failed(trial, ERROR),
+            }
             tell.get(end, lambda: self.schedule.final_lost(trial, {"code": "worker-died", "message": "gone"}))()
         elif end == "done":
             self.schedule.fold_done(trial, fold, self.score(trial, fold), 1.0, 0.1)
@@ -109,7 +112,9 @@ def one_second(trial: int, fold: int | None, attempt: int) -> tuple[str, float]:
     return "done", 1.0
 
 
-def make(fate: object = one_second, *, folds: int = 3, slots: int = 2, count: int | None = None, **limits: object) -> Cluster:
+def make(
+    fate: object = one_second, *, folds: int = 3, slots: int = 2, count: int | None = None, **limits: object
+) -> Cluster:
     recorded = limits.pop("recorded", ())
     schedule = Schedule(candidates(count), folds, True, Limits(started_at=0.0, **limits), slots, recorded)  # type: ignore[arg-type]
     return Cluster(schedule, fate)  # type: ignore[arg-type]

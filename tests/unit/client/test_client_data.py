@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from rayctl.automl.request import build_request, request_document, search_entries, seconds
 from rayctl.client.automl import AutoML
 from rayctl.client.data import ARROW_STREAM, for_http, for_ray, source_of, to_arrow
 from rayctl.client.download import save
-from rayctl.client.request import build_request, request_document, search_entries, seconds
 from rayctl.errors import InvalidData, InvalidRequest, RayctlError
 
 FRAME = pd.DataFrame({"a": [1, 2], "y": ["x", None]})
