@@ -41,7 +41,7 @@ class ForecastEngine:
         return make_folds(prepared, request)
 
     def portfolio(self, summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
-        """Yield default candidates; the sequence ends after a few hundred."""
+        """Yield default candidates; the sequence ends after around a hundred."""
         return portfolio(summary, request)
 
     def evaluate(

@@ -15,7 +15,7 @@ from rayctl.automl.search import distinct
 __all__ = ["portfolio"]
 
 _CUT_ABOVE = 1000
-_LONGEST_ETS_SEASON = 24  # the library's exponential smoothing has no longer seasons
+_LONGEST_STATE_SEASON = 24  # exponential smoothing has no longer seasons, and ARIMA takes minutes with them
 
 _LIMITED_ARIMA: dict[str, Any] = {
     "approximation": True,
@@ -72,7 +72,7 @@ _GROWS = frozenset({"AutoTheta", "DynamicOptimizedTheta", "MedianOfModels", "Aut
 def portfolio(summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
     """Yield the default candidates: the ladder for every season length, then all variations in seeded order.
 
-    The sequence is finite: a few hundred candidates per season length.
+    The sequence is finite: around a hundred candidates.
     """
     seasons = request.season_length or [
         1 if summary.frequency is None else parse_frequency(summary.frequency).season_length
@@ -82,29 +82,39 @@ def portfolio(summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
 
 
 def _sequence(seasons: list[int], length: float, request: RunRequest) -> Iterator[Candidate]:
-    for (model, params), season in itertools.product(_LADDER, seasons):
+    for (model, params), wanted in itertools.product(_LADDER, seasons):
+        season = _usable_season(model, wanted, length)
         if model == "AutoMFLES":
             params = {"test_size": int(request.horizon or 1)}
         if _makes_sense(model, params, season, length):
             yield _candidate(model, params, season, length)
-    rest = [
-        _candidate(model, dict(zip(grid, values, strict=True)), season, length)
-        for model, grid in _VARIATIONS
-        for values in itertools.product(*grid.values())
-        for season in dict.fromkeys([*seasons, 1])
-        if _makes_sense(model, dict(zip(grid, values, strict=True)), season, length)
-    ]
+    rest = []
+    for model, grid in _VARIATIONS:
+        for values in itertools.product(*grid.values()):
+            params = dict(zip(grid, values, strict=True))
+            for wanted in dict.fromkeys([*seasons, 1]):
+                season = _usable_season(model, wanted, length)
+                if _makes_sense(model, params, season, length):
+                    rest.append(_candidate(model, params, season, length))
     random.Random(f"rayctl/forecast/{request.seed}").shuffle(rest)
     yield from rest
+
+
+def _usable_season(model: str, season: int, length: float) -> int:
+    """Return the season length to use: 1 where the model or the data has no room for it."""
+    if 2 * season > length or (model in ("AutoETS", "AutoARIMA") and season > _LONGEST_STATE_SEASON):
+        return 1
+    return season
 
 
 def _makes_sense(model: str, params: dict[str, Any], season: int, length: float) -> bool:
     if model in _NEEDS_SEASON and season <= 1:
         return False
-    if model == "AutoETS":
-        seasonal = params["model"][2] in "AM"
-        return season <= _LONGEST_ETS_SEASON and not (seasonal and season <= 1)
-    return 2 * season * params.get("window_size", 1) <= length or season <= 1
+    if model == "AutoETS" and season <= 1:
+        return params["model"][2] not in "AM"
+    if model == "MedianOfModels" and season > _LONGEST_STATE_SEASON:
+        return "AutoARIMA" not in params.get("members", ())
+    return 2 * season * params.get("window_size", 1) <= length
 
 
 def _candidate(model: str, params: dict[str, Any], season: int, length: float) -> Candidate:
