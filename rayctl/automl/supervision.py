@@ -158,6 +158,7 @@ class Supervisor:
                 await self._end(run_id, RunState.FAILED, reason="environment-error", error=problem)
                 return
             except RayTaskError as error:
+                log.exception("run %s: its trainer failed", run_id)
                 await self._end(run_id, RunState.FAILED, reason="internal-error", error=_problem(error))
                 return
             except (RayActorError, RayError, ValueError) as error:

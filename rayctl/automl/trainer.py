@@ -297,7 +297,7 @@ class TrainerActor:
         predictions = await asyncio.to_thread(self._load_predictions, trial)
         order = self._order
         files: dict[str, bytes] = await tasks.PACKAGE.options(runtime_env=order.request.runtime_env, num_cpus=0).remote(
-            bundle_ref, self._folds, predictions, order.summary, order.request.task
+            self._prepared, bundle_ref, self._folds, predictions, order.summary, order.request.task
         )
         files["model.zip"] = await bundle_ref
         rows = rank(self._schedule.rows, order.greater_is_better)
