@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rayctl.automl.forecast.models import STATSFORECAST
+
 __all__ = ["MedianOfModels", "seasonal_naive"]
 
 
@@ -24,6 +26,9 @@ class MedianOfModels:
     Args:
         season_length: Steps of one season.
         members: Names of models of ``statsforecast.models``; members that fail on a series are left out.
+
+    Raises:
+        ValueError: a member is not one of those models, or there is none.
     """
 
     def __init__(
@@ -31,6 +36,9 @@ class MedianOfModels:
         season_length: int = 1,
         members: Sequence[str] = ("AutoCES", "DynamicOptimizedTheta", "AutoETS"),
     ) -> None:
+        unknown = [name for name in members if name not in STATSFORECAST]
+        if unknown or not members:
+            raise ValueError(f"members must be models of statsforecast; {unknown} are not")
         self.season_length = season_length
         self.members = tuple(members)
 
@@ -46,7 +54,7 @@ class MedianOfModels:
         for name in self.members:
             try:
                 mean = np.asarray(getattr(models, name)(season_length=self.season_length).forecast(y=y, h=h)["mean"])
-            except (MemoryError, AttributeError):
+            except MemoryError:
                 raise
             except Exception as error:  # the point of several members is that one may fail
                 last = error

@@ -16,9 +16,9 @@ from rayctl.automl import estimators
 from rayctl.automl.search import count_candidates, expand_grid
 from rayctl.errors import InvalidRequest, TrialError
 
-__all__ = ["MODELS", "ResolvedModel", "check_entry", "forecast_series", "is_own", "resolve"]
+__all__ = ["MODELS", "STATSFORECAST", "ResolvedModel", "check_entry", "forecast_series", "is_own", "resolve"]
 
-_STATSFORECAST = (
+STATSFORECAST = (
     *("AutoARIMA", "AutoETS", "AutoCES", "AutoTheta", "AutoMFLES", "AutoTBATS", "ARIMA", "AutoRegressive"),
     *("SimpleExponentialSmoothing", "SimpleExponentialSmoothingOptimized", "SeasonalExponentialSmoothing"),
     *("SeasonalExponentialSmoothingOptimized", "Holt", "HoltWinters", "HistoricAverage", "Naive"),
@@ -26,9 +26,10 @@ _STATSFORECAST = (
     *("CrostonOptimized", "CrostonSBA", "IMAPA", "TSB", "MSTL", "MFLES", "TBATS", "Theta", "OptimizedTheta"),
     *("DynamicTheta", "DynamicOptimizedTheta", "GARCH", "ARCH"),
 )
+"""The models of ``statsforecast.models`` that have a short name."""
 
 MODELS: Mapping[str, str] = {
-    **{name: f"statsforecast.models.{name}" for name in _STATSFORECAST},
+    **{name: f"statsforecast.models.{name}" for name in STATSFORECAST},
     "MedianOfModels": "rayctl.automl.forecast.combine.MedianOfModels",
 }
 """Short name → importable path. Case and underscores do not count: ``auto_ets`` is ``AutoETS``."""

@@ -1,0 +1,233 @@
+"""From a long table to regular series and windows: time grids, defects, warnings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from rayctl.automl.forecast.engine import ENGINE
+from rayctl.automl.forecast.frequency import parse_frequency
+from rayctl.automl.forecast.prepare import PreparedSeries
+from rayctl.automl.ingest import normalize, to_table
+from rayctl.automl.model import DataSummary, RunRequest, TaskType
+from rayctl.errors import InvalidData, InvalidRequest
+
+
+def _request(**more: Any) -> RunRequest:
+    fields: dict[str, Any] = {"target": "y", "time_column": "ds", "id_columns": ["id"], "horizon": 3} | more
+    return RunRequest(task=TaskType.FORECASTING, **fields)
+
+
+def _frame(times: Any, series: int = 2) -> pd.DataFrame:
+    parts = [pd.DataFrame({"id": f"s{i}", "ds": times, "y": np.arange(len(times)) + 100.0 * i}) for i in range(series)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _prepare(frame: pd.DataFrame, **more: Any) -> PreparedSeries:
+    return ENGINE.prepare(normalize(to_table(frame)), _request(**more))
+
+
+def _summary(frame: pd.DataFrame, **more: Any) -> DataSummary:
+    return ENGINE.validate(normalize(to_table(frame)), _request(**more))
+
+
+def _code(frame: Any, **more: Any) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        _summary(frame, **more)
+    return caught.value.code
+
+
+def _dates(freq: str, n: int = 20, start: str = "2023-01-31") -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=n, freq=freq)
+
+
+@pytest.mark.parametrize(
+    ("freq", "name", "season"),
+    [
+        *[("min", "min", 60), ("15min", "15min", 96), ("h", "h", 24), ("2h", "2h", 12), ("D", "D", 7), ("B", "B", 5)],
+        *[("W-WED", "W", 52), ("2W", "2W", 1), ("MS", "M", 12), ("ME", "M", 12), ("QS", "Q", 4), ("QE", "Q", 4)],
+        *[("YE", "Y", 1), ("YS", "Y", 1), ("2MS", "2M", 6), ("s", "s", 60), ("10D", "10D", 1)],
+    ],
+)
+def test_frequency_is_inferred_and_continued(freq: str, name: str, season: int) -> None:
+    times = _dates(freq, 30)
+    prepared = _prepare(_frame(times[:20]))
+    assert (prepared.frequency.name, prepared.seasons) == (name, (season,))
+    assert prepared.lengths.tolist() == [20, 20]
+    steps = np.arange(20, 30)
+    found = prepared.frequency.times(steps, prepared.origin.take(np.zeros(10, np.int64)))
+    assert found.astype("datetime64[us]").tolist() == times[20:].to_pydatetime().tolist()
+    assert parse_frequency(name) == prepared.frequency
+
+
+def test_months_of_a_fixed_day_and_of_month_ends_differ() -> None:
+    on_30th = pd.to_datetime(["2023-01-30", "2023-02-28", "2023-03-30", "2023-04-30", "2023-05-30"])
+    prepared = _prepare(_frame(on_30th, 1))
+    found = prepared.frequency.times(np.array([6, 11]), prepared.origin.take(np.zeros(2, np.int64)))
+    assert found.astype("datetime64[us]").astype("datetime64[D]").astype(str).tolist() == ["2023-07-30", "2023-12-30"]
+
+
+def test_integer_times() -> None:
+    prepared = _prepare(_frame(np.arange(1990, 2010, 2)))
+    assert (prepared.frequency.name, prepared.calendar, prepared.seasons) == ("2", False, (1,))
+    assert _prepare(_frame([str(year) for year in range(1990, 2010)])).frequency.name == "1"
+
+
+def test_text_times() -> None:
+    texts = [f"2023-01-{day:02}T00:00:00+02:00" for day in range(1, 20)]
+    assert _prepare(_frame(texts)).frequency.name == "D"
+    assert _prepare(_frame([f"2023-{month:02}" for month in range(1, 13)])).frequency.name == "M"
+
+
+def test_summer_time_in_utc_is_daily() -> None:
+    local = pd.date_range("2023-03-01", periods=40, freq="D", tz="Europe/Berlin")
+    prepared = _prepare(_frame(local))
+    assert prepared.frequency.name == "D"
+    assert prepared.observed.all()
+
+
+def test_several_id_columns_and_none() -> None:
+    frame = _frame(_dates("D")).assign(region=1)
+    assert _prepare(frame, id_columns=["region", "id"]).n_series == 2
+    assert _prepare(frame[frame["id"] == "s0"], id_columns=[]).n_series == 1
+    assert _code(frame, id_columns=["region"]) == "duplicate-timestamps"
+
+
+def test_unsorted_rows_are_sorted_with_a_warning() -> None:
+    frame = _frame(_dates("D"))
+    shuffled = frame.sample(frac=1, random_state=1)
+    assert np.array_equal(_prepare(shuffled).y, _prepare(frame).y)
+    assert any("sorted" in warning for warning in _summary(shuffled).warnings)
+    assert _summary(frame).warnings == []
+    # Series that take turns are in order within each series.
+    assert _summary(frame.sort_values(["ds", "id"])).warnings == []
+
+
+def test_gaps_are_interpolated_and_marked() -> None:
+    frame = _frame(_dates("D", 20), 1)
+    frame.loc[5, "y"] = None
+    frame = frame.drop(index=[8, 9])
+    prepared = _prepare(frame)
+    assert prepared.y.tolist() == list(range(20))
+    assert np.flatnonzero(~prepared.observed).tolist() == [5, 8, 9]
+    assert any("3 of 20 steps" in warning and "2 have no row" in warning for warning in _summary(frame).warnings)
+
+
+def test_missing_values_at_the_ends_are_left_out() -> None:
+    frame = _frame(_dates("D", 20), 1)
+    frame.loc[[0, 18, 19], "y"] = None
+    prepared = _prepare(frame)
+    assert prepared.y.tolist() == list(range(1, 18))
+    assert any("3 rows" in warning for warning in _summary(frame).warnings)
+
+
+def test_windows_are_the_last_horizons_latest_first() -> None:
+    folds = ENGINE.split(_prepare(_frame(_dates("D", 20))), _request())
+    assert [fold.test.tolist() for fold in folds] == [
+        [17, 18, 19, 37, 38, 39],
+        [14, 15, 16, 34, 35, 36],
+        [11, 12, 13, 31, 32, 33],
+    ]
+    assert folds[0].train.tolist() == [*range(17), *range(20, 37)]
+
+
+def test_fewer_windows_on_short_series() -> None:
+    summary = _summary(_frame(_dates("D", 10)))
+    assert any("2 of 3" in warning for warning in summary.warnings)
+    one = _frame(_dates("D", 30)).iloc[:36]  # the second series has 6 rows: not one window
+    prepared = _prepare(one)
+    folds = ENGINE.split(prepared, _request())
+    assert [len(fold.test) for fold in folds] == [3, 3, 3]
+    assert any("id=s1" in warning for warning in _summary(one).warnings)
+
+
+def test_holdout_is_one_window() -> None:
+    request = _request(validation={"scheme": "holdout"})
+    assert len(ENGINE.split(_prepare(_frame(_dates("D"))), request)) == 1
+
+
+@pytest.mark.parametrize("given", ["D", "1d", "daily"])
+def test_given_frequency_is_checked(given: str) -> None:
+    assert _prepare(_frame(_dates("D")), frequency=given).frequency.name == "D"
+    assert _code(_frame(_dates("h")), frequency=given) == "frequency-mismatch"
+    assert _code(_frame(_dates("MS")), frequency=given) == "frequency-mismatch"
+    assert _code(_frame(np.arange(20)), frequency=given) == "frequency-mismatch"
+
+
+def test_given_frequency_decides_where_data_allow_several() -> None:
+    weekdays = pd.bdate_range("2024-01-01", periods=10)
+    assert _prepare(_frame(weekdays)).frequency.name == "B"
+    assert _prepare(_frame(weekdays), frequency="D").lengths.tolist() == [12, 12]
+
+
+@pytest.mark.parametrize("text", ["fortnight", "0D", "2B", "", "D D"])
+def test_unknown_frequency(text: str) -> None:
+    assert _code(_frame(_dates("D")), frequency=text) == "unknown-frequency"
+
+
+def _changed(**columns: Any) -> pd.DataFrame:
+    return _frame(_dates("D")).assign(**columns)
+
+
+_GOOD = _frame(_dates("D"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "more", "code"),
+    [
+        (_GOOD, {"target": "yy"}, "missing-target"),
+        (_GOOD, {"time_column": "date"}, "unknown-column"),
+        (_GOOD, {"id_columns": ["shop"]}, "unknown-column"),
+        (_GOOD, {"id_columns": ["ds"]}, "column-roles"),
+        (_GOOD.rename(columns={"id": "prediction"}), {"id_columns": ["prediction"]}, "reserved-column"),
+        (_GOOD.iloc[:0], {}, "empty-table"),
+        (_changed(ds="not a date"), {}, "time-type"),
+        (_changed(ds=True), {}, "time-type"),
+        (_changed(ds=np.arange(40) + 0.5), {}, "time-type"),
+        (_changed(ds=_GOOD["ds"].where(_GOOD.index > 2)), {}, "missing-time"),
+        (_changed(id=_GOOD["id"].where(_GOOD.index > 2)), {}, "missing-id"),
+        (_changed(y="many"), {}, "target-type"),
+        (_changed(y=True), {}, "target-type"),
+        (_changed(y=np.inf), {}, "non-finite"),
+        (_changed(y=_GOOD["y"].where(_GOOD["id"] == "s1")), {}, "empty-series"),
+        (pd.concat([_GOOD, _GOOD.iloc[:1]]), {}, "duplicate-timestamps"),
+        (_frame(_dates("D", 6)), {}, "too-few-rows"),
+        (_frame(_dates("D", 1)), {}, "too-few-rows"),
+        (_frame(pd.to_datetime(["2023-01-01", "2023-01-02", "2023-01-09", "2023-03-04"])), {}, "irregular-frequency"),
+        (_GOOD, {"season_length": [0]}, "invalid-season"),
+        (_GOOD, {"metric": "accuracy"}, "unknown-metric"),
+    ],
+)
+def test_defects_have_codes(frame: pd.DataFrame, more: dict[str, Any], code: str) -> None:
+    assert _code(frame, **more) == code
+
+
+def test_messages_name_what_is_wrong() -> None:
+    texts = _GOOD["ds"].astype(str).mask(_GOOD.index == 7, "soon")
+    with pytest.raises(InvalidData, match=r"1 values.*row 7: 'soon'"):
+        _summary(_GOOD.assign(ds=texts))
+    with pytest.raises(InvalidData, match=r"1 rows repeat.*id=s0 at 2023-01-31"):
+        _summary(pd.concat([_GOOD, _GOOD.iloc[:1]]))
+    with pytest.raises(InvalidData) as caught:
+        _summary(_GOOD, target="Y")
+    assert caught.value.hint is not None
+    with pytest.raises(InvalidData, match="id=s0") as short:
+        _summary(_frame(_dates("D", 6)))
+    assert "at most 2" in str(short.value.hint)
+
+
+def test_duplicate_column_names() -> None:
+    table = pa.table([[1], [2.0], [3.0]], names=["ds", "y", "y"])
+    with pytest.raises(InvalidData) as caught:
+        ENGINE.validate(table, _request(id_columns=[]))
+    assert caught.value.code == "duplicate-columns"
+
+
+def test_summary() -> None:
+    summary = _summary(_GOOD.assign(extra=1))
+    assert (summary.rows, summary.series, summary.frequency, len(summary.fingerprint)) == (40, 2, "D", 64)
+    assert any("'extra'" in warning for warning in summary.warnings)
