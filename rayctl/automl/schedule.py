@@ -168,6 +168,15 @@ class Schedule:
         """Trials that have begun and not ended."""
         return len(self._active)
 
+    @property
+    def stop_searching_at(self) -> float | None:
+        """When folds end so that the final fit still fits in before the deadline; None without a deadline."""
+        if self.limits.deadline_at is None:
+            return None
+        best = self._best()
+        ready = best is not None and best.trial == self._model
+        return self.limits.deadline_at - self.limits.final_reserve_s(best.fit_s if best and not ready else None)
+
     def candidate(self, trial: int) -> Candidate:
         """Return the configuration of a trial that was opened before, also of a recorded one."""
         while trial not in self._seen and not self._exhausted:
@@ -258,10 +267,9 @@ class Schedule:
         times = [stop.since + STOP_GRACE_S for stop in self._stopping.values() if not stop.forced]
         for trial in self._active.values():
             times.extend(at + self._overdue_s for at in trial.running.values())
-        if self.limits.deadline_at is not None:
-            times.append(self.limits.deadline_at)
-            if not self._closed:
-                times.append(self._stop_searching_at())
+        stop_at = self.stop_searching_at
+        if self.limits.deadline_at is not None and stop_at is not None:
+            times.append(self.limits.deadline_at if self._closed else stop_at)
         elif self._final is not None:
             times.append(self._final[1] + 4 * self.limits.fold_timeout_s)
         return max(now, min(times)) if times else None
@@ -281,14 +289,9 @@ class Schedule:
         rows = [row for number, row in self._rows.items() if number not in self._no_model]
         return best_row(rows, self._greater)
 
-    def _stop_searching_at(self) -> float:
-        assert self.limits.deadline_at is not None
-        best = self._best()
-        ready = best is not None and best.trial == self._model
-        return self.limits.deadline_at - self.limits.final_reserve_s(best.fit_s if best and not ready else None)
-
     def _close_if_time_is_up(self, now: float) -> None:
-        if not self._closed and self.limits.deadline_at is not None and now >= self._stop_searching_at():
+        stop_at = self.stop_searching_at
+        if not self._closed and stop_at is not None and now >= stop_at:
             self._closed = "deadline"
 
     def _fail_overdue(self, now: float) -> None:

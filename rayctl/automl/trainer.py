@@ -173,7 +173,8 @@ class TrainerActor:
             action.candidate,
             request,
             derive_seed(request.seed, action.trial, action.fold),
-            self._caps(),
+            # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
+            self._caps(schedule.stop_searching_at),
         )
         self._refs[key] = ref
         try:
@@ -200,7 +201,8 @@ class TrainerActor:
         schedule = self._schedule
         assert schedule is not None
         request = self._order.request
-        caps = replace(self._caps(), seconds=4 * self._order.limits.fold_timeout_s)
+        limits = self._order.limits
+        caps = replace(self._caps(limits.deadline_at), seconds=4 * limits.fold_timeout_s)
         options = _options(request.resources, request.runtime_env)
         outcome_ref, bundle_ref = tasks.FIT_FINAL.options(**options, num_returns=2).remote(
             self._prepared, action.candidate, request, derive_seed(request.seed, action.trial, -1), caps
@@ -233,9 +235,8 @@ class TrainerActor:
             return expand_search_space(request.search_space)
         return engine_for(request.task).portfolio(self._order.summary, request)
 
-    def _caps(self) -> Caps:
-        limits = self._order.limits
-        return Caps(limits.fold_timeout_s, limits.deadline_at, self._order.memory_bytes)
+    def _caps(self, deadline_at: float | None) -> Caps:
+        return Caps(self._order.limits.fold_timeout_s, deadline_at, self._order.memory_bytes)
 
     def _rows_factor(self) -> float:
         train = sum(len(fold.train) for fold in self._folds) / len(self._folds)
