@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +36,7 @@ class Resident:
 
     Args:
         services: What to install.
-        status_file: Where to report: ``{"pid", "state", "reason", "at", "steps"}``.
+        status_file: Where to report: ``{"pid", "state", "reason", "at", "steps", "http_port"}``.
         sleep: Waits between two checks.
     """
 
@@ -48,11 +47,14 @@ class Resident:
         self._steps: dict[str, float] = {}
         self._failures = 0
 
-    def start(self) -> None:
-        """Connect and install everything; every finished step is reported."""
+    def connect(self) -> None:
+        """Connect to the cluster."""
         self._report("starting", "connecting to the cluster")
         self._services.connect()
         self._done("connected", "looking around")
+
+    def start(self) -> None:
+        """Install everything; every finished step is reported."""
         for part, step in self._services.order():
             self._report("starting", f"starting the {part}")
             self._services.install(part)
@@ -109,6 +111,7 @@ class Resident:
             "reason": reason,
             "at": time.time(),
             "steps": self._steps,
+            "http_port": self._services.http_port,
         }
         write_json(self._status_file, document)
 
@@ -120,6 +123,19 @@ def wait_for_head(ready_file: Path, timeout_s: float = HEAD_READY_S) -> None:
         if time.monotonic() >= deadline:
             raise TimeoutError(f"the Ray head did not write {ready_file} within {timeout_s:.0f} s")
         time.sleep(0.1)
+
+
+def _leave_on_sigterm() -> None:
+    """Turn SIGTERM into SystemExit.
+
+    Needed again after connecting: Ray puts a crash handler in its place, which ends the process after three seconds.
+    """
+
+    def leave(*_: object) -> None:
+        signal.alarm(0)
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def main() -> int:
@@ -134,17 +150,18 @@ def main() -> int:
     ready_file: Path | None = arguments.ready_file
     services = load(arguments.address, arguments.http_port, ready_file.parent if ready_file else None)
 
-    def leave(*_: object) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, leave)
+    _leave_on_sigterm()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        # The imports cost seconds; so do the start of the head and of the proxy actor. Do them at the same time.
-        threading.Thread(target=services.preload, name="imports", daemon=True).start()
+        # The imports cost as many seconds as the head needs to start: do them while waiting. (Not in a thread: two
+        # threads that import parts of Ray at once see each other's half-made modules.)
+        services.preload()
         if ready_file is not None:
             wait_for_head(ready_file)
-        Resident(services, arguments.status_file).run()
+        resident = Resident(services, arguments.status_file)
+        resident.connect()
+        _leave_on_sigterm()
+        resident.run()
     except SystemExit:
         if ready_file is None:
             # The cluster goes on without us, so leave nothing of ours on it.

@@ -37,10 +37,12 @@ class Problem(Exception):
 
 
 class Services(Protocol):
-    """What the resident needs to be able to do. Every method blocks."""
+    """What the resident needs to be able to do. Every method blocks. ``http_port`` is where the gateway listens."""
+
+    http_port: int
 
     def preload(self) -> None:
-        """Import what will be needed; runs in a thread beside everything else."""
+        """Import what will be needed, before there is a cluster to connect to."""
 
     def connect(self) -> None:
         """Connect this process to the cluster, as a driver that stays."""
@@ -69,7 +71,7 @@ class RayServices:
 
     def __init__(self, address: str, http_port: int, temp_dir: Path | None) -> None:
         self._address = address
-        self._http_port = http_port
+        self.http_port = http_port
         self._temp_dir = temp_dir
         self._settings: Any = None
 
@@ -136,8 +138,9 @@ class RayServices:
         serve.start(
             proxy_location="HeadOnly",
             # Event streams stay open and results can be waited for: no limit per request.
-            http_options={"host": LOOPBACK, "port": self._http_port, "request_timeout_s": None},
+            http_options={"host": LOOPBACK, "port": self.http_port, "request_timeout_s": None},
         )
+        self._follow_serve()
         with contextlib.suppress(Problem):
             self._check_gateway()
             return  # it outlived an earlier resident; deploying it again would only interrupt its callers
@@ -145,6 +148,16 @@ class RayServices:
         settings = self._settings.model_dump(mode="json", exclude_unset=True)
         serve.run(gateway.build(settings), name=GATEWAY, route_prefix="/")
         _wait_for(self._check_gateway, 30.0)
+
+    def _follow_serve(self) -> None:
+        """Take the port of a Serve that was there before us: it does not change while Serve runs."""
+        from ray.serve.context import _get_global_client
+
+        client = _get_global_client()
+        options = client.http_config if client is not None else None
+        if options is not None and options.port != self.http_port:
+            log.warning("Serve runs already, on %s:%s; the gateway is there", options.host, options.port)
+            self.http_port = int(options.port)
 
     def check(self) -> None:
         """See `Services`."""
@@ -161,7 +174,7 @@ class RayServices:
         except OSError as error:
             raise Problem(GATEWAY, f"the gateway does not answer: {error}") from error
         if answer.get("status") != "ok":
-            raise Problem(GATEWAY, f"something else answers on port {self._http_port}")
+            raise Problem(GATEWAY, f"something else answers on port {self.http_port}")
 
     def _check_proxy(self) -> None:
         import ray
@@ -176,7 +189,7 @@ class RayServices:
             raise Problem("proxy", f"the proxy actor does not answer: {error}") from error
 
     def _get(self, path: str, *, timeout_s: float) -> dict[str, Any]:
-        url = f"http://{LOOPBACK}:{self._http_port}{path}"
+        url = f"http://{LOOPBACK}:{self.http_port}{path}"
         # Not through a proxy server that the environment may name.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -191,10 +204,23 @@ class RayServices:
         import ray
         from ray import serve
 
-        with contextlib.suppress(Exception):
+        log.info("leaving the cluster")
+        try:
             serve.delete(GATEWAY)
-        with contextlib.suppress(Exception):
-            ray.kill(ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE))
+            if not serve.status().applications:
+                serve.shutdown()  # nobody else uses it
+        except Exception:
+            log.exception("the gateway could not be removed")
+        # Killing is asynchronous: leaving at once would take the order back.
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            try:
+                ray.kill(ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE))
+            except ValueError:
+                log.info("removed the gateway and the proxy")
+                return
+            time.sleep(0.2)
+        log.warning("the proxy actor is still there")
 
 
 async def _awaited(found: Any) -> Any:

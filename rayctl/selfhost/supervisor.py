@@ -36,6 +36,7 @@ __all__ = ["Supervisor", "main"]
 log = logging.getLogger("rayctl.supervisor")
 _TICK_S = 0.25
 _GRACE_S = {HEAD: 6.0, RESIDENT: 4.0}
+_ATTACHED_GRACE_S = 25.0  # the resident cleans up a cluster that goes on without us
 
 
 class Supervisor:
@@ -200,6 +201,10 @@ class Supervisor:
         if head_ready and self._part_alive(HEAD):
             self.up.steps.setdefault(HEAD, time.time())
         self.up.steps |= report.get("steps") or {}
+        port = report.get("http_port")
+        if isinstance(port, int) and port != self.up.ports["http"]:
+            self.up.ports["http"] = self.up.options["port"] = port
+            self.up.http_url = f"http://{LOOPBACK}:{port}"
         at = report.get("at")
         return Seen(
             head=self._parts.get(HEAD),
@@ -248,7 +253,7 @@ class Supervisor:
             self.up.process(name),
             path=self.layout.ray_temp_dir if name == HEAD else None,
             marker=raycmd.head_marker(self.layout) if name == HEAD else None,
-            grace_s=_GRACE_S[name],
+            grace_s=_ATTACHED_GRACE_S if self._attached else _GRACE_S[name],
             reap=popen.poll if popen else lambda: None,
         )
         if left:

@@ -11,6 +11,8 @@ from rayctl.selfhost.services import Problem
 
 
 class FakeServices:
+    http_port = 8000
+
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.problem: Problem | None = None
@@ -45,6 +47,7 @@ def services() -> FakeServices:
 @pytest.fixture
 def resident(services: FakeServices, tmp_path: Path) -> Resident:
     made = Resident(services, tmp_path / "resident.json")
+    made.connect()
     made.start()
     services.calls.clear()
     return made
@@ -55,7 +58,9 @@ def report(tmp_path: Path) -> dict[str, object]:
 
 
 def test_start_installs_and_reports(services: FakeServices, tmp_path: Path) -> None:
-    Resident(services, tmp_path / "resident.json").start()
+    made = Resident(services, tmp_path / "resident.json")
+    made.connect()
+    made.start()
     assert services.calls == ["connect", "gateway", "proxy"]
     seen = report(tmp_path)
     assert (seen["state"], seen["pid"]) == ("ready", os.getpid())
