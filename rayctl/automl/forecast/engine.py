@@ -167,6 +167,7 @@ def _train_part(prepared: PreparedSeries, fold: Fold, horizon: int) -> PreparedS
         prepared,
         y=prepared.y[fold.train],
         observed=prepared.observed[fold.train],
+        rows=prepared.rows[fold.train],
         offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
         ids=prepared.ids.take(pa.array(series)) if prepared.columns.ids else prepared.ids,
         origin=prepared.origin.take(series),

@@ -155,6 +155,7 @@ def _continue(known: PreparedSeries, fresh: PreparedSeries) -> PreparedSeries:
         fresh,
         y=np.concatenate(parts),
         observed=np.concatenate(flags),
+        rows=np.full(int(lengths.sum()), -1, np.int64),
         offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
         origin=Origin(np.where(joins, origin.first, fresh.origin.first), np.where(joins, origin.day, fresh.origin.day)),
     )

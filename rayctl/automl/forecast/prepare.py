@@ -38,6 +38,7 @@ class PreparedSeries:
         columns: The roles of the columns.
         seasons: Season lengths in steps, the most likely first; metrics are scaled by the first.
         warnings: What was changed about the data, for people.
+        rows: int64 (steps): the row of the caller's table that each step came from, -1 for steps without a row.
     """
 
     y: np.ndarray
@@ -50,6 +51,7 @@ class PreparedSeries:
     columns: Columns
     seasons: tuple[int, ...]
     warnings: tuple[str, ...]
+    rows: np.ndarray
 
     @property
     def n_series(self) -> int:
@@ -108,8 +110,9 @@ def read_series(
     if (np.diff(order)[same] < 0).any():
         warnings.append("The rows were not in the order of time within each series; they were sorted.")
     _refuse_duplicates(times, group, same, ids, columns, calendar)
-    times, values, group, dropped = _trim(times, values, group, ids, columns)
-    if dropped:
+    keep = _between_values(values, group, ids, columns)
+    if dropped := int((~keep).sum()):
+        times, values, group, order = times[keep], values[keep], group[keep], order[keep]
         warnings.append(f"{dropped} rows without a target value at the start or end of a series were left out.")
     offsets = np.searchsorted(group, np.arange(ids.num_rows if columns.ids else 1)).astype(np.int64)
     offsets = np.append(offsets, len(group))
@@ -118,6 +121,8 @@ def read_series(
     full = np.append(0, np.cumsum(steps[offsets[1:] - 1] + 1)).astype(np.int64)
     y = np.full(full[-1], np.nan)
     y[full[group] + steps] = values
+    rows = np.full(full[-1], -1, np.int64)
+    rows[full[group] + steps] = order
     observed = ~np.isnan(y)
     missing = len(y) - int(observed.sum())
     if missing:
@@ -130,7 +135,7 @@ def read_series(
         y[~observed] = np.interp(places[~observed], places[observed], y[observed])
     if seasons is None:
         seasons = (grid.season_length,)
-    return PreparedSeries(y, observed, full, ids, origin, grid, calendar, columns, seasons, tuple(warnings))
+    return PreparedSeries(y, observed, full, ids, origin, grid, calendar, columns, seasons, tuple(warnings), rows)
 
 
 def group_rows(table: pa.Table, columns: Columns) -> tuple[pa.Table, np.ndarray]:
@@ -181,10 +186,8 @@ def _refuse_duplicates(
         )
 
 
-def _trim(
-    times: np.ndarray, values: np.ndarray, group: np.ndarray, ids: pa.Table, columns: Columns
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Leave out rows before the first and after the last value of each series."""
+def _between_values(values: np.ndarray, group: np.ndarray, ids: pa.Table, columns: Columns) -> np.ndarray:
+    """Return which rows (bool) are neither before the first nor after the last value of their series."""
     present = np.flatnonzero(~np.isnan(values))
     count = int(group[-1]) + 1
     found = np.bincount(group[present], minlength=count)
@@ -200,8 +203,7 @@ def _trim(
     starts = np.append(0, np.cumsum(found))
     first, last = present[starts[:-1]], present[starts[1:] - 1]
     rows = np.arange(len(values))
-    keep = (rows >= first[group]) & (rows <= last[group])
-    return times[keep], values[keep], group[keep], int((~keep).sum())
+    return (rows >= first[group]) & (rows <= last[group])
 
 
 def _grid(

@@ -164,6 +164,7 @@ def open_stored(data: bytes) -> Stored:
             columns=Columns(ids, str(info["time_column"]), str(info["target"])),
             seasons=tuple(map(int, info["seasons"])),
             warnings=(),
+            rows=np.full(values.num_rows, -1, np.int64),
         )
         forecast = pyarrow.parquet.read_table(pa.BufferReader(members[_FORECAST].data))
         seed = int(info["model"]["seed"])

@@ -117,6 +117,16 @@ def test_gaps_are_interpolated_and_marked() -> None:
     assert any("3 of 20 steps" in warning and "2 have no row" in warning for warning in _summary(frame).warnings)
 
 
+def test_steps_know_their_row_in_the_callers_table() -> None:
+    frame = _frame(_dates("D", 20))
+    frame.loc[0, "y"] = None
+    mixed = frame.drop(index=30).sample(frac=1, random_state=3).reset_index(drop=True)
+    prepared = _prepare(mixed)
+    there = prepared.rows >= 0
+    assert np.flatnonzero(~there).tolist() == [29]
+    assert np.array_equal(mixed["y"].to_numpy()[prepared.rows[there]], prepared.y[there])
+
+
 def test_missing_values_at_the_ends_are_left_out() -> None:
     frame = _frame(_dates("D", 20), 1)
     frame.loc[[0, 18, 19], "y"] = None
