@@ -261,6 +261,8 @@ def warm(tasks: Sequence[str]) -> None:
     """Import what trials need, so that the first trial does not pay for it."""
     for task in tasks:
         engine_for(TaskType(task))
+        if task == TaskType.FORECASTING.value:
+            import statsforecast.models  # noqa: F401
     import lightgbm
     import sklearn.ensemble
     import sklearn.linear_model

@@ -25,6 +25,7 @@ from rayctl.errors import (
 __all__ = ["RayTransport", "open_ray"]
 
 _CONNECT_TRIES = 5
+_CALL_TRIES = 7  # about 12 s in all: an actor that restarts on a busy machine takes some seconds
 _LOG_LEVEL = "ERROR"  # Ray warns that it cannot handle signals in the thread that connects; it need not
 _EVENTS_WAIT_S = 20.0
 _PIECE = 8 * 1024 * 1024
@@ -38,6 +39,7 @@ class RayTransport:
         timeout_s: Seconds after which a call gives up.
         tenant: Sent with each call, so that the caller sees this tenant's runs only; None sees all.
         on_close: Called by `close`, for connections that were made for this client.
+        find: Looks the actor up again after it died; None where it is not there.
     """
 
     kind: Literal["ray"] = "ray"
@@ -48,7 +50,9 @@ class RayTransport:
         timeout_s: float = 30.0,
         tenant: str | None = None,
         on_close: Callable[[], None] | None = None,
+        find: Callable[[], Any] | None = None,
     ) -> None:
+        self._find = find
         self._handle = handle
         self._timeout_s = timeout_s
         self._tenant = tenant
@@ -140,9 +144,11 @@ class RayTransport:
         timeout_s = self._timeout_s + extra_s
 
         def once(attempt: int) -> Any:
+            if attempt and self._find is not None:
+                self._handle = self._find() or self._handle
             return self._once(method, args, kwargs, timeout_s)
 
-        return retrying(once, may_repeat=_perhaps_executed if repeat else _no)
+        return retrying(once, may_repeat=_perhaps_executed if repeat else _no, attempts=_CALL_TRIES)
 
     def _once(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout_s: float) -> Any:
         import ray
@@ -223,7 +229,17 @@ def open_ray(address: Address, timeout_s: float, tenant: str | None) -> RayTrans
             f"The Ray cluster at {address.url} runs no rayctl service (no actor {PROXY_NAME}).",
             hint="Start it there with `rayctl up`.",
         ) from None
-    return RayTransport(handle, timeout_s, tenant, on_close)
+    return RayTransport(handle, timeout_s, tenant, on_close, find=_find_actor)
+
+
+def _find_actor() -> Any:
+    """Look the proxy up again: one that was replaced has another identity, and its old handle stays dead."""
+    import ray
+
+    try:
+        return ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE)
+    except ValueError:
+        return None
 
 
 def _join_directly(ray: Any, url: str, timeout_s: float) -> bool:

@@ -1,0 +1,156 @@
+"""Workers, trainers and the proxy are killed at random points of twenty runs; every run ends with the right result."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import ray
+
+import rayctl
+from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
+from rayctl.errors import Unavailable
+from tests.ray.helpers import facts, no_trainer_is_left, processes_of, quick_request, wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
+
+RUNS = 20
+SEEDS = 4
+
+
+class Killer(threading.Thread):
+    """Kills a worker, a trainer or the proxy every few tenths of a second until it is told to stop."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._random = random.Random(seed)
+        self._stop_asked = threading.Event()
+        self._proxy_next = time.monotonic() + 5.0
+        self.killed = {"train_and_evaluate": 0, "TrainerActor": 0, "ProxyActor": 0}
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(self._random.uniform(0.3, 1.2)):
+            what = self._random.choice(["train_and_evaluate", "TrainerActor"])
+            if time.monotonic() >= self._proxy_next:
+                # The proxy takes everything down with it: seldom enough for work to be done in between.
+                what, self._proxy_next = "ProxyActor", time.monotonic() + self._random.uniform(10, 20)
+            victims = processes_of(what)
+            if victims:
+                try:
+                    self._random.choice(victims).kill()
+                    self.killed[what] += 1
+                except psutil.NoSuchProcess:
+                    continue
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+        self.join()
+
+
+def slow_space() -> dict[str, Any]:
+    """Trials of a few tenths of a second, so that a kill hits them."""
+    return {
+        "extra_trees": {"n_estimators": [150, 300], "min_samples_leaf": [1, 3]},
+        "linear": {"C": [0.1, 1.0]},
+    }
+
+
+def request_of(seed: int) -> dict[str, Any]:
+    return quick_request(search_space=slow_space(), max_trials=4, seed=seed)
+
+
+def test_twenty_runs_survive_the_killing(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
+    start_proxy(max_running=3)
+    with rayctl.connect("auto") as connection:
+        calm = {}
+        for seed in range(SEEDS):
+            run = connection.automl.submit(table, **request_of(seed))
+            run.wait(timeout=120)
+            calm[seed] = run.result()
+
+        killer = Killer(seed=7)
+        killer.start()
+        end = time.monotonic() + 400
+        try:
+            runs = [
+                connection.automl.submit(table, idempotency_key=f"run-{n}", **request_of(n % SEEDS))
+                for n in range(RUNS)
+            ]
+            for run in runs:
+                run.wait(timeout=max(1.0, end - time.monotonic()))
+        finally:
+            killer.stop()
+        print(f"killed {killer.killed}")
+
+        assert len({run.id for run in runs}) == RUNS
+        for number, run in enumerate(runs):
+            assert run.refresh().state.value == "succeeded", run.view.error
+            result = run.result()
+            expected = calm[number % SEEDS]
+            assert facts(result["leaderboard"]) == facts(expected["leaderboard"])
+            assert result["best"]["trial"] == expected["best"]["trial"]
+        assert all(killer.killed.values()), killer.killed
+    wait_until(no_trainer_is_left)
+
+
+def test_a_restart_of_everything_loses_no_accepted_run(
+    start_proxy: Callable[..., Any], table: pd.DataFrame, tmp_path: Path
+) -> None:
+    """What the proxy had accepted is continued by another proxy that has nothing but the same home."""
+    proxy = start_proxy(home=tmp_path, max_running=1)
+    wanted = request_of(0) | {"max_trials": 6}
+    ids = [ray.get(proxy.do_auto_ml.remote(wanted, table), timeout=90) for _ in range(2)]
+    wait_until(lambda: ray.get(proxy.get_run.remote(ids[0]))["trials"]["done"] >= 1)
+    before = {row["trial"] for row in ray.get(proxy.leaderboard.remote(ids[0]))}
+    ray.kill(proxy)
+    wait_until(lambda: not processes_of("ProxyActor") and not processes_of("TrainerActor"))
+
+    again = start_proxy(home=tmp_path, max_running=1)
+    results = [ray.get(again.get_result.remote(run_id, wait_s=60), timeout=90) for run_id in ids]
+    assert facts(results[0]["leaderboard"]) == facts(results[1]["leaderboard"])
+    events = ray.get(again.events.remote(ids[0], limit=1000))
+    trials = [event["data"]["trial"] for event in events if event["kind"] == "trial"]
+    assert sorted(trials) == list(range(6)), "a finished trial was repeated or lost"
+    assert before <= set(trials)
+    assert events[-1]["kind"] == "done"
+
+
+def test_a_full_disk_refuses_new_runs_and_loses_no_old_one(
+    start_proxy: Callable[..., Any], table: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The journal may not grow (SQLite's own word for a full disk); the service goes on as soon as it may again."""
+    from sqlalchemy import create_engine, text
+
+    proxy = start_proxy(home=tmp_path)
+    url = f"sqlite:///{tmp_path / 'state' / 'rayctl.db'}"
+    run_id = ray.get(proxy.do_auto_ml.remote(request_of(0), table), timeout=90)
+    wait_until(lambda: ray.get(proxy.get_run.remote(run_id))["state"] == "running")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        # A trigger that raises what SQLite raises when the disk is full.
+        for name in ("trials", "runs"):
+            for verb in ("INSERT", "UPDATE"):
+                guard = f"BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+                connection.execute(text(f"CREATE TRIGGER full_{name}_{verb} {guard}"))
+        connection.commit()
+    with pytest.raises(ray.exceptions.RayTaskError) as caught:
+        ray.get(proxy.do_auto_ml.remote(request_of(1), table), timeout=90)
+    assert isinstance(caught.value.cause, Unavailable)
+    assert caught.value.cause.code == "state-disk-full"
+    assert ray.get(proxy.get_run.remote(run_id), timeout=30)["state"] == "running"
+    with engine.connect() as connection:
+        for name in ("trials", "runs"):
+            for verb in ("INSERT", "UPDATE"):
+                connection.execute(text(f"DROP TRIGGER full_{name}_{verb}"))
+        connection.commit()
+    engine.dispose()
+    result = ray.get(proxy.get_result.remote(run_id, wait_s=60), timeout=90)
+    assert len(result["leaderboard"]) == 4
+    assert ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE) is not None
