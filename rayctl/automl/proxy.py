@@ -384,6 +384,11 @@ class ProxyActor:
         row = await asyncio.to_thread(self._runs.get, run_id)
         return {"slots": self._supervisor.slots(run_id), "cancelled": bool(row["cancel_requested"])}
 
+    async def note(self, run_id: str, message: str) -> None:
+        """Add a message to a run's event log; called by trainers."""
+        await asyncio.to_thread(self._runs.add_events, run_id, [("log", {"message": message})], time.time())
+        self._wake(run_id)
+
     async def info(self) -> dict[str, Any]:
         """Return versions, limits, cluster resources and counts of runs."""
         nodes = await self._cluster.nodes()

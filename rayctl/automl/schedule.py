@@ -22,7 +22,8 @@ from rayctl.automl.model import LeaderboardRow, TrialState
 
 __all__ = ["Action", "FinishRun", "FitFinal", "Limits", "RecordTrial", "Schedule", "StartFold", "StopTask"]
 
-MAX_LOSSES = 3
+MAX_LOSSES = 4
+"""So many deaths of a worker under one trial end the trial: somebody may have killed the worker, or the model did."""
 STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
 SPECULATIVE_SHARE = 0.15

@@ -119,6 +119,9 @@ class TrainerActor:
             self._slots or order.slots,
             order.recorded,
         )
+        rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
+        again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
+        self._proxy.note.remote(order.run_id, f"training starts: {rows}{again}")  # nobody waits for it
         journal = asyncio.create_task(self._write_journal())
         try:
             finish = await self._drive(self._schedule)

@@ -106,7 +106,7 @@ class Leaver(Sleeper):
         os._exit(3)
 
 
-def submit(proxy: Any, data: Any = None, key: str | None = None, via: str = "ray", **request: Any) -> str:
+def submit(proxy: Any, data: Any = None, /, key: str | None = None, via: str = "ray", **request: Any) -> str:
     try:
         return str(ray.get(proxy.do_auto_ml.remote(request or quick_request(), data, key, via), timeout=90))
     except ray.exceptions.RayTaskError as error:

@@ -15,6 +15,7 @@ from rayctl.errors import (
     InvalidRequest,
     NotFound,
     QueueFull,
+    RayctlError,
     ResultNotReady,
     TooLarge,
 )
@@ -51,10 +52,10 @@ def test_admission_is_bounded_and_waiting_runs_start_later(
 def test_refusals_are_typed(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
     proxy = start_proxy(max_data_bytes=50_000)
 
-    def refused(kind: type[Exception], code: str, data: Any = table, via: str = "ray", **changes: Any) -> None:
+    def refused(kind: type[RayctlError], code: str, data: Any = table, via: str = "ray", **changes: Any) -> None:
         with pytest.raises(kind) as caught:
             submit(proxy, data, via=via, **quick_request(**changes))
-        assert getattr(caught.value, "code") == code  # noqa: B009
+        assert caught.value.to_problem()["code"] == code
         assert str(caught.value)
 
     refused(InvalidData, "missing-target", target="nope")
@@ -65,7 +66,11 @@ def test_refusals_are_typed(start_proxy: Callable[..., Any], table: pd.DataFrame
     refused(InvalidRequest, "unsatisfiable-resources", resources={"gpus": 1})
     refused(InvalidRequest, "missing-data", data=None)
     refused(TooLarge, "data-too-large", data=pd.concat([table] * 20))
-    refused(Forbidden, "pickle-forbidden", via="http", search_space={Sleeper: {}})
+
+    class Local(Sleeper):
+        """A class that no worker could import."""
+
+    refused(Forbidden, "pickle-forbidden", via="http", search_space={Local: {}})
     refused(Forbidden, "model-not-allowed", via="http", search_space={"os.path.Thing": {}})
     refused(Forbidden, "runtime-env-forbidden", via="http", runtime_env={"env_vars": {"A": "1"}})
     with pytest.raises(Forbidden) as caught:

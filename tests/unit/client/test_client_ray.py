@@ -102,7 +102,7 @@ def test_a_restarting_actor_is_asked_again(make: Make) -> None:
 def test_ends_and_timeouts(make: Make) -> None:
     transport, _ = make(
         info=[exceptions.GetTimeoutError("late")],
-        get_run=[exceptions.ActorDiedError()] * 3,
+        get_run=[exceptions.ActorDiedError()] * 7,
         cancel=[ConnectionError("gone")],
     )
     with pytest.raises(DeadlineExceeded):
