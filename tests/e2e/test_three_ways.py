@@ -94,9 +94,10 @@ def test_predictions_go_to_a_file_and_are_right(service: Service, run_id: str) -
     assert len(predicted) == len(truth)
     assert (predicted["prediction"] == truth["target"]).mean() > 0.85
     assert ((predicted["proba_0"] + predicted["proba_1"]).sub(1).abs() < 1e-9).all()
-    bad = service.rayctl("automl", "predict", run_id, "table.csv", "-o", "sub/none.csv", code=None)
-    assert bad.returncode not in (0, 1)
-    assert not (service.folder / "sub").exists()
+    pd.read_csv(service.folder / "new.csv").drop(columns="mean radius").to_csv(service.folder / "less.csv", index=False)
+    bad = service.rayctl("automl", "predict", run_id, "less.csv", "-o", "none.csv", code=2)
+    assert "mean radius" in bad.stderr
+    assert not (service.folder / "none.csv").exists()
 
 
 def test_http_by_hand(service: Service, run_id: str) -> None:
@@ -109,7 +110,12 @@ def test_http_by_hand(service: Service, run_id: str) -> None:
     assert json.loads(curl("-H", "Authorization: Bearer wrong", f"{service.url}/v1/runs"))["status"] == 401
     assert json.loads(curl("-H", token, f"{service.url}/v1/runs/{run_id}"))["state"] == "succeeded"
     assert json.loads(curl("-H", token, f"{service.url}/v1/runs/nope"))["code"] == "run-not-found"
-    assert json.loads(curl("-H", token, "-d", "{", f"{service.url}/v1/runs"))["code"] == "malformed-request"
+    assert (
+        json.loads(curl("-H", token, "-H", "Content-Type: application/json", "-d", "{", f"{service.url}/v1/runs"))[
+            "code"
+        ]
+        == "malformed-request"
+    )
     stream = curl("-N", "-H", token, f"{service.url}/v1/runs/{run_id}/events")
     ids = [int(line[3:]) for line in stream.splitlines() if line.startswith("id:")]
     assert ids == list(range(1, len(ids) + 1))
