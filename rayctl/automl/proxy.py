@@ -379,10 +379,9 @@ class ProxyActor:
         Returns the run's share of the cluster and whether it was cancelled.
         """
         entries = [LeaderboardRow.model_validate_json(text) for text in rows]
-        await asyncio.to_thread(self._runs.record, run_id, entries, (), time.time(), running)
+        cancelled = await asyncio.to_thread(self._runs.record, run_id, entries, (), time.time(), running)
         self._announce(run_id)
-        row = await asyncio.to_thread(self._runs.get, run_id)
-        return {"slots": self._supervisor.slots(run_id), "cancelled": bool(row["cancel_requested"])}
+        return {"slots": self._supervisor.slots(run_id), "cancelled": cancelled}
 
     async def note(self, run_id: str, message: str) -> None:
         """Add a message to a run's event log; called by trainers."""
@@ -412,6 +411,13 @@ class ProxyActor:
     async def ping(self) -> str:
         """Return the id of the job that this actor belongs to."""
         return str(self._job_id)
+
+    async def warmed(self) -> bool:
+        """Wait until the first worker processes are warm; False if they are not to be warmed here."""
+        if not self._settings.warm_workers:
+            return False
+        await asyncio.shield(self._warming)
+        return True
 
     async def _warm_workers(self) -> None:
         """Start the worker processes and their imports before the first request needs them."""

@@ -26,6 +26,8 @@ MAX_LOSSES = 4
 """So many deaths of a worker under one trial end the trial: somebody may have killed the worker, or the model did."""
 STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
+PREFETCH_S = 0.05
+"""Work that may wait in front of the workers, so that a result's way through the trainer costs no worker time."""
 SPECULATIVE_SHARE = 0.15
 """At most this share of the elapsed time goes into fitting the leader on all rows before the end."""
 
@@ -120,6 +122,7 @@ class Schedule:
         limits: Deadline, number of trials, time per fold.
         slots: How many tasks may be in flight.
         recorded: Rows of trials that ended before (a restarted trainer); they are not repeated.
+        prefetch: Whether more tasks than ``slots`` may wait for a worker while folds take only milliseconds.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Schedule:
         limits: Limits,
         slots: int,
         recorded: Iterable[LeaderboardRow] = (),
+        prefetch: bool = False,
     ) -> None:
         self.limits = limits
         self.slots = slots
@@ -150,6 +154,8 @@ class Schedule:
         self._no_model: dict[int, Mapping[str, Any]] = {}
         self._closed: Literal["", "deadline", "cancelled"] = ""
         self._finished = False
+        self._prefetch = prefetch
+        self._fold_s: float | None = None
 
     # What the shell asks -----------------------------------------------------------------------
 
@@ -193,6 +199,8 @@ class Schedule:
         active = self._active[trial]
         del active.running[fold]
         active.scores[fold] = (score, fit_s, predict_s)
+        taken = fit_s + predict_s
+        self._fold_s = taken if self._fold_s is None else 0.7 * self._fold_s + 0.3 * taken
         if len(active.scores) == self._folds:
             self._end_trial(trial, TrialState.DONE)
 
@@ -356,8 +364,15 @@ class Schedule:
                 return True
         return False
 
+    @property
+    def _most_in_flight(self) -> int:
+        """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
+        if not self._prefetch or self._fold_s is None:
+            return self.slots
+        return max(self.slots, min(4 * self.slots, int(PREFETCH_S / max(self._fold_s, 1e-4))))
+
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
-        while self.in_flight < self.slots:
+        while self.in_flight < self._most_in_flight:
             ready = next((number for number in sorted(self._active) if self._active[number].waiting), None)
             if ready is None:
                 if not self._open_trial():

@@ -204,6 +204,7 @@ class Supervisor:
             ),
             slots=self._slots[run_id],
             memory_bytes=request.resources.memory_bytes or default_memory_bytes(nodes, request.resources.cpus),
+            prefetch=self._may_prefetch(request),
             recorded=tuple(recorded),
         )
         trainer = self._create(run_id, request)
@@ -215,6 +216,10 @@ class Supervisor:
             del self._trainers[run_id]
             ray.kill(trainer)
         return outcome
+
+    def _may_prefetch(self, request: RunRequest) -> bool:
+        ceilings = (request.max_parallel, self._settings.max_run_cpus, self._settings.max_total_cpus)
+        return request.resources.cpus > 0 and all(ceiling is None for ceiling in ceilings)
 
     def _create(self, run_id: str, request: RunRequest) -> Any:
         wanted = request.trainer_resources

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -140,10 +141,19 @@ def prepare(ipc: bytes, request: RunRequest) -> tuple[Any, list[Fold]]:
     return prepared, engine.split(prepared, request)
 
 
+@lru_cache(maxsize=64)
+def _parsed(request: str) -> RunRequest:
+    return RunRequest.model_validate_json(request)
+
+
 def train_and_evaluate(
-    prepared: Any, fold: Fold, candidate: Candidate, request: RunRequest, seed: int, caps: Caps
+    prepared: Any, fold: Fold, candidate: Candidate, request_json: str, seed: int, caps: Caps
 ) -> FoldOutcome | TaskFailure:
-    """Fit one candidate on one fold and score it, within the caps."""
+    """Fit one candidate on one fold and score it, within the caps.
+
+    ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run.
+    """
+    request = _parsed(request_json)
 
     engine = engine_for(request.task)
 

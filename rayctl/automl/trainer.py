@@ -21,13 +21,13 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError, TaskCancelledError
 
 from rayctl.automl import tasks
-from rayctl.automl.engine import Fold, FoldOutcome, engine_for
-from rayctl.automl.leaderboard import rank, to_csv
-from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest, TrialState
+from rayctl.automl.engine import Candidate, Fold, FoldOutcome, engine_for
+from rayctl.automl.leaderboard import best_row, rank, to_csv
+from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
 from rayctl.automl.schedule import Action, FinishRun, FitFinal, Limits, RecordTrial, Schedule, StartFold, StopTask
 from rayctl.automl.search import derive_seed, expand_search_space
 from rayctl.automl.tasks import Caps, TaskFailure
-from rayctl.errors import RayctlError
+from rayctl.errors import NotFound, RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
 
 __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
@@ -35,13 +35,16 @@ __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
 log = logging.getLogger(__name__)
 
 JOURNAL_RETRY_S = 1.0
+JOURNAL_BATCH_S = 0.02
+"""Trials that end within this time are written in one transaction."""
 
 
 @dataclass(frozen=True)
 class TrainingOrder:
     """Everything a trainer needs to know. Times are seconds since the epoch.
 
-    ``recorded`` are the trials that ended before (after a crash); ``slots`` is how many tasks may be in flight.
+    ``recorded`` are the trials that ended before (after a crash); ``slots`` is how many tasks may be in flight, and
+    ``prefetch`` whether tasks of milliseconds may queue up beyond that (they may not where a ceiling is to be kept).
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class TrainingOrder:
     limits: Limits
     slots: int
     memory_bytes: int | None
+    prefetch: bool = False
     recorded: tuple[LeaderboardRow, ...] = ()
 
 
@@ -79,6 +83,7 @@ class TrainerActor:
         self._jobs: set[asyncio.Task[None]] = set()
         self._predictions: dict[tuple[int, int], Any] = {}
         self._bundles: dict[int, ray.ObjectRef] = {}
+        self._kept: set[int] = set()
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
 
     async def ping(self) -> bool:
@@ -110,6 +115,11 @@ class TrainerActor:
             self._folds: list[Fold] = await folds_ref
         except RayError as error:
             return Outcome(None, "failed", _failure(error).as_error)
+        # Made once: both cost more than the submission of a task.
+        self._request_json = order.request.model_dump_json(exclude_unset=True)
+        self._train_and_evaluate = tasks.TRAIN_AND_EVALUATE.options(
+            **_options(order.request.resources, order.request.runtime_env)
+        )
         self._fold_refs = [ray.put(fold) for fold in self._folds]
         self._schedule = Schedule(
             self._candidates(),
@@ -118,6 +128,7 @@ class TrainerActor:
             replace(order.limits, rows_factor=self._rows_factor()),
             self._slots or order.slots,
             order.recorded,
+            prefetch=order.prefetch,
         )
         rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
@@ -170,11 +181,11 @@ class TrainerActor:
         schedule, key = self._schedule, (action.trial, action.fold)
         assert schedule is not None
         request = self._order.request
-        ref = tasks.TRAIN_AND_EVALUATE.options(**_options(request.resources, request.runtime_env)).remote(
+        ref = self._train_and_evaluate.remote(
             self._prepared,
             self._fold_refs[action.fold],
             action.candidate,
-            request,
+            self._request_json,
             derive_seed(request.seed, action.trial, action.fold),
             # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
             self._caps(schedule.stop_searching_at),
@@ -253,6 +264,8 @@ class TrainerActor:
         open_end = True
         while open_end:
             batch = [await self._journal.get()]
+            if batch[0] is not None:
+                await asyncio.sleep(JOURNAL_BATCH_S)
             while not self._journal.empty():
                 batch.append(self._journal.get_nowait())
             open_end = None not in batch
@@ -262,12 +275,13 @@ class TrainerActor:
 
     async def _journal_rows(self, rows: Sequence[LeaderboardRow]) -> None:
         assert self._schedule is not None
+        texts = [row.model_dump_json() for row in rows]
+        leader = best_row(self._schedule.rows, self._order.greater_is_better)
         while True:
             try:
-                await asyncio.to_thread(self._keep_predictions, rows)
-                answer = await self._proxy.record.remote(
-                    self._order.run_id, [row.model_dump_json() for row in rows], self._schedule.running_trials
-                )
+                if leader is not None:
+                    await self._keep_predictions(leader.trial)
+                answer = await self._proxy.record.remote(self._order.run_id, texts, self._schedule.running_trials)
             except (RayctlError, RayError) as error:
                 # A full disk or a proxy that is starting again: the trials are safe in memory meanwhile.
                 log.warning("run %s: the journal cannot be written, trying again: %s", self._order.run_id, error)
@@ -277,19 +291,22 @@ class TrainerActor:
         for row in rows:
             for fold in range(len(self._folds)):
                 self._predictions.pop((row.trial, fold), None)
-        if answer.get("cancelled"):
+        if answer["cancelled"]:
             await self.stop()
-        await self.set_slots(answer["slots"])
+        if answer["slots"] != self._schedule.slots:
+            await self.set_slots(answer["slots"])
 
-    def _keep_predictions(self, rows: Sequence[LeaderboardRow]) -> None:
+    async def _keep_predictions(self, trial: int) -> None:
+        """Keep the leader's validation predictions; those of trials that never led can be made again."""
         import numpy as np
 
-        for row in rows:
-            if row.state is TrialState.DONE:
-                out = io.BytesIO()
-                arrays = {str(f): self._predictions[(row.trial, f)] for f in range(len(self._folds))}
-                np.savez(out, allow_pickle=False, **arrays)
-                self._store.put(_predictions_key(self._order.run_id, row.trial), out.getbuffer())
+        keys = [(trial, fold) for fold in range(len(self._folds))]
+        if trial in self._kept or any(key not in self._predictions for key in keys):
+            return
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **{str(fold): self._predictions[(trial, fold)] for _, fold in keys})
+        await asyncio.to_thread(self._store.put, _predictions_key(self._order.run_id, trial), out.getbuffer())
+        self._kept.add(trial)
 
     # The result --------------------------------------------------------------------------------------
 
@@ -298,7 +315,7 @@ class TrainerActor:
         if finish.trial is None:
             return Outcome(None, finish.reason, dict(finish.error) if finish.error else None)
         trial, bundle_ref = finish.trial, self._bundles[finish.trial]
-        predictions = await asyncio.to_thread(self._load_predictions, trial)
+        predictions = await self._predictions_of(trial)
         order = self._order
         files: dict[str, bytes] = await tasks.PACKAGE.options(runtime_env=order.request.runtime_env, num_cpus=0).remote(
             self._prepared, bundle_ref, self._folds, predictions, order.summary, order.request.task
@@ -310,12 +327,27 @@ class TrainerActor:
         stored = await asyncio.to_thread(self._store_files, files)
         return Outcome(trial, finish.reason, None, tuple(stored))
 
-    def _load_predictions(self, trial: int) -> list[Any]:
+    async def _predictions_of(self, trial: int) -> list[Any]:
+        """Return a trial's validation predictions, per fold; made again if they were not kept (same seeds)."""
         import numpy as np
 
-        data = self._store.get(_predictions_key(self._order.run_id, trial))
+        try:
+            data = await asyncio.to_thread(self._store.get, _predictions_key(self._order.run_id, trial))
+        except NotFound:
+            assert self._schedule is not None
+            candidate = self._schedule.candidate(trial)
+            return [await self._predict_again(candidate, trial, fold) for fold in range(len(self._folds))]
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return [arrays[str(fold)] for fold in range(len(self._folds))]
+
+    async def _predict_again(self, candidate: Candidate, trial: int, fold: int) -> Any:
+        seed = derive_seed(self._order.request.seed, trial, fold)
+        arguments = (self._prepared, self._fold_refs[fold], candidate, self._request_json, seed, self._caps(None))
+        options = _options(self._order.request.resources, self._order.request.runtime_env) | {"max_retries": 3}
+        outcome: FoldOutcome | TaskFailure = await tasks.TRAIN_AND_EVALUATE.options(**options).remote(*arguments)
+        if isinstance(outcome, TaskFailure):
+            raise RayctlError(f"Trial {trial} could not be evaluated again: {outcome.message}", code=outcome.code)
+        return outcome.predictions
 
     def _store_files(self, files: dict[str, bytes]) -> list[StoredArtifact]:
         return [self._store.put(f"runs/{self._order.run_id}/{name}", files[name]) for name in sorted(files)]

@@ -163,24 +163,29 @@ class RunStore:
         new_events: Sequence[tuple[str, Mapping[str, Any]]],
         now: float,
         running: int = 0,
-    ) -> int:
-        """Journal ended trials with their events; returns the last event's sequence number.
+    ) -> bool:
+        """Journal ended trials with their events; returns whether the run is to stop.
 
         A trial that is there already is left as it is and causes no second event.
         """
         with self._database.transaction() as connection:
             run = _get(connection, run_id, None)
             if run["state"] in _TERMINAL:
-                return int(run["last_event"])
+                return True
             known = _known_trials(connection, run_id, [row.trial for row in rows])
             fresh = [row for row in rows if row.trial not in known]
-            for row in fresh:
-                values = {"run_id": run_id, "number": row.trial, "state": row.state.value, "at": now}
-                connection.execute(insert(trials).values(row=row.model_dump_json(), **values))
+            if fresh:
+                common = {"run_id": run_id, "at": now}
+                values = [
+                    {"number": row.trial, "state": row.state.value, "row": row.model_dump_json(), **common}
+                    for row in fresh
+                ]
+                connection.execute(insert(trials), values)
             changes = _counters(run, fresh) | {"running": running}
             connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
             trial_events = [("trial", row.model_dump(mode="json")) for row in fresh]
-            return _append(connection, run_id, [*trial_events, *new_events], now)
+            _append(connection, run_id, [*trial_events, *new_events], now)
+            return bool(run["cancel_requested"])
 
     def add_events(self, run_id: str, new_events: Sequence[tuple[str, Mapping[str, Any]]], now: float) -> int:
         """Append events to a run's log; returns the last sequence number."""
