@@ -68,7 +68,7 @@ def raise_verdict(view: Document) -> None:
     if view["state"] == "succeeded":
         return
     failure = view.get("error") or {}
-    reason = view.get("reason") or failure.get("message") or failure.get("detail") or "no reason was given"
+    reason = failure.get("message") or failure.get("detail") or view.get("reason") or "no reason was given"
     raise RunFailed(
         f"Run {view['id']} {'was cancelled' if view['state'] == 'cancelled' else 'failed'}: {reason}",
         code=failure.get("code") or f"run-{view['state']}",
