@@ -14,6 +14,7 @@ from rayctl.selfhost import processes
 from rayctl.selfhost.processes import ProcessId
 
 # Leads a session with a child in a process group of its own, like a raylet and its workers; says the child's id.
+MARK = f"rayctl-test-{os.getpid()}"  # this process's own: other tests run beside
 FAMILY = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in sys.argv else signal.SIG_DFL)
@@ -37,7 +38,7 @@ def family(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[sub
     log = tmp_path / "family.log"
     arguments = getattr(request, "param", [])
     popen, leader = processes.spawn(
-        [sys.executable, "-c", FAMILY, *arguments], env=dict(os.environ, MARK="rayctl-test"), log=log, cwd=tmp_path
+        [sys.executable, "-c", FAMILY, *arguments], env=dict(os.environ, MARK=MARK), log=log, cwd=tmp_path
     )
     until(lambda: log.read_text().strip())
     child = int(log.read_text())
@@ -85,8 +86,8 @@ def test_strays_are_found_by_session_marker_and_path(
     _, leader, child = family
     both = {leader.pid, child}
     assert {each.pid for each in processes.stray(sessions=[leader])} == both
-    assert {each.pid for each in processes.stray(marker="MARK=rayctl-test")} == both
-    assert processes.stray(marker="MARK=rayctl-tes") == []
+    assert {each.pid for each in processes.stray(marker=f"MARK={MARK}")} == both
+    assert processes.stray(marker=f"MARK={MARK}"[:-1]) == []
     assert processes.stray(sessions=[replace(leader, start_time=leader.start_time - 5)]) == [], "the id was reused"
     folder = tmp_path / "temp"
     with subprocess.Popen([sys.executable, "-c", "input()", f"--x={folder}/y"], stdin=subprocess.PIPE) as popen:

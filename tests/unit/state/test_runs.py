@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, event, text
 
 from rayctl.automl.model import LeaderboardRow, RunState, TrialState
 from rayctl.errors import Conflict, IdempotencyConflict, NotFound, Unavailable
 from rayctl.state.database import Database
 from rayctl.state.runs import NewRun, RunStore
+from rayctl.state.schema import metadata
 
 
 def new_run(run_id: str, **changes: object) -> NewRun:
@@ -39,8 +41,20 @@ def row(trial: int, score: float | None = None) -> LeaderboardRow:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state' / 'rayctl.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
+    """Both kinds of database; PostgreSQL where RAYCTL_TEST_POSTGRES_URL names one (its tables are dropped first)."""
+    if request.param == "sqlite":
+        return sqlite_url
+    named = os.environ.get("RAYCTL_TEST_POSTGRES_URL")
+    if not named:
+        pytest.skip("RAYCTL_TEST_POSTGRES_URL is not set")
+    metadata.drop_all(create_engine(named))
+    return named
 
 
 @pytest.fixture
@@ -158,8 +172,8 @@ def test_only_ended_runs_are_deleted_and_shared_data_stays(store: RunStore) -> N
     assert store.delete("r2", None) == "data/abc.arrow"
 
 
-def test_a_full_disk_is_a_typed_error_and_loses_nothing(url: str) -> None:
-    database = Database(url)
+def test_a_full_disk_is_a_typed_error_and_loses_nothing(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
     store = RunStore(database)
     store.accept(new_run("r1"))
     # SQLite says "database or disk is full" when a file may not grow: the same error as on a full disk.
@@ -168,8 +182,6 @@ def test_a_full_disk_is_a_typed_error_and_loses_nothing(url: str) -> None:
 
     def no_growth(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA max_page_count={pages}")
-
-    from sqlalchemy import event
 
     event.listen(database.engine, "connect", no_growth)
     database.engine.dispose()
