@@ -508,7 +508,8 @@ def ensure_proxy(settings: ServiceSettings) -> Any:
             log.warning("the proxy does not answer yet: %s", error)
             time.sleep(0.5)
             continue
-        if not _job_is_over(job_id):
+        # One made by this very job is as good as it gets here, even if the job's driver has gone.
+        if job_id == ray.get_runtime_context().get_job_id() or not _job_is_over(job_id):
             return handle
         ray.kill(handle)
         time.sleep(0.2)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rayctl.cli.context import Settings
+from rayctl.clock import format_duration
 
 __all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say"]
 
@@ -86,14 +87,7 @@ def duration_text(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    return format_duration(round(seconds))
 
 
 def age(at: str | None) -> str:

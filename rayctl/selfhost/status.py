@@ -7,10 +7,10 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+from rayctl.clock import format_duration
 from rayctl.selfhost.down import remains
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.processes import ProcessId
-from rayctl.selfhost.units import format_duration
 from rayctl.selfhost.upfile import UpFile, read_up
 
 __all__ = ["ask", "local_status", "rows"]
