@@ -1,0 +1,46 @@
+"""The Ray head is killed in the middle of a run: the service comes back by itself and the run ends all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Service
+from tests.e2e.test_three_ways import data_of
+from tests.ray.helpers import wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(500)]
+
+SPACE = json.dumps(
+    {"extra_trees": {"n_estimators": [300], "min_samples_leaf": [1, 2, 3, 4, 5, 6]}, "linear": {"C": [1.0]}}
+)
+WORDS = ["table.csv", "--target", "target", "--task", "classification", "--max-trials", "7", "--search-space", SPACE]
+
+
+def view(service: Service, run_id: str) -> dict[str, Any]:
+    """The run as the service tells it; empty while there is no service."""
+    done = service.rayctl("automl", "list", "-o", "json", code=None)
+    if done.returncode != 0:
+        return {}
+    found = json.loads(done.stdout)
+    items = found["items"] if isinstance(found, dict) else found
+    return next((item for item in items if item["id"] == run_id), {})
+
+
+def test_a_run_survives_the_death_of_its_cluster(service: Service) -> None:
+    run_id = service.json("automl", "submit", *WORDS)["run_id"]
+    before = wait_until(lambda: v if (v := view(service, run_id)).get("trials", {}).get("done", 0) >= 1 else None, 60)
+    assert before["state"] == "running"
+    head = service.up["ray"]["pid"]
+    os.kill(head, signal.SIGKILL)
+    wait_until(lambda: view(service, run_id).get("state") == "succeeded", 240)
+    assert service.up["ray"]["pid"] != head
+    board = service.json("automl", "leaderboard", run_id)
+    again = service.json("automl", "submit", *WORDS, "--wait")["leaderboard"]
+    rows = board["items"] if isinstance(board, dict) else board
+    assert len(rows) == 7
+    assert data_of(rows) == data_of(again)
