@@ -23,7 +23,9 @@ from rayctl.automl.model import LeaderboardRow, TrialState
 __all__ = ["Action", "FinishRun", "FitFinal", "Limits", "RecordTrial", "Schedule", "StartFold", "StopTask"]
 
 MAX_LOSSES = 4
-"""So many deaths of a worker under one trial end the trial: somebody may have killed the worker, or the model did."""
+"""So many deaths of a worker under a trial of which nothing has succeeded yet end the trial: the model does it."""
+MAX_LOSSES_OF_A_GOOD_TRIAL = 10
+"""The same for a trial of which a fold has been scored: then somebody else kills the workers."""
 STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
 PREFETCH_S = 0.05
@@ -218,7 +220,7 @@ class Schedule:
         active = self._active[trial]
         del active.running[fold]
         active.losses += 1
-        if active.losses >= MAX_LOSSES:
+        if active.losses >= (MAX_LOSSES_OF_A_GOOD_TRIAL if active.scores else MAX_LOSSES):
             self._end_trial(trial, TrialState.FAILED, error, now)
         else:
             active.waiting.insert(0, fold)

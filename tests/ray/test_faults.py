@@ -36,7 +36,7 @@ class Killer(threading.Thread):
         self.killed = {"train_and_evaluate": 0, "TrainerActor": 0, "ProxyActor": 0}
 
     def run(self) -> None:
-        while not self._stop_asked.wait(self._random.uniform(1.5, 4.0)):
+        while not self._stop_asked.wait(self._random.uniform(2.5, 6.0)):
             what = self._random.choice(["train_and_evaluate", "TrainerActor"])
             if time.monotonic() >= self._proxy_next:
                 # The proxy takes everything down with it: seldom enough for work to be done in between.

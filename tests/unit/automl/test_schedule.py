@@ -195,6 +195,11 @@ def test_a_lost_worker_is_repeated_but_not_for_ever() -> None:
     assert always.finish.trial == 1
 
 
+def test_a_trial_that_has_shown_that_it_works_survives_more_losses() -> None:
+    lost_often = make(lambda t, f, a: ("lost", 0.3) if f == 2 and a < 7 else ("done", 1.0), max_trials=1, slots=1).run()
+    assert lost_often.recorded[0].state is TrialState.DONE
+
+
 def test_a_fold_that_outlives_its_cap_fails_its_trial() -> None:
     cluster = make(
         lambda t, f, a: ("hangs", 0.0) if t == 0 and f == 1 else ("done", 1.0), max_trials=2, fold_timeout_s=5.0
