@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from rayctl.errors import (
 __all__ = ["RayTransport", "open_ray"]
 
 _CONNECT_TRIES = 5
+_CLIENT_CONNECT_S = 100.0
+"""A connect that the server loses costs half a minute before Ray says so; this leaves time for two of them."""
 _CALL_TRIES = 7  # about 12 s in all: an actor that restarts on a busy machine takes some seconds
 _LOG_LEVEL = "ERROR"  # Ray warns that it cannot handle signals in the thread that connects; it need not
 _EVENTS_WAIT_S = 20.0
@@ -211,10 +214,13 @@ def open_ray(address: Address, timeout_s: float, tenant: str | None) -> RayTrans
         ServerUnreachable: no cluster, or no service in it.
         InvalidRequest: this process is connected to another cluster already.
     """
+    was_imported = "ray" in sys.modules
     for name, value in address.ray_env.items():
-        os.environ.setdefault(name, value)  # Ray reads these once, when it is imported
+        os.environ.setdefault(name, value)
     import ray
 
+    if was_imported and address.ray_env and not ray.is_initialized():
+        _read_environment_again()
     if address.kind == "ray-client":
         opened = _join_as_client(ray, address.url, timeout_s)
     else:
@@ -230,6 +236,14 @@ def open_ray(address: Address, timeout_s: float, tenant: str | None) -> RayTrans
             hint="Start it there with `rayctl up`.",
         ) from None
     return RayTransport(handle, timeout_s, tenant, on_close, find=_find_actor)
+
+
+def _read_environment_again() -> None:
+    """Ray reads its authentication settings when it is imported; here they were set after that."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _find_actor() -> Any:
@@ -274,7 +288,7 @@ def _join_as_client(ray: Any, url: str, timeout_s: float) -> bool:
             code="connected-elsewhere",
             hint="Use connect('auto') for the cluster it belongs to, or connect over HTTP.",
         )
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + max(timeout_s, _CLIENT_CONNECT_S)
 
     def once(attempt: int) -> None:
         try:
