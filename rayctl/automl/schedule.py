@@ -26,6 +26,8 @@ MAX_LOSSES = 4
 """So many deaths of a worker under a trial of which nothing has succeeded yet end the trial: the model does it."""
 MAX_LOSSES_OF_A_GOOD_TRIAL = 10
 """The same for a trial of which a fold has been scored: then somebody else kills the workers."""
+SELF_STOP_S = 0.1
+"""When time is up, folds end themselves at their own time cap; only those that do not are asked to stop after this."""
 STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
 PREFETCH_S = 0.05
@@ -110,6 +112,7 @@ class _Trial:
 @dataclass
 class _Stopping:
     since: float
+    ask_at: float = 0.0
     asked: bool = False
     forced: bool = False
 
@@ -275,7 +278,8 @@ class Schedule:
 
     def next_check(self, now: float) -> float | None:
         """Return when `plan` has to be asked again even if nothing happens; None: only after events."""
-        times = [stop.since + STOP_GRACE_S for stop in self._stopping.values() if not stop.forced]
+        stops = [stop for stop in self._stopping.values() if not stop.forced]
+        times = [stop.since + STOP_GRACE_S if stop.asked else max(stop.ask_at, now) for stop in stops]
         for trial in self._active.values():
             times.extend(at + self._overdue_s for at in trial.running.values())
         stop_at = self.stop_searching_at
@@ -324,8 +328,9 @@ class Schedule:
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0
     ) -> None:
         trial = self._active.pop(number)
+        ask_at = now + SELF_STOP_S if self._closed == "deadline" else now
         for fold in trial.running:
-            self._stopping[(number, fold)] = _Stopping(now)
+            self._stopping[(number, fold)] = _Stopping(now, ask_at)
         measured = [trial.scores[fold] for fold in sorted(trial.scores)]
         scores = [score for score, _, _ in measured]
         done = state is TrialState.DONE
@@ -400,7 +405,7 @@ class Schedule:
 
     def _plan_stops(self, now: float) -> Iterator[Action]:
         for (trial, fold), stop in self._stopping.items():
-            if not stop.asked:
+            if not stop.asked and now >= stop.ask_at:
                 stop.asked = True
                 yield StopTask(trial, fold, force=False)
             elif now - stop.since >= STOP_GRACE_S and not stop.forced:
@@ -418,6 +423,8 @@ class Schedule:
         best = self._best()
         late = self.limits.deadline_at is not None and now >= self.limits.deadline_at
         if best is not None and best.trial == self._model:
+            if self._stopping and not late:
+                return  # killed with the trainer, their workers would be cold for the next run
             self._finish(actions, FinishRun(best.trial, self._closed or "completed"))
         elif late:
             self._finish_late(actions)

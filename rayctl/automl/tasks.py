@@ -277,6 +277,7 @@ def warm(tasks: Sequence[str]) -> None:
     import sklearn.ensemble
     import sklearn.linear_model
     import sklearn.neural_network  # noqa: F401
+    import skops.io  # noqa: F401
 
     del lightgbm
 
