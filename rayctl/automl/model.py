@@ -151,8 +151,9 @@ class Validation(Document):
 class RunRequest(Document):
     """One AutoML request. Durations are seconds (or texts such as ``"10m"``).
 
-    Without ``time_budget_s`` and ``max_trials`` a run gets the service's default time budget. A run bounded by
-    ``max_trials`` alone is deterministic: same data, seed and versions give the same leaderboard.
+    Without ``time_budget_s``, ``max_trials`` and ``search_space`` a run gets the service's default time budget; a
+    search space alone is tried in whole. A run bounded by ``max_trials`` alone is deterministic: same data, seed and
+    versions give the same leaderboard.
     """
 
     task: TaskType
