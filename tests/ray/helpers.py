@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
         if value:
             return value
         assert time.monotonic() < end, "the awaited condition did not come true"
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at another process; the condition decides, not the time
 
 
 def facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -65,7 +65,7 @@ class Sleeper:
     """A model that does not end."""
 
     def fit(self, features: Any, target: Any) -> Sleeper:
-        time.sleep(600)
+        time.sleep(600)  # the hanging itself: the service has to end it
         return self
 
     def predict(self, features: Any) -> Any:

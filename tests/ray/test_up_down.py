@@ -46,7 +46,7 @@ def until(true: Callable[[], bool], what: str, timeout_s: float = START_S) -> No
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, what
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two looks at other processes; the condition decides
 
 
 def kill(home: Path, part: str) -> int:

@@ -30,7 +30,7 @@ def until(true: object, timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():  # type: ignore[operator]
         assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks at other processes; the condition decides
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
         return sqlite_url
     named = os.environ.get("RAYCTL_TEST_POSTGRES_URL")
     if not named:
-        pytest.skip("RAYCTL_TEST_POSTGRES_URL is not set")
+        pytest.skip("needs a PostgreSQL server: RAYCTL_TEST_POSTGRES_URL names none")
     metadata.drop_all(create_engine(named))
     return named
 
