@@ -1,42 +1,10 @@
-"""The clock port: production code asks a `Clock`, tests hand in one that they move themselves."""
+"""Times as texts. "Now" is an argument wherever something is decided; nothing here asks for it."""
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timezone
-from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "SystemClock", "format_duration", "iso"]
-
-
-class Clock(Protocol):
-    """Where "now" comes from."""
-
-    def now(self) -> float:
-        """Seconds since the epoch (wall clock)."""
-
-
-class SystemClock:
-    """The machine's own clock."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-
-class ManualClock:
-    """A clock that stands still until it is moved; for tests and simulation."""
-
-    def __init__(self, now: float = 1_000_000_000.0) -> None:
-        self._now = now
-
-    def now(self) -> float:
-        """The time it was set to."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Move forward by ``seconds``."""
-        self._now += seconds
+__all__ = ["format_duration", "iso"]
 
 
 def iso(seconds: float) -> str:
