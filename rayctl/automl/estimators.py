@@ -11,12 +11,20 @@ import copy
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rayctl.errors import InvalidRequest
 
-__all__ = ["accepted_parameters", "build", "check_methods", "check_parameters", "load_class", "unknown_model"]
+__all__ = [
+    "accepted_parameters",
+    "build",
+    "check_methods",
+    "check_parameters",
+    "load_class",
+    "load_function",
+    "unknown_model",
+]
 
 _MAX_SEED = 2**31 - 1  # LightGBM and others parse seeds as signed 32-bit integers
 
@@ -156,6 +164,31 @@ def build(cls: type, model: str, params: Mapping[str, Any], seed: int) -> Any:
     if nested:
         estimator.set_params(**nested)
     return estimator
+
+
+def load_function(path: str, pickled: bytes | None = None) -> Callable[..., Any]:
+    """Return a caller's own metric function, by importable path or by cloudpickle.
+
+    Raises:
+        InvalidRequest: ``unknown-metric``.
+    """
+    try:
+        if pickled is not None:
+            import cloudpickle
+
+            found = cloudpickle.loads(pickled)
+        else:
+            module, _, name = path.replace(":", ".").rpartition(".")
+            found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # the caller's code: anything can come out
+        raise InvalidRequest(
+            f"The metric {path!r} cannot be loaded: {type(error).__name__}: {error}",
+            code="unknown-metric",
+            hint="Give an importable path such as package.module.function, available to the workers.",
+        ) from error
+    if not callable(found):
+        raise InvalidRequest(f"The metric {path!r} is not a function.", code="unknown-metric")
+    return found
 
 
 def _unpickle_class(model: str, pickled_class: bytes) -> type:

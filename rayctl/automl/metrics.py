@@ -7,17 +7,26 @@ module is cheap (the proxy and the command line do it); scikit-learn is imported
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from rayctl.automl.model import TaskType
+from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import InvalidRequest
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["METRICS", "Metric", "default_metric", "forecast_score", "resolve_metric", "score", "series_scale"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "default_metric",
+    "forecast_score",
+    "metric_of",
+    "resolve_metric",
+    "score",
+    "series_scale",
+]
 
 _C, _R, _F = TaskType.CLASSIFICATION, TaskType.REGRESSION, TaskType.FORECASTING
 
@@ -27,6 +36,7 @@ class Metric:
     """One metric. ``needs_proba``: scored on class probabilities instead of labels.
 
     ``ranks``: only the order of the scores counts, so a decision function serves as well as probabilities.
+    ``function``: a caller's own ``f(y_true, y_pred)`` (see `rayctl.automl.model.CustomMetric`); in task processes only.
     """
 
     name: str
@@ -34,6 +44,11 @@ class Metric:
     needs_proba: bool
     tasks: frozenset[TaskType]
     ranks: bool = False
+    function: Callable[[Any, Any], float] | None = field(default=None, compare=False, repr=False)
+
+    def loss(self, value: float) -> float:
+        """Return a score as a loss: lower is better."""
+        return -value if self.greater_is_better else value
 
     def better(self, a: float, b: float) -> bool:
         """Whether score ``a`` is strictly better than ``b``."""
@@ -115,6 +130,21 @@ def resolve_metric(name: str | None, task: TaskType, n_classes: int | None = Non
     return metric
 
 
+def metric_of(request: RunRequest, n_classes: int | None = None) -> Metric:
+    """Return the metric of a request: a named one, or the caller's own, imported. Only in task processes.
+
+    Raises:
+        InvalidRequest: ``unknown-metric``.
+    """
+    custom = request.custom_metric
+    if custom is None:
+        return resolve_metric(request.metric, request.task, n_classes)
+    from rayctl.automl.estimators import load_function
+
+    function = load_function(custom.path or custom.name, custom.pickled)
+    return Metric(custom.name, custom.greater_is_better, custom.needs_proba, frozenset([request.task]), False, function)
+
+
 def _unknown(name: str, key: str, task: TaskType, metric: Metric | None) -> InvalidRequest:
     fitting = [known.name for known in METRICS.values() if task in known.tasks]
     aliases = [alias for alias, target in _ALIASES.items() if target in fitting]
@@ -135,7 +165,14 @@ def _unknown(name: str, key: str, task: TaskType, metric: Metric | None) -> Inva
     )
 
 
-def score(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int | None = None) -> float:
+def score(
+    metric: Metric,
+    y_true: np.ndarray,
+    predicted: np.ndarray,
+    n_classes: int | None = None,
+    weights: np.ndarray | None = None,
+    classes: Sequence[Any] | None = None,
+) -> float:
     """Score predictions of a table.
 
     Args:
@@ -144,6 +181,8 @@ def score(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: 
         predicted: Shape (n,) of codes or numbers, or (n, n_classes) of class probabilities (for ranking
             metrics any scores; two classes then also as (n,) scores of the second class).
         n_classes: Number of classes of the whole data; the test part may lack some.
+        weights: Weight of each row, shape (n,), not negative; a caller's own metric does not get them.
+        classes: The labels of the class codes, for a caller's own metric (default: the codes).
 
     Returns:
         The score, NaN where it is undefined (ROC AUC with one class in the test part).
@@ -151,82 +190,136 @@ def score(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: 
     Raises:
         ValueError: the metric needs probabilities and ``predicted`` has none.
     """
+    if metric.function is not None:
+        return _score_custom(metric, y_true, predicted, n_classes, classes)
     if n_classes is None:
-        return _score_numbers(metric.name, y_true, predicted)
+        return _score_numbers(metric.name, y_true, predicted, weights)
     if metric.needs_proba:
-        return _score_proba(metric, y_true, predicted, n_classes)
+        return _score_proba(metric, y_true, predicted, n_classes, weights)
     labels = predicted.argmax(axis=1) if predicted.ndim == 2 else predicted
-    return _score_labels(metric.name, y_true, labels)
+    return _score_labels(metric.name, y_true, labels, weights)
 
 
-def _score_labels(name: str, y_true: np.ndarray, labels: np.ndarray) -> float:
+def _score_custom(
+    metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int | None, classes: Sequence[Any] | None
+) -> float:
+    import numpy as np
+
+    assert metric.function is not None
+    if n_classes is not None:
+        names = np.asarray(list(range(n_classes) if classes is None else classes))
+        y_true = names[y_true]
+        if not metric.needs_proba:
+            predicted = names[predicted.argmax(axis=1) if predicted.ndim == 2 else predicted.astype(np.int64)]
+    return float(metric.function(y_true, predicted))
+
+
+def _score_labels(name: str, y_true: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> float:
+    import numpy as np
     from sklearn import metrics
 
     if name == "accuracy":
-        return float((y_true == labels).mean())
+        return float(np.average(y_true == labels, weights=weights))
     if name == "balanced_accuracy":
-        recalls = [float((labels[y_true == code] == code).mean()) for code in sorted(set(y_true.tolist()))]
-        return sum(recalls) / len(recalls)
+        recalls = []
+        for code in np.unique(y_true):
+            rows = y_true == code
+            share = None if weights is None else weights[rows]
+            if share is None or share.sum() > 0:
+                recalls.append(float(np.average(labels[rows] == code, weights=share)))
+        return sum(recalls) / len(recalls) if recalls else float("nan")
+    options: dict[str, Any] = {"sample_weight": weights}
     if name == "f1":
-        return float(metrics.f1_score(y_true, labels, pos_label=1, labels=[1], average="macro", zero_division=0.0))
+        options |= {"pos_label": 1, "labels": [1], "average": "macro", "zero_division": 0.0}
+        return float(metrics.f1_score(y_true, labels, **options))
     if name == "f1_macro":
-        return float(metrics.f1_score(y_true, labels, average="macro", zero_division=0.0))
+        return float(metrics.f1_score(y_true, labels, average="macro", zero_division=0.0, **options))
     if name == "mcc":
-        return float(metrics.matthews_corrcoef(y_true, labels))
+        return float(metrics.matthews_corrcoef(y_true, labels, **options))
     raise ValueError(f"{name} is not scored on labels")
 
 
-def _score_proba(metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
+def _score_proba(
+    metric: Metric, y_true: np.ndarray, predicted: np.ndarray, n_classes: int, weights: np.ndarray | None
+) -> float:
     import numpy as np
 
     if metric.name == "log_loss":
         if predicted.ndim != 2:
             raise ValueError("log_loss needs class probabilities")
         # Clipped, so that one confident mistake costs much but not infinitely much.
-        clipped = np.clip(predicted, 1e-15, 1.0)
+        clipped = np.clip(np.asarray(predicted, dtype=np.float64), 1e-15, 1.0)
         clipped = clipped / clipped.sum(axis=1, keepdims=True)
-        return float(-np.log(clipped[np.arange(len(y_true)), y_true]).mean())
+        return float(-np.average(np.log(clipped[np.arange(len(y_true)), y_true]), weights=weights))
     if predicted.ndim == 1:
         if n_classes > 2:
             raise ValueError(f"{metric.name} needs one score per class")
-        return _one_class(metric.name, y_true == 1, predicted)
+        return _one_class(metric.name, y_true == 1, predicted, weights)
     if n_classes == 2:
-        return _one_class(metric.name, y_true == 1, predicted[:, 1])
+        return _one_class(metric.name, y_true == 1, predicted[:, 1], weights)
     # One against the rest, averaged over the classes for which the test part can say something.
-    scores = [_one_class(metric.name, y_true == code, predicted[:, code]) for code in range(n_classes)]
+    scores = [_one_class(metric.name, y_true == code, predicted[:, code], weights) for code in range(n_classes)]
     finite = [value for value in scores if value == value]
     return sum(finite) / len(finite) if finite else float("nan")
 
 
-def _one_class(name: str, positive: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn import metrics
-
+def _one_class(name: str, positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
     if positive.all() or not positive.any():
         return float("nan")
-    function = metrics.roc_auc_score if name == "roc_auc" else metrics.average_precision_score
-    return float(function(positive, scores))
+    if name == "roc_auc":
+        return _roc_auc(positive, scores, weights)
+    from sklearn import metrics
+
+    return float(metrics.average_precision_score(positive, scores, sample_weight=weights))
 
 
-def _score_numbers(name: str, y_true: np.ndarray, predicted: np.ndarray) -> float:
+def _roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
+    """Area under the ROC curve by ranks; ties count half. (Ensembles ask for it a thousand times.)"""
+    import numpy as np
+
+    order = np.argsort(scores, kind="stable")
+    mass = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+    hits = np.where(positive[order], mass, 0.0)
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last row of each tie
+    wins = np.diff(np.cumsum(hits)[ends], prepend=0.0)
+    losses = np.diff(np.cumsum(mass - hits)[ends], prepend=0.0)
+    below = np.cumsum(losses) - losses / 2
+    total = wins.sum() * losses.sum()
+    return float((wins * below).sum() / total) if total > 0 else float("nan")
+
+
+def _score_numbers(name: str, y_true: np.ndarray, predicted: np.ndarray, weights: np.ndarray | None) -> float:
     import numpy as np
 
     error = np.abs(y_true - predicted)
     if name == "rmse":
-        return float(np.sqrt(np.mean(error**2)))
+        return float(np.sqrt(np.average(error**2, weights=weights)))
     if name == "mae":
-        return float(error.mean())
+        return float(np.average(error, weights=weights))
     if name == "median_absolute_error":
-        return float(np.median(error))
+        return _weighted_median(error, weights)
     if name == "mape":
         # As in scikit-learn: a fraction, with an epsilon instead of a zero (the score then explodes, visibly).
-        return float(np.mean(error / np.maximum(np.abs(y_true), np.finfo(np.float64).eps)))
+        relative = error / np.maximum(np.abs(y_true), np.finfo(np.float64).eps)
+        return float(np.average(relative, weights=weights))
     if name == "r2":
-        spread = float(((y_true - y_true.mean()) ** 2).sum())
-        residual = float((error**2).sum())
+        center = np.average(y_true, weights=weights)
+        spread = float(np.average((y_true - center) ** 2, weights=weights))
+        residual = float(np.average(error**2, weights=weights))
         if spread == 0.0:
             return 1.0 if residual == 0.0 else 0.0
         return 1.0 - residual / spread
     raise ValueError(f"{name} is not scored on numbers")
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray | None) -> float:
+    import numpy as np
+
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def series_scale(train: np.ndarray, season_length: int = 1, squared: bool = False) -> float:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "CustomMetric",
     "DataSource",
     "DataSummary",
     "Event",
@@ -139,13 +140,36 @@ class SearchEntry(Document):
 class Validation(Document):
     """How trials are scored. ``auto``: stratified or plain k-fold, rolling origin for series.
 
-    ``folds``: number of folds or windows (default: 5 for tables, 3 windows for series, fewer on short data).
-    ``time_series`` uses expanding windows over rows in the given order.
+    ``folds``: number of folds or windows (default: 8, 5 or 3 by the number of rows, 3 windows for series, fewer on
+    short data). ``time_series`` uses expanding windows over rows in the given order. ``group_column``: rows with the
+    same value are never split between training and test part (tables; the column is not a feature).
     """
 
     scheme: Literal["auto", "kfold", "holdout", "time_series"] = "auto"
     folds: int | None = Field(default=None, ge=2, le=50)
     holdout_fraction: float = Field(default=0.25, gt=0, lt=1)
+    group_column: str | None = None
+
+
+class CustomMetric(Document):
+    """A caller's own metric: a function ``f(y_true, y_pred) -> float``; it runs in task processes only.
+
+    ``y_true`` are labels (numbers for regression), ``y_pred`` labels, numbers, or with ``needs_proba`` an array
+    (n, classes) of probabilities in the order of the sorted labels. ``path`` is importable (``package.module.name``)
+    where the tasks run; ``pickled`` carries a function that is not (accepted over Ray only).
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    path: str | None = None
+    pickled: bytes | None = Field(default=None, repr=False)
+    greater_is_better: bool = True
+    needs_proba: bool = False
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> CustomMetric:
+        if (self.path is None) == (self.pickled is None):
+            raise ValueError("give exactly one of path and pickled")
+        return self
 
 
 class RunRequest(Document):
@@ -154,6 +178,13 @@ class RunRequest(Document):
     Without ``time_budget_s``, ``max_trials`` and ``search_space`` a run gets the service's default time budget; a
     search space alone is tried in whole. A run bounded by ``max_trials`` alone is deterministic: same data, seed and
     versions give the same leaderboard.
+
+    ``known_future``: columns of a long table whose future values are known (price, holiday); ``levels``: prediction
+    intervals in percent. ``weight_column``: weight of each row in fitting and scoring. ``ensemble``: deliver a weighted
+    combination of trials (default) or the best trial fitted again on all rows (False; the default with a search
+    space). ``stacking``: a second model learns the combination from the trials' validation predictions.
+    ``calibrate``: correct class probabilities (default: where the metric scores them). ``class_weight``: weigh rare
+    classes up. ``reuse``: take finished folds of earlier runs of the tenant on the same data instead of repeating them.
     """
 
     task: TaskType
@@ -165,10 +196,19 @@ class RunRequest(Document):
     horizon: int | None = Field(default=None, ge=1, le=100_000)
     season_length: list[int] | None = None
     frequency: str | None = None
+    known_future: list[str] = Field(default_factory=list)
+    levels: list[int] = Field(default_factory=lambda: [80, 95])
+    weight_column: str | None = None
 
     search_space: list[SearchEntry] | None = None
     metric: str | None = None
+    custom_metric: CustomMetric | None = None
     validation: Validation = Field(default_factory=Validation)
+    ensemble: bool | None = None
+    stacking: bool = False
+    calibrate: bool | None = None
+    class_weight: Literal["balanced"] | None = None
+    reuse: bool = True
 
     time_budget_s: Seconds | None = Field(default=None, gt=0, le=30 * 86400)
     max_trials: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -184,6 +224,18 @@ class RunRequest(Document):
     tenant: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     name: str | None = Field(default=None, max_length=200)
     labels: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def delivers_ensemble(self) -> bool:
+        """Whether the model is a combination of trials rather than one trial fitted on all rows."""
+        return self.search_space is None if self.ensemble is None else self.ensemble
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_percent(cls, value: list[int]) -> list[int]:
+        if any(not 0 < level < 100 for level in value):
+            raise ValueError("levels are percentages between 1 and 99")
+        return sorted(set(value))
 
     @field_validator("season_length", mode="before")
     @classmethod
@@ -241,7 +293,10 @@ class TrialCounts(Document):
 class LeaderboardRow(Document):
     """One trial. ``score`` is the mean over folds in the metric's own direction; None unless ``state`` is done.
 
-    ``fit_s`` and ``predict_s`` are mean seconds per fold. ``error`` has ``code`` and ``message``.
+    ``fold_scores``: one per fold or window that was scored, also of trials that were given up.
+    ``fit_s`` and ``predict_s`` are mean seconds per fold. ``error`` has ``code`` and ``message``. ``size_bytes``: of
+    the trial's fitted models together. ``weight``: share in the delivered model, 0 if it is not in it (None while the
+    run lasts). ``reused``: taken from an earlier run. ``stopped_at``: fold → rounds after which time ended its fit.
     """
 
     rank: int | None = None
@@ -254,6 +309,10 @@ class LeaderboardRow(Document):
     fold_scores: list[float] = Field(default_factory=list)
     fit_s: float | None = None
     predict_s: float | None = None
+    size_bytes: int | None = None
+    weight: float | None = None
+    reused: bool = False
+    stopped_at: dict[int, int] = Field(default_factory=dict)
     error: dict[str, Any] | None = None
 
 

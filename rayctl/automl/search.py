@@ -10,7 +10,8 @@ import itertools
 import math
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +19,7 @@ from rayctl.automl.engine import Candidate
 from rayctl.automl.model import SearchEntry
 
 __all__ = [
+    "Range",
     "Space",
     "candidate_key",
     "count_candidates",
@@ -33,9 +35,8 @@ __all__ = [
     "variations",
 ]
 
-Choice = Callable[[random.Random], Any] | Sequence[Any]
-Space = Mapping[str, Choice]
-"""Parameter name → a function of a generator, or a sequence to choose from."""
+Space = Mapping[str, "Range | Sequence[Any]"]
+"""Parameter name → a range of numbers, or a sequence to choose from."""
 
 
 def derive_seed(run_seed: int, trial: int, fold: int) -> int:
@@ -111,19 +112,36 @@ def _value_key(value: Any) -> bytes:
         return f"object:{id(value)}".encode()  # not comparable: counts as different from all others
 
 
-def uniform(low: float, high: float) -> Callable[[random.Random], float]:
-    """Choose a number evenly from [low, high), rounded to four significant digits (short in leaderboards)."""
-    return lambda rng: _round(low + (high - low) * rng.random())
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``: even, or with an even logarithm; real (four digits) or whole."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __call__(self, rng: random.Random) -> float | int:
+        """Choose one."""
+        low, high = self.low, self.high + 1 if self.whole else self.high
+        share = rng.random()
+        value = math.exp(math.log(low) + math.log(high / low) * share) if self.log else low + (high - low) * share
+        return min(int(self.high), int(value)) if self.whole else _round(value)
 
 
-def log_uniform(low: float, high: float) -> Callable[[random.Random], float]:
-    """Choose a number whose logarithm is even on [low, high), rounded to four significant digits."""
-    return lambda rng: _round(math.exp(math.log(low) + math.log(high / low) * rng.random()))
+def uniform(low: float, high: float) -> Range:
+    """Numbers evenly from [low, high), rounded to four significant digits (short in leaderboards)."""
+    return Range(low, high)
 
 
-def int_log_uniform(low: int, high: int) -> Callable[[random.Random], int]:
-    """Choose a whole number from low to high (both included), small ones more often."""
-    return lambda rng: min(high, int(math.exp(math.log(low) + math.log((high + 1) / low) * rng.random())))
+def log_uniform(low: float, high: float) -> Range:
+    """Numbers whose logarithm is even on [low, high), rounded to four significant digits."""
+    return Range(low, high, log=True)
+
+
+def int_log_uniform(low: int, high: int) -> Range:
+    """Whole numbers from low to high (both included), small ones more often."""
+    return Range(low, high, log=True, whole=True)
 
 
 def _round(value: float) -> float:
@@ -135,7 +153,7 @@ def sample_params(space: Space, seed: int, index: int, label: str = "") -> dict[
     digest = sha256(f"rayctl/sample/{label}/{seed}/{index}".encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8], "big"))
     return {
-        name: choice(rng) if callable(choice) else choice[int(rng.random() * len(choice))]
+        name: choice(rng) if isinstance(choice, Range) else choice[int(rng.random() * len(choice))]
         for name, choice in space.items()
     }
 

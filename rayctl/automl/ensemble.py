@@ -1,0 +1,89 @@
+"""Greedy weighted ensembles on validation predictions: which trials to mix, and how much of each. Pure.
+
+The rule is forward selection with replacement (Caruana et al., "Ensemble selection from libraries of models",
+ICML 2004): start with the best model, add again and again the one that lowers the loss of the average most, and
+keep the best prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Blend", "greedy_blend", "weighted_sum"]
+
+STEPS = 40
+PATIENCE = 8
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weights by trial (positive, summing to 1), the loss that they have, and the loss after every step."""
+
+    weights: dict[int, float]
+    loss: float
+    losses: tuple[float, ...]
+
+
+def greedy_blend(
+    predictions: Mapping[int, np.ndarray],
+    loss: Callable[[np.ndarray], float],
+    *,
+    steps: int = STEPS,
+    patience: int = PATIENCE,
+    min_weight: float = 0.02,
+) -> Blend:
+    """Choose the weights of an average of predictions.
+
+    Equal losses go to the lower trial number, so equal arguments give equal weights.
+
+    Args:
+        predictions: Trial → predictions of the same rows, equal shapes, finite.
+        loss: Of predictions; lower is better. NaN counts as infinitely bad.
+        steps: At most so many additions.
+        patience: Stop after so many additions without a lower loss.
+        min_weight: Members with less are left out (each costs prediction time), the rest is scaled up.
+
+    Raises:
+        ValueError: there is no trial.
+    """
+    if not predictions:
+        raise ValueError("there is nothing to combine")
+
+    def clean(values: np.ndarray) -> float:
+        found = loss(values)
+        return found if found == found else float("inf")
+
+    trials = sorted(predictions)
+    total: np.ndarray | None = None
+    chosen: list[int] = []
+    losses: list[float] = []
+    best = 0
+    for step in range(steps):
+        found = []
+        for trial in trials:
+            mixed = predictions[trial] if total is None else (total + predictions[trial]) / (step + 1)
+            found.append(clean(mixed))
+        place = int(np.argmin(found))
+        chosen.append(trials[place])
+        losses.append(found[place])
+        total = predictions[trials[place]].astype(np.float64) if total is None else total + predictions[trials[place]]
+        if losses[-1] < losses[best]:
+            best = step
+        elif step - best >= patience:
+            break
+    kept = chosen[: best + 1]
+    counts = {trial: kept.count(trial) / len(kept) for trial in sorted(set(kept))}
+    large = {trial: weight for trial, weight in counts.items() if weight >= min_weight}
+    scale = sum(large.values())
+    weights = {trial: weight / scale for trial, weight in large.items()}
+    final = losses[best] if len(large) == len(counts) else clean(weighted_sum(predictions, weights))
+    return Blend(weights, final, tuple(losses[: best + 1]))
+
+
+def weighted_sum(predictions: Mapping[int, np.ndarray], weights: Mapping[int, float]) -> np.ndarray:
+    """Return the weighted average of predictions, float64, added up in the order of the trial numbers."""
+    parts = [predictions[trial].astype(np.float64) * weights[trial] for trial in sorted(weights)]
+    return np.sum(parts, axis=0)
