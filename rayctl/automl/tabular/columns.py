@@ -12,38 +12,39 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from rayctl.automl.tabular import formats
 
 __all__ = [
+    "DATE_PARTS",
     "Feature",
     "Kind",
+    "canonical",
     "date_parts",
-    "describe",
-    "encode",
     "kind_of",
-    "needs_hour",
+    "merged",
     "numbers",
     "texts",
     "timestamps",
 ]
 
-Kind = Literal["number", "bool", "datetime", "category", "empty"]
+Kind = Literal["number", "bool", "datetime", "category", "text", "empty"]
 
-_DATE_PARTS = ("year", "month", "day", "weekday", "ordinal")
+DATE_PARTS = ("year", "month", "day", "weekday", "dayofyear", "ordinal", "hour")
 _US_PER_DAY = 86_400_000_000
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 @dataclass(frozen=True)
 class Feature:
     """One input column as the model knows it.
 
-    ``parts``: what a date is expanded to. ``categories``: the known texts, sorted; their position is their code.
+    ``reading``: for numbers and dates that came as text, how the text is read (see `rayctl.automl.tabular.formats`).
     """
 
     name: str
     kind: Kind
-    parts: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    reading: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form kept in bundles."""
@@ -52,17 +53,23 @@ class Feature:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Feature:
         """Rebuild a feature from its JSON form."""
-        return cls(value["name"], value["kind"], tuple(value["parts"]), tuple(value["categories"]))
+        return cls(value["name"], value["kind"], value["reading"])
 
 
 def kind_of(dtype: pa.DataType) -> Kind | None:
-    """Return how a column of this type is used; None for types that are not used (lists, structs, binary, …)."""
+    """Return how a column of this type is used; None for types that are not used (lists, structs, binary, …).
+
+    Text is ``category`` here; `rayctl.automl.tabular.kinds` looks at the values and may decide otherwise. Durations
+    and times of day are numbers (seconds).
+    """
     types = pa.types
     if types.is_dictionary(dtype):
         return kind_of(dtype.value_type)
     if types.is_boolean(dtype):
         return "bool"
     if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype):
+        return "number"
+    if types.is_duration(dtype) or types.is_time(dtype):
         return "number"
     if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
         return "category"
@@ -71,87 +78,75 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
     return "empty" if types.is_null(dtype) else None
 
 
-def _plain(column: pa.ChunkedArray) -> pa.Array:
+def merged(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one Arrow array; dictionaries become their values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    merged = column.combine_chunks()
-    if isinstance(merged, pa.ChunkedArray):  # no chunk, or more data than one Arrow array can hold
-        merged = pa.concat_arrays(merged.chunks) if merged.num_chunks else pa.array([], merged.type)
-    return merged
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no chunk, or more data than one Arrow array can hold
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
     """Return a number or boolean column as float64, shape (rows,), with NaN for missing values."""
-    array = _plain(column)
+    array = merged(column)
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
-    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    per_second = 1.0
+    if pa.types.is_duration(array.type) or pa.types.is_time(array.type):
+        per_second = _PER_SECOND[array.type.unit]
+        array = array.cast(pa.int32() if pa.types.is_time32(array.type) else pa.int64())
+    values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return values if per_second == 1.0 else values / per_second
 
 
 def texts(column: pa.ChunkedArray) -> pa.Array:
     """Return a text column as an Arrow array of type string."""
-    array = _plain(column)
+    array = merged(column)
     return array if pa.types.is_string(array.type) else array.cast(pa.string())
 
 
 def timestamps(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Return a date or time column as (microseconds since 1970 in UTC, int64; valid, bool). Invalid ones are 0."""
-    array = _plain(column).cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
+    array = merged(column)
+    array = array.cast(pa.timestamp("us", tz=getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
     valid = np.asarray(array.is_valid())
     return array.fill_null(0).to_numpy(zero_copy_only=False), valid
 
 
-def needs_hour(column: pa.ChunkedArray) -> bool:
-    """Whether any value has a time of day other than midnight."""
-    micros, _ = timestamps(column)
-    return bool((micros % _US_PER_DAY != 0).any())
+def canonical(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a training column in the feature's own kind: text that is read as numbers or dates is parsed."""
+    if not feature.reading or kind_of(column.type) != "category":
+        return column
+    return pa.chunked_array([formats.parse(texts(column), feature.reading)])
 
 
 def date_parts(column: pa.ChunkedArray, parts: Sequence[str]) -> np.ndarray:
-    """Expand dates: float64 (rows, len(parts)), NaN for missing. ``ordinal`` is days since 1970, with fraction."""
+    """Expand dates: float64 (rows, len(parts)), NaN for missing.
+
+    ``parts`` of `DATE_PARTS`: month, day and dayofyear count from 1, weekday from 0 (Monday); ``ordinal`` is days since
+    1970, with fraction; ``hour`` has a fraction too.
+    """
     micros, valid = timestamps(column)
     days = np.floor_divide(micros, _US_PER_DAY)
     dates = days.astype("datetime64[D]")
-    months = dates.astype("datetime64[M]")
-    values = {
-        "year": dates.astype("datetime64[Y]").astype(np.int64) + 1970,
-        "month": months.astype(np.int64) % 12 + 1,
-        "day": (dates - months).astype(np.int64) + 1,
-        "weekday": (days + 3) % 7,  # 1970-01-01 was a Thursday; Monday is 0
-        "ordinal": micros / _US_PER_DAY,
-        "hour": (micros % _US_PER_DAY) / 3_600_000_000,
-    }
+    months, years = dates.astype("datetime64[M]"), dates.astype("datetime64[Y]")
     expanded = np.empty((len(micros), len(parts)))
     for index, part in enumerate(parts):
-        expanded[:, index] = np.where(valid, values[part], np.nan)
-    return expanded
-
-
-def describe(name: str, kind: Kind, column: pa.ChunkedArray) -> Feature:
-    """Return the feature for a training column."""
-    if kind == "datetime":
-        return Feature(name, kind, parts=(*_DATE_PARTS, "hour") if needs_hour(column) else _DATE_PARTS)
-    if kind == "category":
-        return Feature(name, kind, categories=tuple(sorted(texts(column).drop_null().unique().to_pylist())))
-    return Feature(name, kind)
-
-
-def encode(features: Sequence[Feature], columns: Sequence[pa.ChunkedArray], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Encode columns of the features' own kinds.
-
-    Returns:
-        Numbers: float64, shape (rows, numeric parts), NaN for missing; features in order, dates expanded.
-        Codes: int32, shape (rows, category features), -1 for missing and unknown categories.
-    """
-    blocks: list[np.ndarray] = []
-    codes: list[np.ndarray] = []
-    for feature, column in zip(features, columns, strict=True):
-        if feature.kind == "category":
-            found = pc.index_in(texts(column), value_set=pa.array(feature.categories, pa.string()), skip_nulls=True)
-            codes.append(found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32))
-        elif feature.kind == "datetime":
-            blocks.append(date_parts(column, feature.parts))
+        if part == "year":
+            values = years.astype(np.int64) + 1970
+        elif part == "month":
+            values = months.astype(np.int64) % 12 + 1
+        elif part == "day":
+            values = (dates - months.astype("datetime64[D]")).astype(np.int64) + 1
+        elif part == "dayofyear":
+            values = (dates - years.astype("datetime64[D]")).astype(np.int64) + 1
+        elif part == "weekday":
+            values = (days + 3) % 7  # 1970-01-01 was a Thursday
+        elif part == "ordinal":
+            values = micros / _US_PER_DAY
         else:
-            blocks.append(numbers(column)[:, None])
-    numeric = np.concatenate(blocks, axis=1) if blocks else np.empty((rows, 0))
-    return np.ascontiguousarray(numeric), np.column_stack(codes) if codes else np.empty((rows, 0), dtype=np.int32)
+            values = (micros % _US_PER_DAY) / 3_600_000_000
+        expanded[:, index] = np.where(valid, values, np.nan)
+    return expanded

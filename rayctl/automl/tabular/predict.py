@@ -17,7 +17,13 @@ from rayctl.errors import FieldError, InvalidData
 
 __all__ = ["match_columns", "output_table"]
 
-_WANTED = {"number": "numbers", "bool": "true/false values or numbers", "datetime": "dates", "category": "text"}
+_WANTED = {
+    "number": "numbers",
+    "bool": "true/false values or numbers",
+    "datetime": "dates",
+    "category": "text",
+    "text": "text",
+}
 
 
 def match_columns(features: Sequence[Feature], table: pa.Table) -> list[pa.ChunkedArray]:

@@ -17,23 +17,28 @@ from rayctl.automl.metrics import resolve_metric
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.automl.search import count_candidates
 from rayctl.automl.tabular import columns as col
+from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.families import resolve
 from rayctl.automl.tabular.folds import choose_folds
+from rayctl.automl.tabular.kinds import decide
+from rayctl.automl.tabular.roles import read_groups, read_weights
 from rayctl.automl.tabular.target import Target, examples, read_target
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
 __all__ = ["TablePlan", "check_search_space", "duplicates", "inspect_table", "summarize"]
 
-_KEEP_TEXT_DISTINCT = 100
-_KEEP_TEXT_SHARE = 0.5
-
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What is used of a table: the features with their kinds, the target, and what the caller should know."""
+    """What is used of a table, and what the caller should know.
 
-    features: tuple[tuple[str, col.Kind], ...]
+    ``weights`` (float64, mean 1) and ``groups`` (int64) are for the rows that have a target, like ``target.values``.
+    """
+
+    features: tuple[Feature, ...]
     target: Target
+    weights: np.ndarray | None
+    groups: np.ndarray | None
     warnings: tuple[str, ...]
 
 
@@ -52,7 +57,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
     return DataSummary(
         rows=len(plan.target.values),
         columns=list(table.column_names),
-        features=[name for name, _ in plan.features],
+        features=[feature.name for feature in plan.features],
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
         warnings=list(plan.warnings),
@@ -85,7 +90,7 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``unknown-column``, ``target-in-features``,
             ``missing-target``, ``target-type``, ``one-class``, ``constant-target``, ``non-finite``,
-            ``too-few-rows``, ``no-features``.
+            ``too-few-rows``, ``too-few-groups``, ``invalid-weights``, ``no-features``.
     """
     repeated = duplicates(table.column_names)
     if repeated:
@@ -94,26 +99,38 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
         raise InvalidData("The table is empty: it has no rows.", code="empty-table")
     names = _feature_names(table, request)
     target = read_target(table, request.target, request.task)
-    _, fold_warnings = choose_folds(len(target.values), target.class_counts, request.validation)
-    used = table.select(names)
-    if target.rows is not None:
-        used = used.take(pa.array(target.rows))
+    usable = table if target.rows is None else table.take(pa.array(target.rows))
+    warnings = list(target.warnings)
+    weights, groups = None, None
+    if request.weight_column is not None:
+        weights = read_weights(usable, request.weight_column)
+    if request.validation.group_column is not None:
+        groups, group_warnings = read_groups(usable, request.validation.group_column)
+        warnings += group_warnings
+    number = None if groups is None else len(np.unique(groups))
+    warnings += choose_folds(len(target.values), target.class_counts, request.validation, number)[1]
     _check_finite(table.select(names))
-    features: list[tuple[str, col.Kind]] = []
-    warnings = [*target.warnings, *fold_warnings]
-    for name in names:
-        kind, dropped_because = _usable(used.column(name))
-        if kind is None:
-            warnings.append(f"Column {name!r} was dropped: {dropped_because}.")
-        else:
-            features.append((name, kind))
+    features, dropped = _choose_features(usable, names)
     if not features:
         raise InvalidData(
-            "No column is left to learn from. " + " ".join(warnings[len(target.warnings) + len(fold_warnings) :]),
+            "No column is left to learn from. " + " ".join(dropped),
             code="no-features",
             hint="Add columns that vary from row to row besides the target.",
         )
-    return TablePlan(tuple(features), target, tuple(warnings))
+    return TablePlan(tuple(features), target, weights, groups, (*warnings, *dropped))
+
+
+def _choose_features(table: pa.Table, names: list[str]) -> tuple[list[Feature], list[str]]:
+    features, notes = [], []
+    for name in names:
+        decision = decide(name, table.column(name))
+        if decision.feature is None:
+            notes.append(f"Column {name!r} was dropped: {decision.why}.")
+            continue
+        features.append(decision.feature)
+        if decision.note:
+            notes.append(decision.note)
+    return features, notes
 
 
 def duplicates(names: list[str]) -> list[str]:
@@ -127,20 +144,24 @@ def _columns_defect(code: str, what: str, names: list[str], hint: str | None) ->
 
 
 def _feature_names(table: pa.Table, request: RunRequest) -> list[str]:
-    roles = [*(request.features or ()), *request.id_columns, *([request.time_column] if request.time_column else ())]
+    single = (request.time_column, request.weight_column, request.validation.group_column)
+    roles = [*(request.features or ()), *request.id_columns, *(name for name in single if name is not None)]
     unknown = [name for name in dict.fromkeys(roles) if name not in table.column_names]
     if unknown:
         close = difflib.get_close_matches(unknown[0], table.column_names, n=1, cutoff=0.5)
         hint = f"Did you mean {close[0]!r}?" if close else f"Columns: {', '.join(table.column_names[:20])}."
         raise _columns_defect("unknown-column", "These columns are not in the table", unknown, hint)
+    no_features = (request.weight_column, request.validation.group_column)
+    if request.target in no_features:
+        raise _columns_defect("target-in-features", "The target cannot have a second role", [request.target], None)
     if request.features is None:
-        apart = {request.target, *request.id_columns}
+        apart = {request.target, *request.id_columns, *no_features}
         return [name for name in table.column_names if name not in apart]
     if request.target in request.features:
         raise _columns_defect(
             "target-in-features", "The target cannot be a feature as well", [request.target], "Take it out of features."
         )
-    return list(dict.fromkeys(request.features))
+    return [name for name in dict.fromkeys(request.features) if name not in no_features]
 
 
 def _check_finite(table: pa.Table) -> None:
@@ -159,28 +180,3 @@ def _check_finite(table: pa.Table) -> None:
             hint="Replace infinities by numbers, or by missing values.",
             errors=errors,
         )
-
-
-def _usable(column: pa.ChunkedArray) -> tuple[col.Kind | None, str]:
-    """Return (kind, "") for a column to learn from, or (None, why not)."""
-    kind = col.kind_of(column.type)
-    if kind is None:
-        return None, f"values of type {column.type} are not supported"
-    if kind == "category":
-        values = col.texts(column)
-        distinct, missing = len(values.drop_null().unique()), values.null_count
-    else:
-        if kind == "datetime":
-            micros, valid = col.timestamps(column)
-            numbers = np.where(valid, micros.astype(np.float64), np.nan)
-        else:
-            numbers = col.numbers(column)
-        missing = int(np.isnan(numbers).sum())
-        distinct = 0 if missing == len(numbers) else (1 if np.nanmin(numbers) == np.nanmax(numbers) else 2)
-    if distinct == 0:
-        return None, "all its values are missing"
-    if distinct == 1 and not missing:
-        return None, f"all {len(column)} rows have the same value"
-    if kind == "category" and distinct > max(_KEEP_TEXT_DISTINCT, _KEEP_TEXT_SHARE * len(column)):
-        return None, f"it is text with {distinct} different values in {len(column)} rows"
-    return kind, ""
