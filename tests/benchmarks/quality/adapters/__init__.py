@@ -1,0 +1,1 @@
+"""One script per framework, each run as a fresh process in the framework's own environment."""
