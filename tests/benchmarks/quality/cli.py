@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +82,8 @@ def main() -> None:
     budget_s = arguments.budget or SIZES[arguments.size][2]
     wanted = problems(arguments)
     if not arguments.report_only:
+        # An end from outside unwinds like any other, so that the service and the current run are ended with it.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         cores = frozenset(sorted(os.sched_getaffinity(0))[:CORES])
         plan = Plan(
             wanted, frameworks, budget_s, arguments.seed, arguments.repeats, arguments.again, arguments.one_service

@@ -55,11 +55,12 @@ def _machine() -> dict[str, Any]:
 def _frameworks(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Versions and settings of everyone; of rayctl also the commits, several if results were made at several."""
     found: dict[str, Any] = {}
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: list(FRAMEWORKS).index(outcome.framework)):
         line = outcome.line
         entry = found.setdefault(
             outcome.framework, {"versions": line["versions"], "settings": dict(FRAMEWORKS[outcome.framework].options)}
         )
+        entry["versions"] = entry["versions"] or line["versions"]  # a failed run tells none
         source = line["notes"].get("source")
         if source:
             entry["sources"] = sorted({*entry.get("sources", []), source})
@@ -176,19 +177,22 @@ def _duel_table(duels: Mapping[str, Any]) -> list[str]:
     return _table(["against", "win / tie / loss", "win rate", "Wilcoxon p"], rows)
 
 
-def _regret_lines(regrets: Mapping[str, float | None]) -> list[str]:
+def _regret_lines(regrets: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     if not regrets:
         return []
     lines = [
         "### Regret",
         "",
-        "(ours − best peer) / (LightGBM default − best peer), as losses; below 0 is ahead of all",
+        "(ours − best peer) / (LightGBM default − best peer), as losses: below 0 is ahead of all",
     ]
-    lines += ["peers, 1 is as LightGBM default; `-` where LightGBM default is itself the best peer.", ""]
-    ordered = sorted(regrets.items(), key=lambda item: -(item[1] if item[1] is not None else -1e9))
-    return lines + _table(
-        ["task-split", "regret"], ([key, "-" if value is None else f"{value:.2f}"] for key, value in ordered)
+    lines += ["peers, 1 is as LightGBM default, `-` where LightGBM default is itself the best peer. The scale is small"]
+    lines += ["where LightGBM default is nearly the best, so beside it: how much higher our loss is than the best.", ""]
+    ordered = sorted(regrets.items(), key=lambda item: -(item[1]["relative"] or 0.0))
+    rows = (
+        [key, "-" if found["scaled"] is None else f"{found['scaled']:.2f}", f"{found['relative']:+.1%}"]
+        for key, found in ordered
     )
+    return lines + _table(["task-split", "regret", "loss above the best peer's"], rows)
 
 
 def _count_lines(counts: Mapping[str, int] | None) -> list[str]:

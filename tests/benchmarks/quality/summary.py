@@ -53,7 +53,7 @@ def _kind(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "as_run": _duels(as_run, present, metrics, tasks),
             "at_deadline": _duels(at_deadline, present, metrics, tasks),
         },
-        "regret": _regrets(as_run, present),
+        "regret": _regrets(as_run),
         "cost": {name: _cost([o for o in outcomes if o.framework == name]) for name in present},
     }
 
@@ -99,14 +99,15 @@ def _duels(losses: Losses, present: Sequence[str], metrics: dict[str, str], task
     return found
 
 
-def _regrets(losses: Losses, present: Sequence[str]) -> dict[str, float | None]:
-    if OURS not in present or REFERENCE not in present:
-        return {}
-    return {
-        key: regret(row, OURS, REFERENCE)
-        for key, row in losses.items()
-        if OURS in row and REFERENCE in row and len(row) > 2
-    }
+def _regrets(losses: Losses) -> dict[str, dict[str, float | None]]:
+    """Return for each task-split the regret on the scale of the reference, and as a share of the best peer's loss."""
+    found: dict[str, dict[str, float | None]] = {}
+    for key, row in losses.items():
+        peers = [loss for name, loss in row.items() if name != OURS]
+        if OURS in row and REFERENCE in row and len(peers) > 1:
+            relative = row[OURS] / min(peers) - 1 if min(peers) else 0.0
+            found[key] = {"scaled": regret(row, OURS, REFERENCE), "relative": relative}
+    return found
 
 
 def _cost(outcomes: Sequence[Outcome]) -> dict[str, Any]:
