@@ -24,6 +24,7 @@ class ServiceSettings(BaseSettings):
     ``allowed_uris``: remote URI prefixes that may be read, for example ``s3://team-bucket/`` (empty: none).
     ``allowed_models``: module prefixes that requests over HTTP may name as estimator classes.
     ``allow_http_runtime_env``: whether requests over HTTP may bring a runtime environment (it can run any code).
+    ``reuse_bytes``: what finished trials may take in the artifact store so that later runs need not repeat them.
     ``max_run_cpus``, ``max_total_cpus``: CPUs that the tasks of one run, and of all runs, may reserve at once.
     """
 
@@ -41,6 +42,7 @@ class ServiceSettings(BaseSettings):
     default_time_budget_s: float = Field(default=60.0, gt=0)
     default_trial_timeout_s: float = Field(default=300.0, gt=0)
     max_data_bytes: int = Field(default=1024 * MIB, gt=0)
+    reuse_bytes: int = Field(default=4096 * MIB, ge=0)
     max_request_bytes: int = Field(default=16 * MIB, gt=0)
     fetch_timeout_s: float = Field(default=60.0, gt=0)
 

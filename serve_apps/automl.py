@@ -31,7 +31,7 @@ class AutoML:
     """Passes calls on to the service; trusted code only, since it asks for no token."""
 
     def __init__(self, args: dict[str, Any]) -> None:
-        from rayctl.automl.proxy import ensure_proxy
+        from rayctl.automl.ensure import ensure_proxy
 
         settings = ServiceSettings(**args)
         self._service = RayService(lambda: ensure_proxy(settings))

@@ -24,7 +24,7 @@ _MAX_ONGOING = 100
 
 def _make_api(args: dict[str, Any]) -> FastAPI:
     """Make the application; called once, in the replica, whose environment has the RAYCTL_* settings."""
-    from rayctl.automl.proxy import ensure_proxy  # here and not above: importing this module must not need the service
+    from rayctl.automl.ensure import ensure_proxy  # here and not above: importing this module must not need the service
 
     settings = ServiceSettings(**args)
     # Without tokens the replica does not start; the reason is then the message of the Serve application.

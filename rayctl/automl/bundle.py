@@ -3,7 +3,9 @@
 Layout: ``manifest.json`` (format, version, kind, ``info`` of the engine, library versions, and for every
 member its size, sha256 and how it is stored) plus the members. How a member is stored (`Member.stored`):
 
-- ``raw``, ``json``, ``arrow``, ``lightgbm``: data only; the engine that wrote it reads it.
+- ``raw``, ``json``, ``arrow``, ``lightgbm``, ``catboost``: data only; the engine that wrote it reads it.
+- ``arrays``: named numpy arrays of numbers (`dump_arrays`, `load_arrays`).
+- ``bundle``: another bundle. Ensembles keep each of their models as it came out of its task.
 - ``skops``: an object of scikit-learn in skops' format, restricted to the fixed list `ALLOWED_TYPES`.
 - ``pickle``: an object of any other class (cloudpickle). Reading it runs code of whoever wrote it, so
   `load_object` refuses it unless the caller says that it knows where the bundle comes from.
@@ -16,13 +18,18 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayctl.errors import InvalidRequest, TooLarge
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "ALLOWED_TYPES",
@@ -31,21 +38,26 @@ __all__ = [
     "MAX_BYTES",
     "Bundle",
     "Member",
+    "dump_arrays",
     "dump_object",
+    "load_arrays",
     "load_object",
     "read_bundle",
     "write_bundle",
 ]
 
 FORMAT = "rayctl-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 added the kinds ``arrays``, ``bundle`` and ``catboost`` of members; version 1 is still read."""
 MAX_BYTES = 4 * 2**30
 """Default upper bound of what a bundle may unpack to, in bytes."""
 
 _MAX_MEMBERS = 10_000
+_PACKED = frozenset({"arrays", "bundle", "skops"})  # compressed inside; a second time would only cost time
 _MANIFEST = "manifest.json"
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, OSError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal members give equal bytes
-_LIBRARIES = ("rayctl", "numpy", "scikit-learn", "lightgbm", "skops", "statsforecast", "pyarrow")
+_LIBRARIES = ("rayctl", "numpy", "scikit-learn", "lightgbm", "catboost", "skops", "statsforecast", "pyarrow")
 
 _NUMPY_NAMES = (
     *("ndarray", "dtype", "bool", "bool_", "str_", "float32", "float64"),
@@ -128,7 +140,7 @@ def write_bundle(kind: str, info: Mapping[str, Any], members: Mapping[str, Membe
         text = json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
         archive.writestr(_entry(_MANIFEST), text)
         for name, member in sorted(members.items()):
-            archive.writestr(_entry(name), member.data)
+            archive.writestr(_entry(name, packed=member.stored in _PACKED), member.data)
     return buffer.getvalue()
 
 
@@ -149,7 +161,7 @@ def read_bundle(data: bytes, *, kind: str | None = None, max_bytes: int = MAX_BY
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_sizes(archive, max_bytes)
             parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
+    except _UNREADABLE as error:
         raise _invalid(f"it cannot be unpacked ({error})") from error
     manifest = _parse_manifest(parts.pop(_MANIFEST, None))
     if kind is not None and manifest["kind"] != kind:
@@ -166,6 +178,43 @@ def read_bundle(data: bytes, *, kind: str | None = None, max_bytes: int = MAX_BY
             )
     members = {name: Member(part, str(listed[name].get("stored", "raw"))) for name, part in parts.items()}
     return Bundle(manifest["kind"], manifest["info"], members, dict(manifest.get("versions") or {}))
+
+
+def dump_arrays(arrays: Mapping[str, np.ndarray]) -> Member:
+    """Store named arrays of numbers, lightly compressed. Equal arrays give equal bytes."""
+    from numpy.lib import format as npy
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in sorted(arrays.items()):
+            part = io.BytesIO()
+            npy.write_array(part, array, allow_pickle=False)
+            archive.writestr(_entry(f"{name}.npy"), part.getvalue(), compresslevel=1)
+    return Member(buffer.getvalue(), "arrays")
+
+
+def load_arrays(member: Member, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """Return the arrays stored by `dump_arrays`.
+
+    Raises:
+        InvalidRequest: ``invalid-bundle``: not such a member, or an array that is not what it claims.
+        TooLarge: it would unpack to more than ``max_bytes``.
+    """
+    from numpy.lib import format as npy
+
+    if member.stored != "arrays":
+        raise _invalid(f"a member is stored as {member.stored!r}, which is not arrays")
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(member.data)) as archive:
+            _check_sizes(archive, max_bytes)
+            for entry in archive.infolist():
+                _check_array(archive, entry)
+                part = io.BytesIO(archive.read(entry))
+                found[entry.filename.removesuffix(".npy")] = npy.read_array(part, allow_pickle=False)
+    except (*_UNREADABLE, ValueError) as error:
+        raise _invalid(f"arrays in it are malformed ({error})") from error
+    return found
 
 
 def dump_object(obj: Any, extra_types: frozenset[str] = frozenset()) -> Member:
@@ -223,7 +272,9 @@ def load_object(member: Member, *, allow_pickle: bool = False, extra_types: froz
     return obj
 
 
+@lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
+    """Versions of the libraries, looked up once per process (it takes 10 ms)."""
     found = {}
     for name in _LIBRARIES:
         try:
@@ -233,9 +284,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _entry(name: str, *, packed: bool = False) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, _EPOCH)
-    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
     return entry
 
 
@@ -291,7 +342,7 @@ def _untrusted(data: bytes, extra_types: frozenset[str]) -> set[str]:
             for entry in archive.infolist():
                 if entry.filename.endswith(".npy"):
                     _check_array(archive, entry)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RecursionError) as error:
+    except (*_UNREADABLE, KeyError, ValueError) as error:
         raise _invalid(f"an object in it is malformed ({error})") from error
     allowed = ALLOWED_TYPES | extra_types
     found = set()

@@ -209,6 +209,8 @@ class RunRequest(Document):
     calibrate: bool | None = None
     class_weight: Literal["balanced"] | None = None
     reuse: bool = True
+    continues: str | None = None
+    replay_of: str | None = None
 
     time_budget_s: Seconds | None = Field(default=None, gt=0, le=30 * 86400)
     max_trials: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -317,7 +319,11 @@ class LeaderboardRow(Document):
 
 
 class RunView(Document):
-    """The document of a run that every surface shows. Times are ISO 8601 in UTC."""
+    """The document of a run that every surface shows. Times are ISO 8601 in UTC.
+
+    ``best_*``: the best single trial. ``ensemble``: trial → weight in the delivered model, ``ensemble_score`` its score
+    on the validation predictions; None until the run has succeeded.
+    """
 
     id: str
     name: str | None = None
@@ -343,6 +349,10 @@ class RunView(Document):
     best_score: float | None = None
     best_model: str | None = None
     best_trial: int | None = None
+    ensemble_score: float | None = None
+    ensemble: dict[int, float] | None = None
+    continues: str | None = None
+    replay_of: str | None = None
     data: DataSummary | None = None
     labels: dict[str, str] = Field(default_factory=dict)
 
@@ -351,11 +361,12 @@ class Event(Document):
     """One entry of a run's event log. ``seq`` grows by one per run; streams resume after a given ``seq``.
 
     Kinds: ``state`` (data: the run view), ``trial`` (a leaderboard row), ``leaderboard`` (the first rows),
-    ``log`` (a message), ``done`` (the run view, always last).
+    ``ensemble`` (score and weights of the combination so far), ``log`` (a message), ``done`` (the run view, always
+    last).
     """
 
     run_id: str
     seq: int
     at: str
-    kind: Literal["state", "trial", "leaderboard", "log", "done"]
+    kind: Literal["state", "trial", "leaderboard", "ensemble", "log", "done"]
     data: dict[str, Any]

@@ -63,9 +63,9 @@ class AutoMLService(Protocol):
     async def get_result(self, run_id: str, wait_s: float = 0.0, tenant: str | None = None) -> dict[str, Any]:
         """Return the result document; waits up to ``wait_s`` seconds for the run to end.
 
-        Keys: ``run`` (RunView), ``best`` (leaderboard row), ``leaderboard``, ``artifacts`` (list of
-        ``{"name", "bytes", "sha256"}``), ``reproduce`` (seed, versions, fingerprint, request) and, for series,
-        ``forecast`` (records).
+        Keys: ``run`` (RunView), ``best`` (leaderboard row), ``ensemble`` (weights, score), ``leaderboard``,
+        ``artifacts`` (list of ``{"name", "bytes", "sha256"}``), ``reproduce`` (seed, versions, fingerprint, request);
+        for series also ``forecast`` (records).
 
         Raises:
             ResultNotReady: the run has not ended within ``wait_s``.
@@ -82,6 +82,34 @@ class AutoMLService(Protocol):
 
     async def cancel(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
         """Ask a run to stop and return its view. Cancelling twice, or a run that has ended, is fine."""
+
+    async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        """End a running run's search now and deliver its best so far; returns its view. Raises Conflict if it waits."""
+
+    async def extend(
+        self,
+        run_id: str,
+        time_budget_s: float | None = None,
+        max_trials: int | None = None,
+        tenant: str | None = None,
+    ) -> str:
+        """Continue a finished run with more budget, as a new run that takes over all of its trials; return its id.
+
+        ``max_trials`` counts the new trials only. Raises Conflict while the run lasts, InvalidRequest without a budget.
+        """
+
+    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+        """Repeat exactly what finished in a run, as a new run; return its id.
+
+        The journal says which trials ended and after how many rounds time ended a fit, so runs that were bounded by
+        time can be repeated too: same data, seed and versions give the same scores.
+        """
+
+    async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Build the report of an ended run (once) and return its files: ``{"name", "bytes", "sha256"}`` each.
+
+        Files: ``report.html`` (self-contained), ``report.json`` (the data behind it), ``plots/…svg`` and ``…png``.
+        """
 
     async def delete_run(self, run_id: str, tenant: str | None = None) -> None:
         """Remove an ended run with its artifacts. Raises Conflict while it is queued or running."""

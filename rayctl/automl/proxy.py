@@ -22,19 +22,25 @@ from uuid import uuid4
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayctl import __version__
 from rayctl.automl import tasks
 from rayctl.automl.cluster import ClusterView, check_satisfiable, to_json
-from rayctl.automl.leaderboard import rank
+from rayctl.automl.follow_up import continuation, refuse_unfinished, repetition
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, RunView, TaskType
-from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
+from rayctl.automl.reporting import Reporter
 from rayctl.automl.request import build_request
 from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
-from rayctl.automl.views import ended_without_result, not_ready, result_document, run_view
+from rayctl.automl.trial_files import forget_data
+from rayctl.automl.views import (
+    ended_without_result,
+    leaderboard_rows,
+    not_ready,
+    result_document,
+    run_view,
+)
 from rayctl.errors import Conflict, InvalidRequest, NotFound, QueueFull, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
@@ -42,7 +48,7 @@ from rayctl.state.catalog import Catalog
 from rayctl.state.database import Database
 from rayctl.state.runs import NewRun, RunStore
 
-__all__ = ["ProxyActor", "ensure_proxy"]
+__all__ = ["ProxyActor"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +73,8 @@ class ProxyActor:
         self._cluster = ClusterView()
         self._stager = Stager(settings, self._store, self._catalog)
         self._supervisor = Supervisor(settings, self._store, self._runs, self._cluster, self._announce)
+        self._reporter = Reporter(self._runs, self._store)
+        self._reporting: dict[str, asyncio.Lock] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._announced_at: dict[str, float] = {}
         self._announcing: set[asyncio.Task[None]] = set()
@@ -85,6 +93,10 @@ class ProxyActor:
         """Accept a request and return its run id. The data is checked and kept safe before this returns."""
         arrived_at = time.time()
         wanted = build_request(dict(request))
+        if wanted.continues is not None or wanted.replay_of is not None:
+            raise InvalidRequest(
+                "continues and replay_of are set by the service.", code="reserved-field", hint="Use extend or replay."
+            )
         if via == "http":
             check_http_request(wanted, self._settings)
         if idempotency_key is not None and not 0 < len(idempotency_key) <= 200:
@@ -179,7 +191,7 @@ class ProxyActor:
     ) -> list[dict[str, Any]]:
         """Return the trials in leaderboard order."""
         row = await asyncio.to_thread(self._runs.get, run_id, tenant)
-        rows = rank(await asyncio.to_thread(self._runs.trials, run_id), row["greater_is_better"])
+        rows = leaderboard_rows(row, await asyncio.to_thread(self._runs.trials, run_id))
         return [entry.model_dump(mode="json") for entry in rows[:limit]]
 
     async def get_result(self, run_id: str, wait_s: float = 0.0, tenant: str | None = None) -> dict[str, Any]:
@@ -197,7 +209,7 @@ class ProxyActor:
             raise not_ready(view)
         if view.state is not RunState.SUCCEEDED:
             raise ended_without_result(view)
-        rows = rank(await asyncio.to_thread(self._runs.trials, run_id), row["greater_is_better"])
+        rows = leaderboard_rows(row, await asyncio.to_thread(self._runs.trials, run_id))
         forecast = None
         if view.task is TaskType.FORECASTING:
             forecast = json.loads(await asyncio.to_thread(self._store.get, f"runs/{run_id}/forecast.json"))
@@ -234,12 +246,56 @@ class ProxyActor:
         """Return (a part of) a file of a finished run."""
         row = await asyncio.to_thread(self._runs.get, run_id, tenant)
         known = {artifact["name"] for artifact in load_result(row)["artifacts"]} if row["result"] else set()
+        known |= {file["name"] for file in await asyncio.to_thread(self._reporter.files, run_id)}
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
             raise NotFound(
                 f"Run {run_id} has no artifact {name!r}.", code="artifact-not-found", hint=f"It has: {listed}."
             )
         return await asyncio.to_thread(self._store.get, f"runs/{run_id}/{name}", offset, length)
+
+    # Following --------------------------------------------------------------------------------------
+
+    async def extend(
+        self,
+        run_id: str,
+        time_budget_s: float | None = None,
+        max_trials: int | None = None,
+        tenant: str | None = None,
+    ) -> str:
+        """Continue a finished run with more budget, as a new run."""
+        row, request, trials = await self._ended(run_id, tenant)
+        return await self._follow(row, continuation(run_id, request, trials, time_budget_s, max_trials))
+
+    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+        """Repeat exactly what finished in a run, as a new run."""
+        row, request, trials = await self._ended(run_id, tenant)
+        return await self._follow(row, repetition(run_id, request, trials))
+
+    async def _ended(
+        self, run_id: str, tenant: str | None
+    ) -> tuple[Mapping[str, Any], RunRequest, list[LeaderboardRow]]:
+        row = await asyncio.to_thread(self._runs.get, run_id, tenant)
+        refuse_unfinished(run_id, RunState(row["state"]))
+        request = RunRequest.model_validate_json(row["request"])
+        return row, request, await asyncio.to_thread(self._runs.trials, run_id)
+
+    async def _follow(self, row: Mapping[str, Any], request: RunRequest) -> str:
+        arrived_at = time.time()
+        await self._check_room(request.tenant, None)
+        found = {"summary": json.loads(row["summary"]), **{n: row[n] for n in ("metric", "greater_is_better")}}
+        run = self._new_run(request, row["data_key"], found, None, arrived_at)
+        run_id, _ = await asyncio.to_thread(self._runs.accept, run)
+        self._announce(run_id)
+        self._supervisor.enqueue(run_id, arrived_at)
+        return run_id
+
+    async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Build the report of an ended run, once, and return its files."""
+        row = await asyncio.to_thread(self._runs.get, run_id, tenant)
+        refuse_unfinished(run_id, RunState(row["state"]))
+        async with self._reporting.setdefault(run_id, asyncio.Lock()):
+            return await self._reporter.report(run_id, self._view(row))
 
     # Ending ---------------------------------------------------------------------------------------
 
@@ -249,6 +305,13 @@ class ProxyActor:
         if not RunState(row["state"]).is_terminal:
             await self._supervisor.cancel(run_id)
             row = await asyncio.to_thread(self._runs.get, run_id, tenant)
+        return self._view(row).model_dump(mode="json")
+
+    async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        """End a run's search now; it delivers its best so far."""
+        row = await asyncio.to_thread(self._runs.get, run_id, tenant)
+        if not RunState(row["state"]).is_terminal:
+            await self._supervisor.close(run_id)
         return self._view(row).model_dump(mode="json")
 
     async def delete_run(self, run_id: str, tenant: str | None = None) -> None:
@@ -267,6 +330,7 @@ class ProxyActor:
         await asyncio.to_thread(self._store.delete, f"runs/{run_id}")
         if unused is not None and not await asyncio.to_thread(self._catalog.uses, unused):
             await asyncio.to_thread(self._store.delete, unused)
+            await asyncio.to_thread(forget_data, self._store, unused)
         self._announce(run_id)
         self._news.pop(run_id, None)
 
@@ -383,6 +447,11 @@ class ProxyActor:
         self._announce(run_id)
         return {"slots": self._supervisor.slots(run_id), "cancelled": cancelled}
 
+    async def note_ensemble(self, run_id: str, found: dict[str, Any]) -> None:
+        """Add the combination so far (score, weights) to a run's event log; called by trainers."""
+        await asyncio.to_thread(self._runs.add_events, run_id, [("ensemble", found)], time.time())
+        self._wake(run_id)
+
     async def note(self, run_id: str, message: str) -> None:
         """Add a message to a run's event log; called by trainers."""
         await asyncio.to_thread(self._runs.add_events, run_id, [("log", {"message": message})], time.time())
@@ -474,7 +543,7 @@ class ProxyActor:
         view = self._view(row)
         document = view.model_dump(mode="json", exclude={"data"})
         if view.state.is_terminal:
-            rows = rank(self._runs.trials(run_id), row["greater_is_better"])[:LEADERBOARD_EVENT_ROWS]
+            rows = leaderboard_rows(row, self._runs.trials(run_id))[:LEADERBOARD_EVENT_ROWS]
             board = {"metric": view.metric, "rows": [entry.model_dump(mode="json") for entry in rows]}
             news = [("leaderboard", board), ("state", document), ("done", document)]
             self._runs.close_events(run_id, news, time.time())
@@ -492,53 +561,3 @@ async def _wait(news: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(news.wait(), seconds)
     except asyncio.TimeoutError:
         return
-
-
-def ensure_proxy(settings: ServiceSettings) -> Any:
-    """Return the handle of the proxy actor, creating it if there is none.
-
-    A proxy whose creating job has ended is replaced: Ray does not keep workers warm for ended jobs, so every task of
-    such a proxy would pay for a new process. Its runs continue from the journal.
-    """
-    for _ in range(20):
-        handle = _create(settings)
-        try:
-            job_id = ray.get(handle.ping.remote(), timeout=60)
-        except RayError as error:
-            log.warning("the proxy does not answer yet: %s", error)
-            time.sleep(0.5)
-            continue
-        # One made by this very job is as good as it gets here, even if the job's driver has gone.
-        if job_id == ray.get_runtime_context().get_job_id() or not _job_is_over(job_id):
-            return handle
-        ray.kill(handle)
-        time.sleep(0.2)
-    raise Unavailable("The proxy actor cannot be started.", code="proxy-unavailable", hint="See the Ray logs.")
-
-
-def _create(settings: ServiceSettings) -> Any:
-    options: dict[str, Any] = {}
-    if settings.database_url is None or settings.artifact_url is None:
-        # Its files are on the node where it is first created.
-        here = ray.get_runtime_context().get_node_id()
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
-    return (
-        ray.remote(ProxyActor)
-        .options(
-            name=PROXY_NAME,
-            namespace=RAY_NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            num_cpus=0,
-            max_concurrency=2000,
-            **options,
-        )
-        .remote(settings)
-    )
-
-
-def _job_is_over(job_id: str) -> bool:
-    from ray._private.state import jobs
-
-    return any(job["JobID"] == job_id and job["IsDead"] for job in jobs())

@@ -1,26 +1,33 @@
 """Which fold runs next, which is stopped, and when the run ends: the pure brain of a trainer.
 
 `Schedule` is a state machine without I/O and without a clock. The trainer tells it what happened
-(`fold_done`, `fold_failed`, `fold_lost`, `final_done`, …) and performs the actions that `plan(now)` returns.
-Trials are opened in the order of the candidates and never out of it, so that a run bounded by ``max_trials``
+(`fold_done`, `fold_failed`, `fold_lost`, `combined`, …) and performs the actions that `plan(now)` returns.
+Trials are opened in the order of the proposals and never out of it, so that a run bounded by ``max_trials``
 gives the same trials whatever the parallelism and whatever was killed on the way.
 
-With a deadline the answer is *anytime*: the best trial so far is fitted on all rows early and again after
-improvements, so that a model exists when time is up.
+With a deadline the answer is *anytime*: from the first trial on there are fitted models, weights are chosen again
+while the search goes on, and searching stops early enough for the last steps. The first trials are then begun in
+breadth, hopeless ones are given up, and those that cannot end in time are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, pstdev
 from typing import Any, Literal
 
-from rayctl.automl.engine import Candidate
-from rayctl.automl.leaderboard import best_row
+from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
+from rayctl.automl.delivery import Delivery
+from rayctl.automl.engine import Candidate, Combination
+from rayctl.automl.leaderboard import best_row, trial_row
+from rayctl.automl.limits import Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.automl.pace import Pace
+from rayctl.automl.proposals import WAIT, Proposals
+from rayctl.automl.search import candidate_key
+from rayctl.automl.selection import hopeless
 
-__all__ = ["Action", "FinishRun", "FitFinal", "Limits", "RecordTrial", "Schedule", "StartFold", "StopTask"]
+__all__ = ["KnownTrial", "Schedule", "Strategy"]
 
 MAX_LOSSES = 4
 """So many deaths of a worker under a trial of which nothing has succeeded yet end the trial: the model does it."""
@@ -32,72 +39,35 @@ STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
 PREFETCH_S = 0.05
 """Work that may wait in front of the workers, so that a result's way through the trainer costs no worker time."""
-SPECULATIVE_SHARE = 0.15
-"""At most this share of the elapsed time goes into fitting the leader on all rows before the end."""
+BREADTH = 4
+"""So many trials get their first fold before any gets its second (with a deadline)."""
+CONFIDENT = 0.85
+"""A trial is begun only if its predicted time is at most this part of what is left."""
+MUCH_TOO_LONG = 4.0
+"""A fold that would take this many times what it may is not begun: cut that short it would be worthless."""
 
 
 @dataclass(frozen=True)
-class StartFold:
-    """Submit one fold of one trial as a task."""
+class Strategy:
+    """How a run searches.
 
-    trial: int
-    fold: int
-    candidate: Candidate
-    attempt: int
+    ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
+    ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: trial → its
+    row in the run that is repeated; trials that did not end well there are not run.
+    """
 
-
-@dataclass(frozen=True)
-class StopTask:
-    """Stop a running fold task (``fold`` None: the final fit). ``force`` kills its worker process."""
-
-    trial: int
-    fold: int | None
-    force: bool
+    ensemble: bool = True
+    race: bool = False
+    prefetch: bool = False
+    replay: Mapping[int, LeaderboardRow] | None = None
 
 
 @dataclass(frozen=True)
-class RecordTrial:
-    """A trial has ended: journal this row."""
+class KnownTrial:
+    """What an earlier run found out about a configuration: folds that need not be repeated; ``row`` if it ended."""
 
-    row: LeaderboardRow
-
-
-@dataclass(frozen=True)
-class FitFinal:
-    """Fit this trial's configuration on all rows."""
-
-    trial: int
-    candidate: Candidate
-
-
-@dataclass(frozen=True)
-class FinishRun:
-    """The run is over. ``trial`` is the one whose model is delivered; None means that it failed."""
-
-    trial: int | None
-    reason: str
-    error: Mapping[str, Any] | None = None
-
-
-Action = StartFold | StopTask | RecordTrial | FitFinal | FinishRun
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds a run. Times are in the unit and origin of ``now`` (seconds)."""
-
-    started_at: float
-    deadline_at: float | None = None
-    max_trials: int | None = None
-    fold_timeout_s: float = 300.0
-    rows_factor: float = 1.25
-    """Rows of the whole table per row of a fold's train part: scales a fold's fit time up to the final fit's."""
-
-    def final_reserve_s(self, fit_s: float | None) -> float:
-        """Seconds before the deadline at which searching stops so that the final fit still fits in."""
-        predicted = 0.0 if fit_s is None else 1.3 * fit_s * self.rows_factor
-        budget = 0.0 if self.deadline_at is None else self.deadline_at - self.started_at
-        return min(0.5 * budget, predicted + max(0.3, 0.03 * min(budget, 100.0)))
+    results: Mapping[int, FoldResult]
+    row: LeaderboardRow | None = None
 
 
 @dataclass
@@ -105,7 +75,7 @@ class _Trial:
     candidate: Candidate
     waiting: list[int]
     running: dict[int, float] = field(default_factory=dict)
-    scores: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    results: dict[int, FoldResult] = field(default_factory=dict)
     losses: int = 0
 
 
@@ -121,46 +91,52 @@ class Schedule:
     """State of one run's search.
 
     Args:
-        candidates: What to try, in order; may be endless.
-        folds: Number of folds of every trial.
+        proposals: What to try, in order.
+        shapes: The folds of every trial; those that are not scored come last.
         greater_is_better: Direction of the metric.
         limits: Deadline, number of trials, time per fold.
         slots: How many tasks may be in flight.
+        strategy: How to search.
+        pace: Predicts what folds take.
         recorded: Rows of trials that ended before (a restarted trainer); they are not repeated.
-        prefetch: Whether more tasks than ``slots`` may wait for a worker while folds take only milliseconds.
+        known: Candidate key → what an earlier run found out.
+        memory_bytes: What a task may take; trials that are predicted to take more are skipped.
     """
 
     def __init__(
         self,
-        candidates: Iterator[Candidate],
-        folds: int,
+        proposals: Proposals,
+        shapes: Sequence[FoldShape],
         greater_is_better: bool,
         limits: Limits,
         slots: int,
+        strategy: Strategy = Strategy(),
+        pace: Pace | None = None,
         recorded: Iterable[LeaderboardRow] = (),
-        prefetch: bool = False,
+        known: Mapping[str, KnownTrial] | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         self.limits = limits
         self.slots = slots
-        self._candidates = candidates
-        self._folds = folds
+        self._proposals = proposals
+        self._shapes = tuple(shapes)
+        self._scored = [fold for fold, shape in enumerate(shapes) if shape.scored]
         self._greater = greater_is_better
+        self._strategy = strategy
+        self._pace = pace or Pace(lambda _: None)
+        self._known = known or {}
+        self._memory_bytes = memory_bytes
         self._rows: dict[int, LeaderboardRow] = {row.trial: row for row in recorded}
-        self._seen: dict[int, Candidate] = {}
         self._opened = 0
         self._exhausted = False
         self._active: dict[int, _Trial] = {}
-        self._stopping: dict[tuple[int, int | None], _Stopping] = {}
-        self._to_record: list[LeaderboardRow] = []
-        self._final: tuple[int, float] | None = None
-        self._final_losses = 0
-        self._final_cost_s = 0.0
-        self._model: int | None = None
-        self._no_model: dict[int, Mapping[str, Any]] = {}
+        self._stopping: dict[tuple[int, int], _Stopping] = {}
+        self._to_record: list[RecordTrial] = []
         self._closed: Literal["", "deadline", "cancelled"] = ""
         self._finished = False
-        self._prefetch = prefetch
         self._fold_s: float | None = None
+        finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
+        self.delivery = Delivery(finals, len(self._scored), greater_is_better, limits, strategy.ensemble)
 
     # What the shell asks -----------------------------------------------------------------------
 
@@ -173,7 +149,7 @@ class Schedule:
     def in_flight(self) -> int:
         """Tasks that occupy a worker or wait for one, those being stopped included."""
         running = sum(len(trial.running) for trial in self._active.values())
-        return running + len(self._stopping) + (self._final is not None)
+        return running + len(self._stopping) + self.delivery.in_flight
 
     @property
     def running_trials(self) -> int:
@@ -182,79 +158,85 @@ class Schedule:
 
     @property
     def stop_searching_at(self) -> float | None:
-        """When folds end so that the final fit still fits in before the deadline; None without a deadline."""
-        if self.limits.deadline_at is None:
-            return None
-        best = self._best()
-        ready = best is not None and best.trial == self._model
-        return self.limits.deadline_at - self.limits.final_reserve_s(best.fit_s if best and not ready else None)
+        """When folds end so that the last steps still fit in before the deadline; None without a deadline."""
+        return self.delivery.stop_searching_at(self._rows, self.slots)
+
+    def fold_ends_at(self, fold: int) -> float | None:
+        """When a fold has to be over: at the end of the search, or of everything for folds that are not scored."""
+        return self.stop_searching_at if fold in self._scored else self.delivery.deliver_at(self._rows)
 
     def candidate(self, trial: int) -> Candidate:
         """Return the configuration of a trial that was opened before, also of a recorded one."""
-        while trial not in self._seen and not self._exhausted:
-            self._next_candidate()
-        return self._seen[trial]
+        while self._opened <= trial and not self._exhausted:
+            if self._next_candidate() in (None, WAIT):
+                break
+        return self._proposals.known(trial)
 
     # What happened ----------------------------------------------------------------------------------
 
-    def fold_done(self, trial: int, fold: int, score: float, fit_s: float, predict_s: float) -> None:
-        """A fold was scored. Results of trials that have ended meanwhile are dropped."""
-        if self._gone(trial, fold):
+    def fold_done(self, trial: int, fold: int, result: FoldResult, now: float = 0.0) -> None:
+        """A fold was fitted. Results of trials that have ended meanwhile are dropped."""
+        self._stopping.pop((trial, fold), None)
+        if fold not in self._scored:
+            self.delivery.fold_done(trial, fold, result.fit_s + result.predict_s)
+            return
+        if not self._runs(trial, fold):
             return
         active = self._active[trial]
         del active.running[fold]
-        active.scores[fold] = (score, fit_s, predict_s)
-        taken = fit_s + predict_s
+        active.results[fold] = result
+        taken = result.fit_s + result.predict_s
         self._fold_s = taken if self._fold_s is None else 0.7 * self._fold_s + 0.3 * taken
-        if len(active.scores) == self._folds:
+        if result.stopped_at is None:
+            self._pace.learn(active.candidate, taken)
+        if len(active.results) == len(self._scored):
             self._end_trial(trial, TrialState.DONE)
+        elif self._strategy.race:
+            why = hopeless(active.candidate.model, self._groups_done(active), self._rows.values(), self._greater)
+            if why is not None:
+                self._end_trial(trial, TrialState.SKIPPED, {"code": "abandoned", "message": f"Given up: {why}."}, now)
 
     def fold_failed(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
         """A fold failed by its own fault: the trial has failed and its other folds are stopped."""
-        if self._gone(trial, fold):
-            return
-        del self._active[trial].running[fold]
-        self._end_trial(trial, TrialState.FAILED, error, now)
+        self._stopping.pop((trial, fold), None)
+        if fold not in self._scored:
+            self.delivery.fold_failed(trial, error)
+        elif self._runs(trial, fold):
+            del self._active[trial].running[fold]
+            self._end_trial(trial, TrialState.FAILED, error, now)
 
     def fold_lost(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
         """A fold's worker died. It is repeated, unless that happened too often to this trial."""
-        if self._gone(trial, fold):
+        self._stopping.pop((trial, fold), None)
+        if fold not in self._scored:
+            self.delivery.fold_lost(trial, fold, error, MAX_LOSSES)
+            return
+        if not self._runs(trial, fold):
             return
         active = self._active[trial]
         del active.running[fold]
         active.losses += 1
-        if active.losses >= (MAX_LOSSES_OF_A_GOOD_TRIAL if active.scores else MAX_LOSSES):
+        if active.losses >= (MAX_LOSSES_OF_A_GOOD_TRIAL if active.results else MAX_LOSSES):
             self._end_trial(trial, TrialState.FAILED, error, now)
         else:
             active.waiting.insert(0, fold)
 
-    def final_done(self, trial: int, seconds: float) -> None:
-        """The final fit of a trial gave a model."""
-        self._stopping.pop((trial, None), None)
-        self._final = None
-        self._final_losses = 0
-        self._final_cost_s += seconds
-        self._model = trial
+    def combined(self, trials: Sequence[int], combination: Combination, seconds: float) -> None:
+        """The weights of these trials were chosen."""
+        self.delivery.combined(tuple(trials), combination, seconds)
 
-    def final_failed(self, trial: int, error: Mapping[str, Any]) -> None:
-        """The final fit failed by the model's fault: the next best trial will be delivered."""
-        self._stopping.pop((trial, None), None)
-        self._final = None
-        self._no_model[trial] = error
-
-    def final_lost(self, trial: int, error: Mapping[str, Any]) -> None:
-        """The final fit's worker died. It is repeated, unless that happened too often."""
-        self._final_losses += 1
-        if self._final_losses >= MAX_LOSSES:
-            self._final_losses = 0
-            self.final_failed(trial, error)
-        else:
-            self._stopping.pop((trial, None), None)
-            self._final = None
+    def combine_failed(self, trials: Sequence[int], error: Mapping[str, Any]) -> None:
+        """The weights could not be chosen: the best trial alone will be delivered."""
+        self.delivery.combine_failed(tuple(trials), error)
 
     def cancel(self) -> None:
         """The caller wants no more: everything stops, nothing is delivered."""
         self._closed = "cancelled"
+
+    def close(self) -> None:
+        """The caller wants the best so far: the search stops as if the time were up."""
+        if not self._closed:
+            self._closed = "deadline"
 
     # What to do next ----------------------------------------------------------------------------------
 
@@ -262,16 +244,22 @@ class Schedule:
         """Return the actions to perform now, in order."""
         if self._finished:
             return []
-        self._close_if_time_is_up(now)
+        stop_at = self.stop_searching_at
+        if not self._closed and stop_at is not None and now >= stop_at:
+            self._closed = "deadline"
         self._fail_overdue(now)
         actions: list[Action] = []
         if self._closed:
             self._skip_all(now)
-        else:
-            self._plan_speculative_final(now, actions)
+        if self._closed != "cancelled":
+            self._plan_delivery(now, actions)
+        if not self._closed:
             self._plan_folds(now, actions)
+            # Trials that were taken over from an earlier run may have been the last ones.
+            if not self._searching:
+                self._plan_delivery(now, actions)
         actions.extend(self._plan_stops(now))
-        actions.extend(RecordTrial(row) for row in self._to_record)
+        actions.extend(self._to_record)
         self._to_record = []
         self._plan_end(now, actions)
         return actions
@@ -283,31 +271,38 @@ class Schedule:
         for trial in self._active.values():
             times.extend(at + self._overdue_s for at in trial.running.values())
         stop_at = self.stop_searching_at
-        if self.limits.deadline_at is not None and stop_at is not None:
-            times.append(self.limits.deadline_at if self._closed else stop_at)
-        elif self._final is not None:
-            times.append(self._final[1] + 4 * self.limits.fold_timeout_s)
+        if stop_at is not None and not self._closed:
+            times.append(stop_at)
+        later = self.delivery.next_check(now, self._rows, self._searching)
+        if later is not None:
+            times.append(later)
         return max(now, min(times)) if times else None
 
-    # Inside -----------------------------------------------------------------------------------------
+    # Inside: trials -----------------------------------------------------------------------------------
+
+    @property
+    def _searching(self) -> bool:
+        return bool(self._active) or (not self._closed and not self._all_opened)
+
+    @property
+    def _all_opened(self) -> bool:
+        bounded = self.limits.max_trials is not None and self._opened >= self.limits.max_trials
+        return self._exhausted or bounded
 
     @property
     def _overdue_s(self) -> float:
         # Tasks end themselves at their own time cap; this is for those that cannot (and waited for a worker before).
         return 2 * self.limits.fold_timeout_s + 60.0
 
-    def _gone(self, trial: int, fold: int) -> bool:
-        self._stopping.pop((trial, fold), None)
-        return trial not in self._active or fold not in self._active[trial].running
+    def _runs(self, trial: int, fold: int) -> bool:
+        return trial in self._active and fold in self._active[trial].running
 
-    def _best(self) -> LeaderboardRow | None:
-        rows = [row for number, row in self._rows.items() if number not in self._no_model]
-        return best_row(rows, self._greater)
-
-    def _close_if_time_is_up(self, now: float) -> None:
-        stop_at = self.stop_searching_at
-        if not self._closed and stop_at is not None and now >= stop_at:
-            self._closed = "deadline"
+    def _groups_done(self, trial: _Trial) -> dict[int, float]:
+        """Return group → score, for the groups of folds that have ended."""
+        open_groups = {self._shapes[fold].group for fold in self._scored if fold not in trial.results}
+        row = trial_row(0, trial.candidate, TrialState.SKIPPED, trial.results, self._shapes)
+        groups = sorted({self._shapes[fold].group for fold in trial.results})
+        return {group: score for group, score in zip(groups, row.fold_scores, strict=True) if group not in open_groups}
 
     def _fail_overdue(self, now: float) -> None:
         for number, trial in list(self._active.items()):
@@ -321,8 +316,9 @@ class Schedule:
         text = "The run was cancelled." if reason == "cancelled" else "The run's time was up."
         for number in list(self._active):
             self._end_trial(number, TrialState.SKIPPED, {"code": reason, "message": text}, now)
-        if self._final is not None and self._closed == "cancelled":
-            self._stopping.setdefault((self._final[0], None), _Stopping(now))
+        if self._closed == "cancelled":
+            for key in self.delivery.abandon():
+                self._stopping.setdefault(key, _Stopping(now))
 
     def _end_trial(
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0
@@ -331,79 +327,127 @@ class Schedule:
         ask_at = now + SELF_STOP_S if self._closed == "deadline" else now
         for fold in trial.running:
             self._stopping[(number, fold)] = _Stopping(now, ask_at)
-        measured = [trial.scores[fold] for fold in sorted(trial.scores)]
-        scores = [score for score, _, _ in measured]
-        done = state is TrialState.DONE
-        row = LeaderboardRow(
-            trial=number,
-            model=trial.candidate.model,
-            params=trial.candidate.params,
-            state=state,
-            score=fmean(scores) if done else None,
-            std=pstdev(scores) if done else None,
-            fold_scores=scores,
-            fit_s=round(fmean(fit_s for _, fit_s, _ in measured), 6) if measured else None,
-            predict_s=round(fmean(predict_s for _, _, predict_s in measured), 6) if measured else None,
-            error=dict(error) if error else None,
-        )
-        self._rows[number] = row
-        self._to_record.append(row)
+        row = trial_row(number, trial.candidate, state, trial.results, self._shapes, error)
+        self._record(row, trial.candidate, trial.results)
 
-    def _next_candidate(self) -> int | None:
-        try:
-            candidate = next(self._candidates)
-        except StopIteration:
+    def _record(self, row: LeaderboardRow, candidate: Candidate, results: Mapping[int, FoldResult]) -> None:
+        self._rows[row.trial] = row
+        self._to_record.append(RecordTrial(row, candidate, results))
+
+    def _next_candidate(self) -> Candidate | Literal["wait"] | None:
+        candidate = self._proposals.next(self._rows)
+        if candidate is None:
             self._exhausted = True
-            return None
-        number = self._opened
-        self._opened += 1
-        self._seen[number] = candidate
-        return number
+        elif candidate != WAIT:
+            self._opened += 1
+        return candidate
 
-    def _open_trial(self) -> bool:
-        """Open the next trial that has not ended before. Returns False if there is none."""
-        while not self._exhausted:
-            if self.limits.max_trials is not None and self._opened >= self.limits.max_trials:
+    def _open_trial(self, now: float) -> bool:
+        """Open the next trial that has not ended before. Returns False if there is none now."""
+        while not self._all_opened:
+            candidate = self._next_candidate()
+            if candidate is None or candidate == WAIT:
                 return False
-            number = self._next_candidate()
-            if number is not None and number not in self._rows:
-                self._active[number] = _Trial(self._seen[number], list(range(self._folds)))
+            number = self._opened - 1
+            if number in self._rows:
+                continue
+            known = self._known.get(candidate_key(candidate))
+            error = self._not_to_run(number, candidate, now)
+            if known is not None and known.row is not None and self._usable(known.row):
+                update = {"trial": number, "rank": None, "weight": None, "reused": True}
+                self._record(known.row.model_copy(update=update), candidate, known.results)
+            elif error is not None:
+                row = trial_row(number, candidate, TrialState.SKIPPED, {}, self._shapes, error)
+                self._record(row, candidate, {})
+            else:
+                results = dict(known.results) if known is not None else {}
+                waiting = [fold for fold in self._scored if fold not in results]
+                self._active[number] = _Trial(candidate, waiting, results=results)
+                if not waiting:
+                    self._end_trial(number, TrialState.DONE)
+                    continue
                 return True
         return False
+
+    def _usable(self, row: LeaderboardRow) -> bool:
+        given_up = row.state is TrialState.SKIPPED and (row.error or {}).get("code") == "abandoned"
+        return row.state is TrialState.DONE or (given_up and self._strategy.race)
+
+    def _not_to_run(self, number: int, candidate: Candidate, now: float) -> dict[str, str] | None:
+        """Say why a trial is not run at all, None if it is."""
+        if self._strategy.replay is not None:
+            row = self._strategy.replay.get(number)
+            if row is None or row.state is TrialState.SKIPPED:
+                return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
+            return None
+        if self.limits.deadline_at is None or best_row(self._rows.values(), self._greater) is None:
+            return None
+        needs = self._pace.memory_bytes(candidate)
+        if needs is not None and self._memory_bytes is not None and needs > self._memory_bytes:
+            text = (
+                f"It is predicted to need {needs / 2**20:,.0f} MiB; a task has {self._memory_bytes / 2**20:,.0f} MiB."
+            )
+            return {"code": "too-large", "message": text}
+        seconds = self._pace.seconds(candidate)
+        soft, stop_at = self.limits.soft_fold_s(self.slots, len(self._scored)), self.stop_searching_at
+        if seconds is None or soft is None or stop_at is None:
+            return None
+        left, all_folds = max(stop_at - now, 0.0), min(seconds, soft) * len(self._scored) / self.slots
+        if seconds > MUCH_TOO_LONG * soft or max(seconds if seconds < soft else soft, all_folds) > CONFIDENT * left:
+            text = f"A fold is predicted to take {seconds:.2g} s; {left:.2g} s were left for all {len(self._scored)}."
+            return {"code": "too-slow", "message": text}
+        return None
+
+    # Inside: folds ------------------------------------------------------------------------------------
 
     @property
     def _most_in_flight(self) -> int:
         """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
-        if not self._prefetch or self._fold_s is None:
+        if not self._strategy.prefetch or self._fold_s is None:
             return self.slots
         return max(self.slots, min(4 * self.slots, int(PREFETCH_S / max(self._fold_s, 1e-4))))
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
+        soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
         while self.in_flight < self._most_in_flight:
-            ready = next((number for number in sorted(self._active) if self._active[number].waiting), None)
-            if ready is None:
-                if not self._open_trial():
+            number = self._next_to_run()
+            if number is None or self._wants_breadth(number):
+                if self._open_trial(now):
+                    continue
+                if number is None:
                     return
-                continue
-            trial = self._active[ready]
+            trial = self._active[number]
             fold = trial.waiting.pop(0)
             trial.running[fold] = now
-            actions.append(StartFold(ready, fold, trial.candidate, trial.losses))
+            actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft_s, self._stop_at(number, fold)))
 
-    def _plan_speculative_final(self, now: float, actions: list[Action]) -> None:
-        best = self._best()
-        if self.limits.deadline_at is None or self._final is not None or best is None or best.trial == self._model:
-            return
-        predicted = (best.fit_s or 0.0) * self.limits.rows_factor
-        elapsed = now - self.limits.started_at
-        if self._model is None or self._final_cost_s + predicted <= SPECULATIVE_SHARE * elapsed:
-            self._start_final(best.trial, now, actions)
+    def _wants_breadth(self, number: int) -> bool:
+        """Whether another trial should be begun before this one gets a further fold."""
+        if not self._strategy.race or self._opened >= BREADTH or self._all_opened:
+            return False
+        trial = self._active[number]
+        return bool(trial.running or trial.results)
 
-    def _start_final(self, trial: int, now: float, actions: list[Action]) -> None:
-        self._final = (trial, now)
-        actions.append(FitFinal(trial, self.candidate(trial)))
+    def _next_to_run(self) -> int | None:
+        ready = [number for number in sorted(self._active) if self._active[number].waiting]
+        if not ready or not self._strategy.race:
+            return ready[0] if ready else None
+        # First folds first; then the trial with the best ones, because it may matter most.
+        fresh = [n for n in ready if not self._active[n].running and not self._active[n].results]
+        return fresh[0] if fresh else min(ready, key=self._standing)
 
-    def _plan_stops(self, now: float) -> Iterator[Action]:
+    def _standing(self, number: int) -> tuple[float, int]:
+        results = [result.score for result in self._active[number].results.values() if result.score is not None]
+        if not results:
+            return float("inf"), number
+        mean = sum(results) / len(results)
+        return (-mean if self._greater else mean), number
+
+    def _stop_at(self, trial: int, fold: int) -> int | None:
+        replay = self._strategy.replay
+        return None if replay is None else replay[trial].stopped_at.get(fold)
+
+    def _plan_stops(self, now: float) -> Iterable[Action]:
         for (trial, fold), stop in self._stopping.items():
             if not stop.asked and now >= stop.ask_at:
                 stop.asked = True
@@ -412,67 +456,43 @@ class Schedule:
                 stop.forced = True
                 yield StopTask(trial, fold, force=True)
 
+    def _plan_delivery(self, now: float, actions: list[Action]) -> None:
+        searching = self._searching
+        # After the search, folds that are being stopped must not hold up what is delivered.
+        room = self.slots - (self.in_flight if searching else self.delivery.in_flight)
+        starts, unwanted = self.delivery.finals(self._rows, now, searching, room)
+        actions.extend(StartFold(trial, fold, self.candidate(trial), 0) for trial, fold in starts)
+        for key in unwanted:
+            self._stopping.setdefault(key, _Stopping(now))
+        basis = self.delivery.combine_now(self._rows, now, searching)
+        if basis is not None:
+            actions.append(Combine(basis))
+
+    # Inside: the end ------------------------------------------------------------------------------------
+
     def _plan_end(self, now: float, actions: list[Action]) -> None:
-        searching = self._active or (not self._closed and not self._all_opened())
-        if searching:
+        if self._searching:
             return
         if self._closed == "cancelled":
             if not self.in_flight:
                 self._finish(actions, FinishRun(None, "cancelled"))
             return
-        best = self._best()
-        late = self.limits.deadline_at is not None and now >= self.limits.deadline_at
-        if best is not None and best.trial == self._model:
-            if self._stopping and not late:
-                return  # killed with the trainer, their workers would be cold for the next run
-            self._finish(actions, FinishRun(best.trial, self._closed or "completed"))
-        elif late:
-            self._finish_late(actions)
-        elif self._final is None and best is not None:
-            self._start_final(best.trial, now, actions)
-        elif best is None and self._final is None:
-            self._finish(actions, FinishRun(None, "no-model", self._why_no_model()))
-        elif self._final is not None and best is not None and self._final[0] != best.trial and not self._stopping:
-            # A speculative fit of an earlier leader is in the way of the winner's.
-            self._stopping[(self._final[0], None)] = _Stopping(now, asked=True, forced=True)
-            actions.append(StopTask(self._final[0], None, force=True))
-
-    def _finish_late(self, actions: list[Action]) -> None:
-        if self._model is not None:
-            self._finish(actions, FinishRun(self._model, "deadline"))
-        else:
-            self._finish(actions, FinishRun(None, "deadline", self._why_no_model()))
+        late = self.delivery.is_late(now, self._rows)
+        if not late and self._stopping:
+            return  # killed with the trainer, their workers would be cold for the next run
+        combination, error = self.delivery.deliver(self._rows, late)
+        if combination is not None:
+            self._finish(actions, FinishRun(combination, self._closed or "completed"))
+        elif error is not None:
+            reason = "deadline" if late and self._closed else "no-model"
+            self._finish(actions, FinishRun(None, reason, error))
 
     def _finish(self, actions: list[Action], action: FinishRun) -> None:
         for (trial, fold), stop in self._stopping.items():
             if not stop.forced:
                 actions.append(StopTask(trial, fold, force=True))
-        if self._final is not None and (self._final[0], None) not in self._stopping:
-            actions.append(StopTask(self._final[0], None, force=True))
+        for trial, fold in self.delivery.abandon():
+            if (trial, fold) not in self._stopping:
+                actions.append(StopTask(trial, fold, force=True))
         actions.append(action)
         self._finished = True
-
-    def _all_opened(self) -> bool:
-        bounded = self.limits.max_trials is not None and self._opened >= self.limits.max_trials
-        return self._exhausted or bounded
-
-    def _why_no_model(self) -> dict[str, Any]:
-        failed = [row for row in self._rows.values() if row.state is TrialState.FAILED]
-        done = any(row.state is TrialState.DONE for row in self._rows.values())
-        if done and self._no_model:
-            first = next(iter(self._no_model.values()))
-            message = f"No trial could be fitted on all rows: {first.get('message')}"
-            return {"code": "final-fit-failed", "message": message}
-        if failed and not done:
-            first_error = failed[0].error or {}
-            return {
-                "code": "all-trials-failed",
-                "message": f"All {len(failed)} trials that ended have failed; the first ({failed[0].model}): "
-                f"{first_error.get('message')}",
-                "hint": "The leaderboard lists the reason of each.",
-            }
-        return {
-            "code": "no-trial-finished",
-            "message": "The time was up before any trial had finished and was fitted.",
-            "hint": "Give a larger time budget, fewer folds, or cheaper models.",
-        }

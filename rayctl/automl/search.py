@@ -31,6 +31,7 @@ __all__ = [
     "interleave",
     "log_uniform",
     "sample_params",
+    "seed_key",
     "uniform",
     "variations",
 ]
@@ -39,10 +40,28 @@ Space = Mapping[str, "Range | Sequence[Any]"]
 """Parameter name → a range of numbers, or a sequence to choose from."""
 
 
-def derive_seed(run_seed: int, trial: int, fold: int) -> int:
-    """Return the seed of one fold task: 32 bits, well spread, the same on every machine."""
-    digest = sha256(f"rayctl/seed/{run_seed}/{trial}/{fold}".encode()).digest()
+def derive_seed(run_seed: int, key: str, fold: int) -> int:
+    """Return the seed of one fold task: 32 bits, well spread, the same on every machine.
+
+    ``key`` names the configuration (`seed_key`), not the trial's number: the same configuration gives the same result
+    wherever it stands in the order, and can be taken over from an earlier run.
+    """
+    digest = sha256(f"rayctl/seed/{run_seed}/{key}/{fold}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def seed_key(candidate: Candidate) -> str:
+    """Return what seeds are derived from: model and parameters, but no pickled code (its bytes vary by process)."""
+    plain = {name: value for name, value in candidate.params.items() if _is_plain(value)}
+    return candidate_key(Candidate(candidate.model, plain))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def expand_search_space(entries: Sequence[SearchEntry]) -> Iterator[Candidate]:

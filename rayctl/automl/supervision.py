@@ -20,11 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rayctl.automl import tasks
 from rayctl.automl.admission import Demand, fair_slots, may_start
 from rayctl.automl.cluster import ClusterView, default_memory_bytes
+from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState
 from rayctl.automl.port import RAY_NAMESPACE, trainer_name
-from rayctl.automl.schedule import Limits
 from rayctl.automl.trainer import Outcome, TrainerActor, TrainingOrder
-from rayctl.errors import RayctlError, Unavailable
+from rayctl.automl.trial_files import prune, question_folder
+from rayctl.errors import Conflict, RayctlError, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
 from rayctl.state.runs import RunStore
@@ -109,6 +110,17 @@ class Supervisor:
         """Return how many tasks a run may have in flight."""
         return self._slots.get(run_id, 1)
 
+    async def close(self, run_id: str) -> None:
+        """End a running run's search; it delivers its best so far."""
+        trainer = self._trainers.get(run_id)
+        if trainer is None:
+            raise Conflict(
+                f"Run {run_id} is not training now; there is nothing to end early.",
+                code="run-not-training",
+                hint="A waiting run can be cancelled; an ended one has its result.",
+            )
+        await trainer.close.remote()
+
     async def cancel(self, run_id: str) -> None:
         """Stop a run: a waiting one at once, a running one by its trainer, by force if that does not answer."""
         if run_id in self._waiting:
@@ -140,6 +152,18 @@ class Supervisor:
             log.error("run %s: supervision failed", run_id, exc_info=task.exception())
         self._start_waiting()
         self._share()
+        if not self._training:
+            self._pruning = asyncio.create_task(self._prune())
+
+    async def _prune(self) -> None:
+        """Keep what later runs may reuse within its bound."""
+        try:
+            removed = await asyncio.to_thread(prune, self._store, self._settings.reuse_bytes)
+        except RayctlError as error:
+            log.warning("trials of earlier runs could not be pruned: %s", error.message)
+            return
+        if removed:
+            log.info("trials of %d earlier questions were removed to keep within RAYCTL_REUSE_BYTES", removed)
 
     async def _train(self, run_id: str) -> None:
         deaths = 0
@@ -206,6 +230,7 @@ class Supervisor:
             memory_bytes=request.resources.memory_bytes or default_memory_bytes(nodes, request.resources.cpus),
             prefetch=self._may_prefetch(request),
             recorded=tuple(recorded),
+            **await self._origins(run_id, request, row),
         )
         trainer = self._create(run_id, request)
         self._trainers[run_id] = trainer
@@ -216,6 +241,18 @@ class Supervisor:
             del self._trainers[run_id]
             ray.kill(trainer)
         return outcome
+
+    async def _origins(self, run_id: str, request: RunRequest, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return where a run's trials are kept and what it repeats or continues."""
+        own = f"runs/{run_id}/trials"
+        if request.replay_of is not None:
+            replayed = await self._insist(self._runs.trials, request.replay_of)
+            return {"folder": own, "replay": tuple(replayed)}
+        earlier = None if request.continues is None else f"runs/{request.continues}/trials"
+        if not request.reuse:
+            return {"folder": own, "earlier_folder": earlier}
+        fingerprint = DataSummary.model_validate_json(row["summary"]).fingerprint
+        return {"folder": question_folder(request, fingerprint, tasks.versions()), "earlier_folder": earlier}
 
     def _may_prefetch(self, request: RunRequest) -> bool:
         ceilings = (request.max_parallel, self._settings.max_run_cpus, self._settings.max_total_cpus)
@@ -240,9 +277,12 @@ class Supervisor:
             raise
 
     async def _keep(self, run_id: str, outcome: Outcome) -> None:
-        if outcome.trial is not None:
+        if outcome.combination is not None:
+            combination = asdict(outcome.combination)
+            combination["weights"] = {str(trial): weight for trial, weight in combination["weights"].items()}
             result = {
                 "trial": outcome.trial,
+                "combination": combination,
                 "artifacts": [{"name": stored.key.rsplit("/", 1)[1], **asdict(stored)} for stored in outcome.artifacts],
                 "versions": dict(tasks.versions()),
             }

@@ -6,6 +6,7 @@ failure comes back as a value, because raising through Ray is slow and noisy; ev
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import time
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome, engine_for
+from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.guard import TimeCapReached, limited
-from rayctl.automl.model import DataSummary, RunRequest, TaskType
+from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "FIT_FINAL",
-    "PACKAGE",
+    "ASSEMBLE",
+    "COMBINE",
     "PREDICT",
     "PREPARE",
     "STAGE",
@@ -36,8 +37,8 @@ __all__ = [
     "WARM",
     "Caps",
     "TaskFailure",
-    "fit_final",
-    "package",
+    "assemble",
+    "combine",
     "predict",
     "prepare",
     "stage",
@@ -46,6 +47,11 @@ __all__ = [
     "versions",
     "warm",
 ]
+
+
+SELF_STOP_S = 0.3
+SELF_STOP_SHARE = 0.1
+"""A model ends its fit so much earlier than it would be interrupted: predictions have to be made as well."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,15 @@ class TaskFailure:
 
 @dataclass(frozen=True)
 class Caps:
-    """Bounds of one task: wall seconds, absolute end (seconds since the epoch), additional memory in bytes."""
+    """Bounds of one task: wall seconds, absolute end (seconds since the epoch), additional memory in bytes.
+
+    ``soft_s``: wall seconds after which a model that can end its fit early does so.
+    """
 
     seconds: float | None = None
     deadline_at: float | None = None
     memory_bytes: int | None = None
+    soft_s: float | None = None
 
     def remaining_s(self, now: float) -> float | None:
         """Wall seconds that the task may take from ``now`` on."""
@@ -75,6 +85,14 @@ class Caps:
         if self.deadline_at is not None:
             left.append(max(0.001, self.deadline_at - now))
         return min(left) if left else None
+
+    def self_stop_s(self, now: float) -> float | None:
+        """Wall seconds after which a model should end its fit by itself: earlier than it would be interrupted."""
+        remaining = self.remaining_s(now)
+        ends = [] if remaining is None else [remaining - min(SELF_STOP_S, SELF_STOP_SHARE * remaining)]
+        if self.soft_s is not None:
+            ends.append(self.soft_s)
+        return min(ends) if ends else None
 
 
 def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[dict[str, Any], bytes]:
@@ -147,40 +165,85 @@ def _parsed(request: str) -> RunRequest:
 
 
 def train_and_evaluate(
-    prepared: Any, fold: Fold, candidate: Candidate, request_json: str, seed: int, caps: Caps
+    prepared: Any,
+    fold: Fold,
+    candidate: Candidate,
+    request_json: str,
+    seed: int,
+    caps: Caps,
+    stop_at: int | None = None,
 ) -> FoldOutcome | TaskFailure:
     """Fit one candidate on one fold and score it, within the caps.
 
-    ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run.
+    ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run. ``stop_at``: see
+    `Engine.evaluate`.
     """
     request = _parsed(request_json)
-
     engine = engine_for(request.task)
 
-    def work(remaining_s: float | None) -> FoldOutcome:
-        deadline = None if remaining_s is None else time.monotonic() + remaining_s
-        return engine.evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline)
+    def work() -> FoldOutcome:
+        self_stop_s = caps.self_stop_s(time.time())
+        deadline = None if self_stop_s is None else time.monotonic() + self_stop_s
+        return engine.evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline, stop_at=stop_at)
 
     return _within(caps, work)
 
 
-def fit_final(
-    prepared: Any, candidate: Candidate, request: RunRequest, seed: int, caps: Caps
-) -> tuple[TaskFailure | float, bytes]:
-    """Fit the winner on all rows. Returns (seconds it took, model bundle), or (why not, nothing)."""
+def combine(
+    prepared: Any, folds: Sequence[Fold], outcomes: Mapping[int, Sequence[Any]], request_json: str, caps: Caps
+) -> tuple[Combination, float] | TaskFailure:
+    """Choose the weights of trials. ``outcomes``: trial → references to the outcomes of the scored folds, in order.
+
+    Returns the combination and the seconds that it took, or why there is none.
+    """
     began = time.monotonic()
+    request = _parsed(request_json)
+    found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
+    result = _within(caps, lambda: engine_for(request.task).combine(prepared, folds, found, request))
+    return result if isinstance(result, TaskFailure) else (result, time.monotonic() - began)
+
+
+def assemble(
+    prepared: Any,
+    folds: Sequence[Fold],
+    candidates: Mapping[int, Candidate],
+    outcomes: Mapping[int, Sequence[Any]],
+    combination: Combination,
+    request_json: str,
+    memory_bytes: int | None,
+) -> dict[str, bytes] | TaskFailure:
+    """Build the files of a result: the model bundle, the validation predictions and, for series, the forecast.
+
+    ``outcomes``: trial → references to the outcomes of all folds, in order.
+    """
+    request = _parsed(request_json)
     engine = engine_for(request.task)
-    result = _within(caps, lambda _: engine.fit_final(prepared, candidate, request, seed=seed))
-    if isinstance(result, TaskFailure):
-        return result, b""
-    return time.monotonic() - began, result
+    found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
+
+    def work() -> dict[str, bytes]:
+        bundle = engine.assemble(prepared, folds, candidates, found, combination, request)
+        files = {"model.zip": bundle}
+        files["predictions.parquet"] = _parquet(engine.blended(prepared, folds, found, combination, request))
+        forecast = engine.final_forecast(bundle)
+        return files if forecast is None else files | _forecast_files(forecast)
+
+    return _within(Caps(memory_bytes=memory_bytes), work)
+
+
+def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
+    import pyarrow.csv
+
+    out = io.BytesIO()
+    pyarrow.csv.write_csv(forecast, out)
+    records = json.dumps(forecast.to_pylist(), default=str).encode()
+    return {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue(), "forecast.json": records}
 
 
 def _within(caps: Caps, work: Any) -> Any:
     remaining_s = caps.remaining_s(time.time())
     try:
         with limited(remaining_s, caps.memory_bytes):
-            return work(remaining_s)
+            return work()
     except TimeCapReached:
         return _time_failure(caps)
     except TrialError as error:
@@ -198,51 +261,6 @@ def _time_failure(caps: Caps) -> TaskFailure:
 def _memory_failure(caps: Caps) -> TaskFailure:
     cap = "" if caps.memory_bytes is None else f" of {caps.memory_bytes / 2**20:,.0f} MiB"
     return TaskFailure("out-of-memory", f"The model asked for more memory than its cap{cap}.")
-
-
-def package(
-    prepared: Any,
-    bundle: bytes,
-    folds: Sequence[Fold],
-    predictions: Sequence[Any],
-    summary: DataSummary,
-    task: TaskType,
-) -> dict[str, bytes]:
-    """Build the files that go with a model: validation predictions and, for series, the forecast.
-
-    ``predictions`` are the winner's, one array per fold (see `FoldOutcome`).
-    """
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    files = {"predictions.parquet": _parquet(_validation_table(prepared, folds, predictions, summary))}
-    forecast = engine_for(task).final_forecast(bundle)
-    if forecast is not None:
-        out = io.BytesIO()
-        pyarrow.csv.write_csv(forecast, out)
-        records = json.dumps(forecast.to_pylist(), default=str).encode()
-        files |= {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue(), "forecast.json": records}
-    return files
-
-
-def _validation_table(
-    prepared: Any, folds: Sequence[Fold], predictions: Sequence[Any], summary: DataSummary
-) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    tested = np.concatenate([fold.test for fold in folds])
-    kept_rows = getattr(prepared, "rows", None)  # rows without a target were left out when preparing
-    columns: dict[str, Any] = {
-        "row": tested if kept_rows is None else kept_rows[tested],
-        "fold": np.concatenate([np.full(len(fold.test), fold.index, dtype=np.int32) for fold in folds]),
-    }
-    values = np.concatenate(list(predictions))
-    if values.ndim == 2 and summary.classes is not None:
-        columns |= {f"proba_{name}": values[:, place] for place, name in enumerate(summary.classes)}
-    else:
-        columns["prediction"] = values
-    return pa.table(columns)
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -267,19 +285,23 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
     return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)
 
 
+_WARM_MODULES = (
+    *("lightgbm", "catboost", "skops.io", "scipy.optimize"),
+    *("sklearn.ensemble", "sklearn.linear_model", "sklearn.neural_network", "sklearn.preprocessing"),
+)
+
+
 def warm(tasks: Sequence[str]) -> None:
     """Import what trials need, so that the first trial does not pay for it."""
     for task in tasks:
         engine_for(TaskType(task))
         if task == TaskType.FORECASTING.value:
             import statsforecast.models  # noqa: F401
-    import lightgbm
-    import sklearn.ensemble
-    import sklearn.linear_model
-    import sklearn.neural_network  # noqa: F401
-    import skops.io  # noqa: F401
-
-    del lightgbm
+    for name in _WARM_MODULES:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue  # an optional library that is not installed
 
 
 def _remote(function: Any, **options: Any) -> Any:
@@ -288,11 +310,11 @@ def _remote(function: Any, **options: Any) -> Any:
 
 # A trial's task is never repeated by Ray itself: the trainer knows how often it may be, and for what reason.
 TRAIN_AND_EVALUATE = _remote(train_and_evaluate, num_cpus=1, max_retries=0)
-FIT_FINAL = _remote(fit_final, num_cpus=1, max_retries=0, num_returns=2)
+COMBINE = _remote(combine, num_cpus=0, max_retries=3)
+ASSEMBLE = _remote(assemble, num_cpus=0, max_retries=3)
 PREPARE = _remote(prepare, num_cpus=0, max_retries=3, num_returns=2)
 STAGE = _remote(stage, num_cpus=0, max_retries=2, num_returns=2)
 STAGE_URI = _remote(stage_uri, num_cpus=0, max_retries=2, num_returns=2)
-PACKAGE = _remote(package, num_cpus=0, max_retries=3)
 PREDICT = _remote(predict, num_cpus=0, max_retries=1)
 WARM = _remote(warm, num_cpus=0, max_retries=0)
 
@@ -303,7 +325,17 @@ def versions() -> Mapping[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for name in ("rayctl", "ray", "numpy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "statsforecast"):
+    for name in (
+        "rayctl",
+        "ray",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "scikit-learn",
+        "lightgbm",
+        "catboost",
+        "statsforecast",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

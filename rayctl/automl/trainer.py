@@ -10,24 +10,38 @@ run would start with cold processes.)
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError, TaskCancelledError
 
-from rayctl.automl import tasks
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome, engine_for
-from rayctl.automl.leaderboard import best_row, rank, to_csv
+from rayctl.automl import adaptive, tasks
+from rayctl.automl.actions import (
+    Action,
+    Combine,
+    FinishRun,
+    FoldResult,
+    FoldShape,
+    RecordTrial,
+    StartFold,
+    StopTask,
+)
+from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
+from rayctl.automl.leaderboard import rank, to_csv, with_weights
+from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
-from rayctl.automl.schedule import Action, FinishRun, FitFinal, Limits, RecordTrial, Schedule, StartFold, StopTask
-from rayctl.automl.search import derive_seed, expand_search_space
+from rayctl.automl.pace import Pace
+from rayctl.automl.proposals import Proposals
+from rayctl.automl.schedule import KnownTrial, Schedule, Strategy
+from rayctl.automl.search import candidate_key, derive_seed, expand_search_space, seed_key
+from rayctl.automl.selection import worth_keeping
 from rayctl.automl.tasks import Caps, TaskFailure
-from rayctl.errors import NotFound, RayctlError
+from rayctl.automl.trial_files import FoundTrial, TrialFiles
+from rayctl.errors import RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
 
 __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
@@ -43,8 +57,10 @@ JOURNAL_BATCH_S = 0.02
 class TrainingOrder:
     """Everything a trainer needs to know. Times are seconds since the epoch.
 
-    ``recorded`` are the trials that ended before (after a crash); ``slots`` is how many tasks may be in flight, and
-    ``prefetch`` whether tasks of milliseconds may queue up beyond that (they may not where a ceiling is to be kept).
+    ``folder``: where the trials' files are kept, and looked for; ``earlier_folder``: also looked at (the run that this
+    one continues). ``recorded`` are the trials that ended before (after a crash); ``replay`` those of the run that is
+    repeated. ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up
+    beyond that (they may not where a ceiling is to be kept).
     """
 
     run_id: str
@@ -57,15 +73,22 @@ class TrainingOrder:
     limits: Limits
     slots: int
     memory_bytes: int | None
+    folder: str
+    earlier_folder: str | None = None
     prefetch: bool = False
     recorded: tuple[LeaderboardRow, ...] = ()
+    replay: tuple[LeaderboardRow, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the training ended. ``trial`` is the delivered one; None with ``error`` or a cancellation."""
+    """How the training ended.
+
+    ``combination`` is what was delivered, ``trial`` the best of its trials; None with ``error`` or a cancellation.
+    """
 
     trial: int | None
+    combination: Combination | None
     reason: str
     error: dict[str, Any] | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
@@ -78,12 +101,11 @@ class TrainerActor:
         self._schedule: Schedule | None = None
         self._wake = asyncio.Event()
         self._stopped = False
+        self._closed = False
         self._slots: int | None = None
-        self._refs: dict[tuple[int, int | None], ray.ObjectRef] = {}
+        self._running: dict[tuple[int, int], ray.ObjectRef] = {}
         self._jobs: set[asyncio.Task[None]] = set()
-        self._predictions: dict[tuple[int, int], Any] = {}
-        self._bundles: dict[int, ray.ObjectRef] = {}
-        self._kept: set[int] = set()
+        self._outcomes: dict[int, dict[int, ray.ObjectRef]] = {}
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
 
     async def ping(self) -> bool:
@@ -102,37 +124,37 @@ class TrainerActor:
         self._stopped = True
         self._wake.set()
 
+    async def close(self) -> None:
+        """End the search as if the time were up: the best so far is delivered."""
+        self._closed = True
+        self._wake.set()
+
     async def run(self, order: TrainingOrder, proxy: Any) -> Outcome:
         """Train until the schedule says that the run is over."""
         self._order = order
         self._proxy = proxy
         self._store = ArtifactStore(order.store_url)
+        self._files = TrialFiles(self._store, order.folder)
         data = await asyncio.to_thread(self._store.get, order.data_key)
         options = _options(order.request.resources, order.request.runtime_env) | {"num_cpus": 0}
         self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(ray.put(data), order.request)
         del data
+        known = await asyncio.to_thread(self._find_known)
         try:
             self._folds: list[Fold] = await folds_ref
         except RayError as error:
-            return Outcome(None, "failed", _failure(error).as_error)
+            return Outcome(None, None, "failed", _failure(error).as_error)
         # Made once: both cost more than the submission of a task.
         self._request_json = order.request.model_dump_json(exclude_unset=True)
         self._train_and_evaluate = tasks.TRAIN_AND_EVALUATE.options(
             **_options(order.request.resources, order.request.runtime_env)
         )
         self._fold_refs = [ray.put(fold) for fold in self._folds]
-        self._schedule = Schedule(
-            self._candidates(),
-            len(self._folds),
-            order.greater_is_better,
-            replace(order.limits, rows_factor=self._rows_factor()),
-            self._slots or order.slots,
-            order.recorded,
-            prefetch=order.prefetch,
-        )
-        rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
+        self._schedule = self._make_schedule(known)
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
-        self._proxy.note.remote(order.run_id, f"training starts: {rows}{again}")  # nobody waits for it
+        reused = f", {len(known)} trials of earlier runs can be used" if known else ""
+        rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
+        self._proxy.note.remote(order.run_id, f"training starts: {rows}{again}{reused}")  # nobody waits for it
         journal = asyncio.create_task(self._write_journal())
         try:
             finish = await self._drive(self._schedule)
@@ -141,6 +163,79 @@ class TrainerActor:
             await journal
         return await self._deliver(finish)
 
+    # What is tried ----------------------------------------------------------------------------------
+
+    def _find_known(self) -> dict[str, FoundTrial]:
+        """Return the trials of earlier runs that answer the same question (and of this run, after a crash)."""
+        order = self._order
+        if order.replay is not None:
+            return {}
+        found = self._files.find()
+        if order.earlier_folder is not None:
+            found = TrialFiles(self._store, order.earlier_folder).find() | found
+        return found
+
+    def _make_schedule(self, known: Mapping[str, FoundTrial]) -> Schedule:
+        order, request = self._order, self._order.request
+        engine = engine_for(request.task)
+        in_time = request.search_space is None and order.limits.deadline_at is not None
+        spaces = {} if request.search_space is not None else engine.spaces(order.summary, request)
+
+        def adapt(rows: Sequence[LeaderboardRow], number: int) -> Candidate | None:
+            return adaptive.propose(spaces, rows, order.greater_is_better, request.seed, number)
+
+        searches = bool(spaces) and order.replay is None
+        # Everything that earlier runs found is taken over where the sequence need not be the same every time.
+        take_over = request.search_space is None and (in_time or request.continues is not None)
+        return Schedule(
+            Proposals(self._fixed(known if take_over else {}), adapt if searches else None, ordered=not in_time),
+            [FoldShape(fold.group, fold.weight, fold.scored) for fold in self._folds],
+            order.greater_is_better,
+            replace(order.limits, rows_factor=self._rows_factor()),
+            self._slots or order.slots,
+            Strategy(
+                ensemble=request.delivers_ensemble,
+                race=in_time,
+                prefetch=order.prefetch,
+                replay=None if order.replay is None else {row.trial: row for row in order.replay},
+            ),
+            Pace(lambda candidate: engine.cost(order.summary, request, candidate)),
+            order.recorded,
+            {key: _known_trial(trial) for key, trial in known.items()},
+            order.memory_bytes,
+        )
+
+    def _fixed(self, known: Mapping[str, FoundTrial]) -> Iterator[Candidate]:
+        """Yield what is tried before adaptive search: the caller's grid, or what is known and the portfolio."""
+        order, request = self._order, self._order.request
+        if request.search_space is not None:
+            yield from expand_search_space(request.search_space)
+            return
+        if order.replay is not None:
+            yield from (Candidate(row.model, dict(row.params)) for row in order.replay)
+            return
+        candidates = [trial.candidate for trial in known.values()]
+        candidates += engine_for(request.task).portfolio(order.summary, request)
+        if not known:
+            yield from candidates
+            return
+        # After a crash the numbers of the ended trials must stay what they were.
+        recorded = {row.trial: Candidate(row.model, dict(row.params)) for row in order.recorded}
+        seen = {candidate_key(candidate) for candidate in recorded.values()}
+        fresh = iter(candidates)
+        number = 0
+        while True:
+            candidate = recorded.get(number)
+            while candidate is None:
+                candidate = next(fresh, None)
+                if candidate is None:
+                    return
+                key = candidate_key(candidate)
+                candidate = None if key in seen else candidate
+                seen.add(key)
+            yield candidate
+            number += 1
+
     # The loop ---------------------------------------------------------------------------------------
 
     async def _drive(self, schedule: Schedule) -> FinishRun:
@@ -148,6 +243,8 @@ class TrainerActor:
             self._wake.clear()
             if self._stopped:
                 schedule.cancel()
+            elif self._closed:
+                schedule.close()
             now = time.time()
             for action in schedule.plan(now):
                 if isinstance(action, FinishRun):
@@ -162,15 +259,15 @@ class TrainerActor:
     def _perform(self, action: Action) -> None:
         if isinstance(action, StartFold):
             self._background(self._run_fold(action))
-        elif isinstance(action, FitFinal):
-            self._background(self._run_final(action))
         elif isinstance(action, StopTask):
-            ref = self._refs.get((action.trial, action.fold))
+            ref = self._running.get((action.trial, action.fold))
             if ref is not None:
                 # Soft cancellation interrupts Python code and keeps the worker; force ends the process.
                 ray.cancel(ref, force=action.force, recursive=True)
         elif isinstance(action, RecordTrial):
             self._journal.put_nowait(action)
+        elif isinstance(action, Combine):
+            self._background(self._run_combine(action))
 
     def _background(self, work: Any) -> None:
         job = asyncio.create_task(work)
@@ -180,17 +277,8 @@ class TrainerActor:
     async def _run_fold(self, action: StartFold) -> None:
         schedule, key = self._schedule, (action.trial, action.fold)
         assert schedule is not None
-        request = self._order.request
-        ref = self._train_and_evaluate.remote(
-            self._prepared,
-            self._fold_refs[action.fold],
-            action.candidate,
-            self._request_json,
-            derive_seed(request.seed, action.trial, action.fold),
-            # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
-            self._caps(schedule.stop_searching_at),
-        )
-        self._refs[key] = ref
+        ref = self._submit(action)
+        self._running[key] = ref
         try:
             outcome: FoldOutcome | TaskFailure = await ref
         except TaskCancelledError:
@@ -201,66 +289,92 @@ class TrainerActor:
             ended(*key, failure.as_error, time.time())
         else:
             if isinstance(outcome, FoldOutcome):
-                self._predictions[key] = outcome.predictions
-                schedule.fold_done(*key, outcome.score, outcome.fit_s, outcome.predict_s)
+                self._outcomes.setdefault(action.trial, {})[action.fold] = ref
+                schedule.fold_done(*key, _result(outcome), time.time())
             elif outcome.code == "deadline":
                 schedule.fold_lost(*key, outcome.as_error, time.time())
             else:
                 schedule.fold_failed(*key, outcome.as_error, time.time())
         finally:
-            del self._refs[key]
+            del self._running[key]
             self._wake.set()
 
-    async def _run_final(self, action: FitFinal) -> None:
+    def _submit(self, action: StartFold) -> ray.ObjectRef:
+        schedule, candidate = self._schedule, action.candidate
+        assert schedule is not None
+        # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
+        caps = replace(self._caps(schedule.fold_ends_at(action.fold)), soft_s=action.soft_s)
+        arguments = (self._prepared, self._fold_refs[action.fold], candidate, self._request_json)
+        seed = derive_seed(self._order.request.seed, seed_key(candidate), action.fold)
+        return self._train_and_evaluate.remote(*arguments, seed, caps, action.stop_at)
+
+    async def _run_combine(self, action: Combine) -> None:
         schedule = self._schedule
         assert schedule is not None
-        request = self._order.request
-        limits = self._order.limits
-        caps = replace(self._caps(limits.deadline_at), seconds=4 * limits.fold_timeout_s)
-        options = _options(request.resources, request.runtime_env)
-        outcome_ref, bundle_ref = tasks.FIT_FINAL.options(**options, num_returns=2).remote(
-            self._prepared, action.candidate, request, derive_seed(request.seed, action.trial, -1), caps
-        )
-        self._refs[(action.trial, None)] = outcome_ref
         try:
-            outcome: float | TaskFailure = await outcome_ref
-        except TaskCancelledError:
-            schedule.final_lost(action.trial, {"code": "cancelled", "message": "The final fit was cancelled."})
+            result = await self._combine(action.trials)
+        except RayctlError as error:
+            result = TaskFailure(error.code, error.message)
         except RayError as error:
-            failure = _failure(error)
-            ended = schedule.final_lost if failure.code == "worker-died" else schedule.final_failed
-            ended(action.trial, failure.as_error)
+            result = _failure(error)
+        if isinstance(result, TaskFailure):
+            log.warning("run %s: no combination: %s", self._order.run_id, result.message)
+            schedule.combine_failed(action.trials, result.as_error)
         else:
-            if isinstance(outcome, TaskFailure):
-                schedule.final_failed(action.trial, outcome.as_error)
-            else:
-                # Only the newest leader's model is ever delivered.
-                self._bundles = {action.trial: bundle_ref}
-                schedule.final_done(action.trial, outcome)
-        finally:
-            del self._refs[(action.trial, None)]
-            self._wake.set()
+            combination, seconds = result
+            schedule.combined(action.trials, combination, seconds)
+            news = {"score": combination.score, "weights": {str(t): w for t, w in combination.weights.items()}}
+            self._proxy.note_ensemble.remote(self._order.run_id, news)
+        self._wake.set()
+
+    async def _combine(self, trials: Sequence[int]) -> tuple[Combination, float] | TaskFailure:
+        scored = [index for index, fold in enumerate(self._folds) if fold.scored]
+        refs = {trial: await self._outcomes_of(trial, scored) for trial in trials}
+        task = tasks.COMBINE.options(runtime_env=self._order.request.runtime_env)
+        result: tuple[Combination, float] | TaskFailure = await task.remote(
+            self._prepared, self._folds, refs, self._request_json, self._caps(None)
+        )
+        return result
+
+    async def _outcomes_of(self, trial: int, folds: Sequence[int]) -> list[ray.ObjectRef]:
+        """Return references to a trial's outcomes: kept in memory, read from its files, or made again (same seeds)."""
+        assert self._schedule is not None
+        there = dict(self._outcomes.get(trial, {}))
+        candidate = self._schedule.candidate(trial)
+        if any(fold not in there for fold in folds):
+            for files in self._all_files():
+                stored = await asyncio.to_thread(files.load, candidate)
+                there |= {fold: ray.put(outcome) for fold, outcome in stored.items() if fold not in there}
+        row = next(row for row in self._schedule.rows if row.trial == trial)
+        for fold in folds:
+            if fold not in there:
+                action = StartFold(trial, fold, candidate, 0, stop_at=row.stopped_at.get(fold))
+                there[fold] = self._submit(action)
+                if isinstance(outcome := await there[fold], TaskFailure):
+                    raise RayctlError(f"Trial {trial} could not be fitted again: {outcome.message}", code=outcome.code)
+        if trial in worth_keeping(self._schedule.rows, self._order.greater_is_better):
+            self._outcomes.setdefault(trial, {}).update(there)
+        return [there[fold] for fold in folds]
+
+    def _all_files(self) -> list[TrialFiles]:
+        earlier = self._order.earlier_folder
+        return [self._files] if earlier is None else [self._files, TrialFiles(self._store, earlier)]
 
     # What tasks get ---------------------------------------------------------------------------------
-
-    def _candidates(self) -> Any:
-        request = self._order.request
-        if request.search_space is not None:
-            return expand_search_space(request.search_space)
-        return engine_for(request.task).portfolio(self._order.summary, request)
 
     def _caps(self, deadline_at: float | None) -> Caps:
         return Caps(self._order.limits.fold_timeout_s, deadline_at, self._order.memory_bytes)
 
     def _rows_factor(self) -> float:
-        train = sum(len(fold.train) for fold in self._folds) / len(self._folds)
-        rows = max(len(fold.train) + len(fold.test) for fold in self._folds)
-        return max(1.0, rows / max(train, 1.0))
+        """Rows of an unscored fold per row of a scored fold's train part."""
+        scored = [len(fold.train) for fold in self._folds if fold.scored]
+        final = [len(fold.train) for fold in self._folds if not fold.scored]
+        return max(1.0, (sum(final) / len(final)) / (sum(scored) / len(scored))) if final and scored else 1.0
 
     # The journal ------------------------------------------------------------------------------------
 
     async def _write_journal(self) -> None:
-        """Write ended trials in batches: predictions first, then the rows. Repeats until it is done."""
+        """Write ended trials in batches: their files first, then the rows. Repeats until it is done."""
         open_end = True
         while open_end:
             batch = [await self._journal.get()]
@@ -269,18 +383,19 @@ class TrainerActor:
             while not self._journal.empty():
                 batch.append(self._journal.get_nowait())
             open_end = None not in batch
-            rows = [record.row for record in batch if record is not None]
-            if rows:
-                await self._journal_rows(rows)
+            records = [record for record in batch if record is not None]
+            if records:
+                await self._journal_records(records)
 
-    async def _journal_rows(self, rows: Sequence[LeaderboardRow]) -> None:
+    async def _journal_records(self, records: Sequence[RecordTrial]) -> None:
         assert self._schedule is not None
-        texts = [row.model_dump_json() for row in rows]
-        leader = best_row(self._schedule.rows, self._order.greater_is_better)
+        texts = [record.row.model_dump_json() for record in records]
+        waiting = list(records)
         while True:
             try:
-                if leader is not None:
-                    await self._keep_predictions(leader.trial)
+                while waiting:
+                    await self._keep_files(waiting[0])
+                    waiting.pop(0)
                 answer = await self._proxy.record.remote(self._order.run_id, texts, self._schedule.running_trials)
             except (RayctlError, RayError) as error:
                 # A full disk or a proxy that is starting again: the trials are safe in memory meanwhile.
@@ -288,73 +403,64 @@ class TrainerActor:
                 await asyncio.sleep(JOURNAL_RETRY_S)
                 continue
             break
-        for row in rows:
-            for fold in range(len(self._folds)):
-                self._predictions.pop((row.trial, fold), None)
+        kept = set(worth_keeping(self._schedule.rows, self._order.greater_is_better))
+        ended = {row.trial for row in self._schedule.rows}
+        for trial in [trial for trial in self._outcomes if trial in ended and trial not in kept]:
+            del self._outcomes[trial]
         if answer["cancelled"]:
             await self.stop()
         if answer["slots"] != self._schedule.slots:
             await self.set_slots(answer["slots"])
 
-    async def _keep_predictions(self, trial: int) -> None:
-        """Keep the leader's validation predictions; those of trials that never led can be made again."""
-        import numpy as np
-
-        keys = [(trial, fold) for fold in range(len(self._folds))]
-        if trial in self._kept or any(key not in self._predictions for key in keys):
+    async def _keep_files(self, record: RecordTrial) -> None:
+        """Store a trial; its predictions and models only if they may still be needed."""
+        assert self._schedule is not None
+        if record.row.reused or not record.results:
             return
-        out = io.BytesIO()
-        np.savez(out, allow_pickle=False, **{str(fold): self._predictions[(trial, fold)] for _, fold in keys})
-        await asyncio.to_thread(self._store.put, _predictions_key(self._order.run_id, trial), out.getbuffer())
-        self._kept.add(trial)
+        there = self._outcomes.get(record.row.trial, {})
+        wanted = record.row.score is None or record.row.trial in worth_keeping(
+            self._schedule.rows, self._order.greater_is_better
+        )
+        outcomes = {fold: await there[fold] for fold in record.results if fold in there} if wanted else {}
+        await asyncio.to_thread(self._files.save, record.candidate, record.row, record.results, outcomes)
 
     # The result --------------------------------------------------------------------------------------
 
     async def _deliver(self, finish: FinishRun) -> Outcome:
         assert self._schedule is not None
-        if finish.trial is None:
-            return Outcome(None, finish.reason, dict(finish.error) if finish.error else None)
-        trial, bundle_ref = finish.trial, self._bundles[finish.trial]
-        predictions = await self._predictions_of(trial)
-        order = self._order
-        files: dict[str, bytes] = await tasks.PACKAGE.options(runtime_env=order.request.runtime_env, num_cpus=0).remote(
-            self._prepared, bundle_ref, self._folds, predictions, order.summary, order.request.task
+        if finish.combination is None:
+            return Outcome(None, None, finish.reason, dict(finish.error) if finish.error else None)
+        order, combination = self._order, finish.combination
+        everything = range(len(self._folds))
+        refs = {trial: await self._outcomes_of(trial, everything) for trial in combination.weights}
+        candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
+        task = tasks.ASSEMBLE.options(runtime_env=order.request.runtime_env)
+        files: dict[str, bytes] | TaskFailure = await task.remote(
+            self._prepared, self._folds, candidates, refs, combination, self._request_json, order.memory_bytes
         )
-        files["model.zip"] = await bundle_ref
-        rows = rank(self._schedule.rows, order.greater_is_better)
+        if isinstance(files, TaskFailure):
+            return Outcome(None, None, "failed", files.as_error)
+        rows = with_weights(rank(self._schedule.rows, order.greater_is_better), combination.weights)
         files["leaderboard.csv"] = to_csv(rows).encode()
         files["leaderboard.json"] = ("[" + ",\n ".join(row.model_dump_json() for row in rows) + "]\n").encode()
-        stored = await asyncio.to_thread(self._store_files, files)
-        return Outcome(trial, finish.reason, None, tuple(stored))
-
-    async def _predictions_of(self, trial: int) -> list[Any]:
-        """Return a trial's validation predictions, per fold; made again if they were not kept (same seeds)."""
-        import numpy as np
-
-        try:
-            data = await asyncio.to_thread(self._store.get, _predictions_key(self._order.run_id, trial))
-        except NotFound:
-            assert self._schedule is not None
-            candidate = self._schedule.candidate(trial)
-            return [await self._predict_again(candidate, trial, fold) for fold in range(len(self._folds))]
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return [arrays[str(fold)] for fold in range(len(self._folds))]
-
-    async def _predict_again(self, candidate: Candidate, trial: int, fold: int) -> Any:
-        seed = derive_seed(self._order.request.seed, trial, fold)
-        arguments = (self._prepared, self._fold_refs[fold], candidate, self._request_json, seed, self._caps(None))
-        options = _options(self._order.request.resources, self._order.request.runtime_env) | {"max_retries": 3}
-        outcome: FoldOutcome | TaskFailure = await tasks.TRAIN_AND_EVALUATE.options(**options).remote(*arguments)
-        if isinstance(outcome, TaskFailure):
-            raise RayctlError(f"Trial {trial} could not be evaluated again: {outcome.message}", code=outcome.code)
-        return outcome.predictions
-
-    def _store_files(self, files: dict[str, bytes]) -> list[StoredArtifact]:
-        return [self._store.put(f"runs/{self._order.run_id}/{name}", files[name]) for name in sorted(files)]
+        stored = await asyncio.gather(
+            *(asyncio.to_thread(self._store.put, f"runs/{order.run_id}/{name}", files[name]) for name in sorted(files))
+        )
+        best = next(row.trial for row in rows if row.trial in combination.weights)
+        return Outcome(best, combination, finish.reason, None, tuple(stored))
 
 
-def _predictions_key(run_id: str, trial: int) -> str:
-    return f"runs/{run_id}/trials/{trial}.npz"
+def _known_trial(trial: FoundTrial) -> KnownTrial:
+    """Return what the schedule may take over. Fits that the end of a run cut short are not worth having."""
+    done = trial.row.score is not None
+    given_up = (trial.row.error or {}).get("code") == "abandoned"
+    results = {fold: result for fold, result in trial.results.items() if done or result.stopped_at is None}
+    return KnownTrial(results, trial.row if done or given_up else None)
+
+
+def _result(outcome: FoldOutcome) -> FoldResult:
+    size = int(outcome.model.nbytes)
+    return FoldResult(outcome.score, outcome.fit_s, outcome.predict_s, size, outcome.stopped_at)
 
 
 def _options(resources: Resources, runtime_env: dict[str, Any] | None) -> dict[str, Any]:

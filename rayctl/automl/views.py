@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from rayctl.automl.leaderboard import rank, with_weights
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState, RunView, TrialCounts
 from rayctl.clock import iso
 from rayctl.errors import ResultNotReady, RunFailed
 
-__all__ = ["ended_without_result", "not_ready", "result_document", "run_view"]
+__all__ = ["ended_without_result", "leaderboard_rows", "not_ready", "result_document", "run_view", "timeline"]
 
 
 def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = None) -> RunView:
     """Return the document of a run. ``now`` (seconds since the epoch) is for the elapsed time of a running one."""
     request = RunRequest.model_validate_json(row["request"])
     ended = row["finished_at"] if row["finished_at"] is not None else now
+    combination = json.loads(row["result"]).get("combination") if row["result"] else None
     counts = {name: row[name] for name in ("planned", "done", "failed", "skipped", "running")}
     times = {name: iso(row[name]) if row[name] is not None else None for name in ("started_at", "finished_at")}
     return RunView(
@@ -42,6 +45,10 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
         best_score=row["best_score"],
         best_model=row["best_model"],
         best_trial=row["best_trial"],
+        ensemble_score=combination["score"] if combination else None,
+        ensemble=combination["weights"] if combination else None,
+        continues=request.continues,
+        replay_of=request.replay_of,
         data=DataSummary.model_validate_json(row["summary"]),
         labels=request.labels,
         **times,
@@ -57,6 +64,7 @@ def result_document(
     document: dict[str, Any] = {
         "run": view.model_dump(mode="json"),
         "best": delivered.model_dump(mode="json"),
+        "ensemble": result.get("combination"),
         "leaderboard": [entry.model_dump(mode="json") for entry in rows],
         "artifacts": result["artifacts"],
         "reproduce": {
@@ -69,6 +77,46 @@ def result_document(
     if forecast is not None:
         document["forecast"] = forecast
     return document
+
+
+def leaderboard_rows(row: Mapping[str, Any], trials: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
+    """Return the trials in leaderboard order, with their weights in the delivered model if there is one."""
+    ranked = rank(trials, row["greater_is_better"])
+    combination = json.loads(row["result"]).get("combination") if row["result"] else None
+    if combination is None:
+        return ranked
+    return with_weights(ranked, {int(trial): weight for trial, weight in combination["weights"].items()})
+
+
+def timeline(
+    events: Sequence[Mapping[str, Any]], started_at: str | None, greater_is_better: bool
+) -> list[dict[str, Any]]:
+    """Return the score over time from a run's events: one entry per done trial, and per choice of weights.
+
+    Entries: ``elapsed_s`` with ``trial``, ``model``, ``score``, ``best`` (so far), or with ``ensemble`` (its score).
+    """
+    if started_at is None:
+        return []
+    began = _moment(started_at)
+    entries: list[dict[str, Any]] = []
+    best: float | None = None
+    for event in events:
+        elapsed = round((_moment(event["at"]) - began).total_seconds(), 3)
+        data = event["data"]
+        if event["kind"] == "trial" and data["score"] is not None:
+            score = data["score"]
+            better = best is None or (score > best if greater_is_better else score < best)
+            best = score if better else best
+            entries.append(
+                {"elapsed_s": elapsed, "trial": data["trial"], "model": data["model"], "score": score, "best": best}
+            )
+        elif event["kind"] == "ensemble":
+            entries.append({"elapsed_s": elapsed, "ensemble": data["score"]})
+    return entries
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 does not know the Z
 
 
 def not_ready(view: RunView) -> ResultNotReady:

@@ -124,7 +124,7 @@ class RayServices:
     def install(self, part: str) -> None:
         """See `Services`."""
         if part == "proxy":
-            found = importlib.import_module("rayctl.automl.proxy").ensure_proxy(self._settings)
+            found = importlib.import_module("rayctl.automl.ensure").ensure_proxy(self._settings)
             if inspect.isawaitable(found):
                 import asyncio
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from rayctl.errors import NotFound, Unavailable
 
-__all__ = ["ArtifactStore", "StoredArtifact"]
+__all__ = ["ArtifactStore", "ListedFile", "StoredArtifact"]
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
@@ -28,6 +28,15 @@ class StoredArtifact:
     key: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file that `ArtifactStore.list` found: key, size in bytes, when it was changed (seconds since the epoch)."""
+
+    key: str
+    bytes: int
+    changed_at: float
 
 
 class ArtifactStore:
@@ -46,8 +55,10 @@ class ArtifactStore:
             raise NotFound(f"There is no artifact {key!r}.", code="artifact-not-found")
         return f"{self._root}/{key}"
 
-    def put(self, key: str, data: bytes | memoryview) -> StoredArtifact:
+    def put(self, key: str, data: bytes | memoryview, *, durable: bool = True) -> StoredArtifact:
         """Write a file; it appears under its key only when it is complete.
+
+        ``durable`` False: do not wait for the disk. For what can be made again after a power cut.
 
         Raises:
             Unavailable: no space, no permission, or the store is away.
@@ -56,7 +67,7 @@ class ArtifactStore:
         digest = hashlib.sha256(data).hexdigest()
         try:
             if self.is_local:
-                _write_atomically(Path(path), data)
+                _write_atomically(Path(path), data, durable)
             else:
                 self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
                 self._fs.pipe_file(path, bytes(data))
@@ -79,6 +90,26 @@ class ArtifactStore:
         except OSError as error:
             raise _unavailable(error, "read") from error
 
+    def list(self, prefix: str) -> list[ListedFile]:
+        """Return the files below a prefix, by key; an empty list if there are none.
+
+        Raises:
+            Unavailable: the store did not answer.
+        """
+        path = self._path(prefix)
+        try:
+            found = self._fs.find(path, detail=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unavailable(error, "read") from error
+        cut = len(self._root) + 1
+        return [
+            ListedFile(name[cut:], int(entry.get("size") or 0), _seconds(entry))
+            for name, entry in sorted(found.items())
+            if not name.rsplit("/", 1)[1].startswith(".")
+        ]
+
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
         return bool(self._fs.exists(self._path(key)))
@@ -95,17 +126,24 @@ class ArtifactStore:
             raise _unavailable(error, "deleted") from error
 
 
-def _write_atomically(path: Path, data: bytes | memoryview) -> None:
+def _write_atomically(path: Path, data: bytes | memoryview, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _seconds(entry: dict[str, Any]) -> float:
+    """Return when a listed file was changed; file systems name and type that differently."""
+    changed = entry.get("mtime") or entry.get("LastModified") or entry.get("created") or 0.0
+    return float(changed.timestamp() if hasattr(changed, "timestamp") else changed)
 
 
 def _unavailable(error: OSError, verb: str) -> Unavailable:

@@ -47,7 +47,7 @@ class Parabola:
 @contextmanager
 def cluster() -> Iterator[Any]:
     """A local cluster with a warm proxy; the driver stays, so its workers stay warm."""
-    from rayctl.automl.proxy import ensure_proxy
+    from rayctl.automl.ensure import ensure_proxy
     from rayctl.settings import ServiceSettings
 
     folder = Path(tempfile.mkdtemp(prefix="rcb-"))

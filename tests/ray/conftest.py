@@ -57,7 +57,7 @@ def _end_proxy() -> None:
 @pytest.fixture(scope="module")
 def shared_proxy(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One proxy with default settings for all tests of a module that need nothing special (its workers stay warm)."""
-    from rayctl.automl.proxy import ensure_proxy
+    from rayctl.automl.ensure import ensure_proxy
 
     _end_proxy()
     yield ensure_proxy(ServiceSettings(home=tmp_path_factory.mktemp("home")))
@@ -67,7 +67,7 @@ def shared_proxy(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def start_proxy(cluster: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Start the proxy with settings of the test's own; the one before is ended first."""
-    from rayctl.automl.proxy import ensure_proxy
+    from rayctl.automl.ensure import ensure_proxy
 
     def start(home: Path | None = None, **settings: Any) -> Any:
         _end_proxy()

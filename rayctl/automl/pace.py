@@ -1,0 +1,55 @@
+"""How long a fold will take: the engine's table of costs, corrected by what this run has seen. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import median
+
+from rayctl.automl.engine import Candidate, Cost
+
+__all__ = ["Pace"]
+
+_NEWEST = 0.4
+"""Weight of the newest measurement in a family's correction."""
+
+
+class Pace:
+    """Predictions of one run.
+
+    Args:
+        cost: The engine's prediction for one fold, None for models it does not know (`Engine.cost`).
+    """
+
+    def __init__(self, cost: Callable[[Candidate], Cost | None]) -> None:
+        self._cost = cost
+        self._corrections: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+
+    def learn(self, candidate: Candidate, seconds: float) -> None:
+        """Take in what a fold took that was not cut short by the clock."""
+        predicted = self._cost(candidate)
+        book, value = (
+            (self._seen, seconds) if predicted is None else (self._corrections, _log_ratio(seconds, predicted))
+        )
+        old = book.get(candidate.model)
+        book[candidate.model] = value if old is None else (1 - _NEWEST) * old + _NEWEST * value
+
+    def seconds(self, candidate: Candidate) -> float | None:
+        """Predict what a fold will take here, in seconds; None if nothing is known."""
+        predicted = self._cost(candidate)
+        if predicted is None:
+            return self._seen.get(candidate.model)
+        correction = self._corrections.get(candidate.model)
+        if correction is None:
+            correction = median(self._corrections.values()) if self._corrections else 0.0
+        return predicted.seconds * math.exp(correction)
+
+    def memory_bytes(self, candidate: Candidate) -> float | None:
+        """Predict the additional memory of a fold; None if nothing is known."""
+        predicted = self._cost(candidate)
+        return None if predicted is None else predicted.memory_bytes
+
+
+def _log_ratio(seconds: float, predicted: Cost) -> float:
+    return math.log(max(seconds, 1e-3) / max(predicted.seconds, 1e-3))

@@ -1,0 +1,188 @@
+"""What finished trials leave in the artifact store, so that nothing is computed twice.
+
+One folder holds the trials of one question: the same tenant, data, target, folds, metric, seed and versions. Each
+trial has ``<key>.json`` (configuration, leaderboard row, what each fold gave) and, while it may be part of an
+ensemble, ``<key>.npz`` (validation predictions and fitted models). A restarted trainer, a continued run and a later
+run of the same question all read them. Damaged or missing files cost a repetition, never a wrong result.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+
+from rayctl.automl.actions import FoldResult
+from rayctl.automl.engine import Candidate, FoldOutcome
+from rayctl.automl.model import LeaderboardRow, RunRequest
+from rayctl.automl.search import candidate_key
+from rayctl.errors import NotFound
+from rayctl.state.artifacts import ArtifactStore
+
+__all__ = ["REUSE", "FoundTrial", "TrialFiles", "forget_data", "prune", "question_folder"]
+
+REUSE = "reuse"
+_FORMAT = 1
+_NOT_PART_OF_THE_QUESTION = frozenset(
+    {"data", "search_space", "time_budget_s", "max_trials", "trial_timeout_s", "resources", "trainer_resources"}
+    | {"trainer_runtime_env", "max_parallel", "name", "labels", "reuse", "ensemble", "stacking", "calibrate", "levels"}
+    | {"tenant", "replay_of", "continues"}
+)
+
+
+@dataclass(frozen=True)
+class FoundTrial:
+    """One trial of an earlier run."""
+
+    candidate: Candidate
+    results: dict[int, FoldResult]
+    row: LeaderboardRow
+
+
+def question_folder(request: RunRequest, fingerprint: str, versions: Mapping[str, str]) -> str:
+    """Return the folder of all trials that answer the same question (see the module's text).
+
+    ``fingerprint``: of the table. ``versions``: of the libraries that results depend on.
+    """
+    asked = request.model_dump(mode="json", exclude=set(_NOT_PART_OF_THE_QUESTION))
+    parts = {"asked": asked, "ensemble": request.delivers_ensemble, "versions": dict(versions), "format": _FORMAT}
+    digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{REUSE}/{request.tenant}/{fingerprint[:32]}/{digest[:32]}"
+
+
+def forget_data(store: ArtifactStore, data_key: str) -> None:
+    """Remove what was learned from a table that is removed itself, for every tenant.
+
+    ``data_key``: ``data/<fingerprint>.arrow``.
+    """
+    fingerprint = data_key.rsplit("/", 1)[1].partition(".")[0]
+    folders = {file.key.rsplit("/", 2)[0] for file in store.list(REUSE)}
+    for folder in sorted(folders):
+        if folder.rsplit("/", 1)[1] == fingerprint[:32]:
+            store.delete(folder)
+
+
+def prune(store: ArtifactStore, most_bytes: int) -> int:
+    """Remove the questions that were not asked for the longest time until all take at most ``most_bytes``.
+
+    Returns the number of questions removed.
+    """
+    sizes: dict[str, int] = {}
+    newest: dict[str, float] = {}
+    for file in store.list(REUSE):
+        folder = file.key.rsplit("/", 1)[0]
+        sizes[folder] = sizes.get(folder, 0) + file.bytes
+        newest[folder] = max(newest.get(folder, 0.0), file.changed_at)
+    removed, total = 0, sum(sizes.values())
+    for folder in sorted(sizes, key=lambda folder: newest[folder]):
+        if total <= most_bytes:
+            break
+        store.delete(folder)
+        total -= sizes[folder]
+        removed += 1
+    return removed
+
+
+class TrialFiles:
+    """The trials in one folder of a store. All methods may raise `rayctl.errors.Unavailable`."""
+
+    def __init__(self, store: ArtifactStore, folder: str) -> None:
+        self._store = store
+        self._folder = folder
+
+    def save(
+        self,
+        candidate: Candidate,
+        row: LeaderboardRow,
+        results: Mapping[int, FoldResult],
+        outcomes: Mapping[int, FoldOutcome],
+    ) -> None:
+        """Keep a trial. ``outcomes``: with predictions and models, or empty if only its results are worth keeping."""
+        key = candidate_key(candidate)
+        if outcomes:
+            # The arrays first: an index entry must not name what is not there.
+            self._store.put(f"{self._folder}/{key}.npz", _pack(outcomes), durable=False)
+        index = {
+            "format": _FORMAT,
+            "pickled": candidate.pickled_class is not None,
+            "results": {str(fold): asdict(result) for fold, result in results.items()},
+            "row": row.model_dump(mode="json"),
+        }
+        try:
+            text = json.dumps(index)
+        except (TypeError, ValueError):
+            return  # parameters that JSON cannot express: such a trial cannot be recognised again
+        self._store.put(f"{self._folder}/{key}.json", text.encode(), durable=False)
+
+    def find(self) -> dict[str, FoundTrial]:
+        """Return the trials that are there: candidate key → trial, in the order of their old numbers."""
+        found = {}
+        for file in self._store.list(self._folder):
+            name = file.key.rsplit("/", 1)[1]
+            if name.endswith(".json"):
+                trial = _read(self._get(file.key))
+                if trial is not None:
+                    found[name.removesuffix(".json")] = trial
+        return dict(sorted(found.items(), key=lambda item: (item[1].row.trial, item[0])))
+
+    def load(self, candidate: Candidate) -> dict[int, FoldOutcome]:
+        """Return what is kept of a trial's folds: predictions and models. Empty if nothing (usable) is."""
+        key = f"{self._folder}/{candidate_key(candidate)}"
+        data, index = self._get(f"{key}.npz"), _read(self._get(f"{key}.json"))
+        return {} if data is None or index is None else _unpack(data, index.results)
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self._store.get(key)
+        except NotFound:
+            return None
+
+
+def _read(text: bytes | None) -> FoundTrial | None:
+    if text is None:
+        return None
+    try:
+        index = json.loads(text)
+        if index["format"] != _FORMAT or index["pickled"]:
+            return None
+        row = LeaderboardRow.model_validate(index["row"])
+        results = {int(fold): FoldResult(**result) for fold, result in index["results"].items()}
+    except (ValueError, KeyError, TypeError):
+        return None  # cut short by a crash, or of another version
+    return FoundTrial(Candidate(row.model, dict(row.params)), results, row)
+
+
+def _pack(outcomes: Mapping[int, FoldOutcome]) -> memoryview:
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    for fold, outcome in outcomes.items():
+        arrays |= {f"predictions{fold}": outcome.predictions, f"model{fold}": outcome.model}
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, **arrays)
+    return out.getbuffer()
+
+
+def _unpack(data: bytes, results: Mapping[int, FoldResult]) -> dict[int, FoldOutcome]:
+    import numpy as np
+
+    found = {}
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            for fold, result in results.items():
+                if f"model{fold}" in arrays:
+                    found[fold] = FoldOutcome(
+                        result.score,
+                        arrays[f"predictions{fold}"],
+                        result.fit_s,
+                        result.predict_s,
+                        arrays[f"model{fold}"],
+                        result.stopped_at,
+                    )
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+        return {}
+    return found
