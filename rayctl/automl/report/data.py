@@ -1,0 +1,243 @@
+"""All numbers of a report in one JSON document: what pictures, page and text are made from. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rayctl.automl.metrics import METRICS
+from rayctl.automl.report.classification import Labelled, classification_data, read_labelled
+from rayctl.automl.report.fmt import metric_name, number, percent, plural
+from rayctl.automl.report.inputs import ReportInputs
+from rayctl.automl.report.regression import Numbers, read_numbers, regression_data
+from rayctl.automl.report.replay import replay
+from rayctl.automl.report.scores import class_scores, number_scores
+from rayctl.automl.report.series import Series, forecast_scores, read_series, series_data
+from rayctl.automl.report.trials import costs, leaderboard, score_over_time, weights
+
+__all__ = ["report_data"]
+
+_STEPS_PER_SEASON = {"h": 24, "H": 24, "D": 7, "B": 5, "W": 52, "M": 12, "MS": 12, "ME": 12, "Q": 4, "QS": 4, "QE": 4}
+_IMBALANCE = 10.0
+
+
+def report_data(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the document; equal inputs give an equal one. It has neither NaN nor infinities (they become None)."""
+    run, request = inputs.run, inputs.request
+    board = leaderboard(inputs.rows, inputs.combination)
+    rows = _read_validation(inputs)
+    seed = int(run.get("seed") or 0)
+    line, missing = replay(request) if request else ("", [])
+    document: dict[str, Any] = {
+        "version": 1,
+        "kind": _kind(run, rows),
+        "run": run,
+        "leaderboard": board,
+        "weights": weights(board, inputs.combination),
+        "score_over_time": score_over_time(inputs.timeline, run.get("time_budget_s")),
+        "costs": costs(board, bool(run["greater_is_better"])),
+        "importance": inputs.importance,
+        "metrics": _metrics(rows, run["metric"]),
+        "classification": None,
+        "regression": None,
+        "forecast": None,
+        "reproduce": inputs.reproduce | {"command": line, "command_lacks": missing},
+    }
+    if isinstance(rows, Labelled):
+        document["classification"] = classification_data(rows)
+    elif isinstance(rows, Numbers):
+        document["regression"] = regression_data(rows, seed)
+    elif isinstance(rows, Series):
+        document["forecast"] = series_data(rows, seed)
+    document["verdict"] = _verdict(document, inputs.combination)
+    document["warnings"] = _warnings(document, rows, request)
+    found: dict[str, Any] = _finite(document)
+    return found
+
+
+def _read_validation(inputs: ReportInputs) -> Labelled | Numbers | Series | None:
+    table, request = inputs.validation, inputs.request
+    if table is None or table.num_rows == 0:
+        return None
+    task = inputs.run["task"]
+    if task == "classification":
+        return read_labelled(table, inputs.combination.get("settings") or {})
+    if task == "regression":
+        return read_numbers(table)
+    return read_series(
+        table,
+        inputs.history,
+        inputs.forecast,
+        id_columns=request.get("id_columns") or [],
+        time_column=str(request.get("time_column")),
+        target=inputs.run["target"],
+        season=_season(inputs),
+    )
+
+
+def _season(inputs: ReportInputs) -> int:
+    """Steps of a season: as the model resolved it, as asked for, or usual for the frequency."""
+    settings = inputs.combination.get("settings") or {}
+    known = settings.get("season_length") or inputs.request.get("season_length")
+    if known:
+        return int(known[0] if isinstance(known, (list, tuple)) else known)
+    frequency = (inputs.run.get("data") or {}).get("frequency") or inputs.request.get("frequency") or ""
+    return _STEPS_PER_SEASON.get(str(frequency).split("-")[0], 1)
+
+
+def _kind(run: Mapping[str, Any], rows: Labelled | Numbers | Series | None) -> str:
+    if run["task"] != "classification":
+        return str(run["task"])
+    classes = rows.classes if isinstance(rows, Labelled) else (run.get("data") or {}).get("classes") or []
+    return {0: "classification", 2: "binary"}.get(len(classes), "multiclass")
+
+
+def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict[str, Any]]:
+    """Return each metric over all validation rows, per fold, and for a constant answer (tables); the run's first."""
+    whole: dict[str, float] = {}
+    constant: dict[str, float] = {}
+    folds: list[dict[str, float]] = []
+    if isinstance(rows, Labelled):
+        k = len(rows.classes)
+        whole = class_scores(rows.truth, rows.proba, rows.decided, k)
+        for fold in np.unique(rows.fold):
+            at = rows.fold == fold
+            folds.append(
+                class_scores(rows.truth[at], None if rows.proba is None else rows.proba[at], rows.decided[at], k)
+            )
+        share = np.bincount(rows.truth, minlength=k) / len(rows.truth)
+        same = np.tile(share, (len(rows.truth), 1)) if rows.proba is not None else None
+        constant = class_scores(rows.truth, same, np.full(len(rows.truth), int(share.argmax())), k)
+    elif isinstance(rows, Numbers):
+        whole = number_scores(rows.truth, rows.predicted)
+        for fold in np.unique(rows.fold):
+            at = rows.fold == fold
+            folds.append(number_scores(rows.truth[at], rows.predicted[at]))
+        constant = number_scores(rows.truth, np.full(len(rows.truth), rows.truth.mean()))
+    elif isinstance(rows, Series):
+        by_fold = forecast_scores(rows)
+        names = sorted({fold for scores in by_fold.values() for fold in scores})
+        folds = [{name: scores[fold] for name, scores in by_fold.items() if fold in scores} for fold in names]
+        whole = {name: float(np.mean(list(scores.values()))) for name, scores in by_fold.items()}
+    found = []
+    for name, value in whole.items():
+        parts = [scores[name] for scores in folds if math.isfinite(scores.get(name, math.nan))]
+        found.append(
+            {
+                "name": name,
+                "value": value,
+                "folds": parts,
+                "std": float(np.std(parts)) if len(parts) > 1 else None,
+                "constant": constant.get(name),
+                "greater_is_better": METRICS[name].greater_is_better if name in METRICS else name != "brier",
+                "of_run": name == wanted,
+            }
+        )
+    return sorted(found, key=lambda item: not item["of_run"])
+
+
+def _verdict(document: Mapping[str, Any], combination: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result in figures and one sentence."""
+    run, board = document["run"], document["leaderboard"]
+    own = next((item for item in document["metrics"] if item["of_run"]), None)
+    best = next((row for row in board if row["state"] == "done"), None)
+    members = document["weights"]["trials"]
+    score = combination.get("score")
+    if score is None:
+        score = run.get("best_score")
+    spread = own["std"] if own else best["std"] if best else None
+    folds = len(own["folds"]) if own else len(best["fold_scores"]) if best else 0
+    found = {
+        "score": score,
+        "std": spread,
+        "folds": folds,
+        "members": len(members),
+        "families": len(document["weights"]["families"]),
+        "best_trial": best and {key: best[key] for key in ("trial", "family", "score", "std")},
+        "constant": own["constant"] if own else None,
+        "counts": {state: sum(row["state"] == state for row in board) for state in ("done", "failed", "skipped")},
+        "size_bytes": sum(row["size_bytes"] or 0 for row in board if row["weight"] > 0) or None,
+        "fit_s": sum(item["fit_s"] for item in document["costs"]),
+    }
+    return found | {"sentence": _sentence(run, found, best)}
+
+
+def _sentence(run: Mapping[str, Any], found: Mapping[str, Any], best: Mapping[str, Any] | None) -> str:
+    if found["score"] is None or best is None:
+        why = (run.get("error") or {}).get("message") or run.get("reason")
+        return f"There is no model. {why}" if why else "There is no model: no trial came to an end."
+    name = metric_name(run["metric"])
+    spread = f" ± {number(found['std'], 3)}" if found["std"] is not None else ""
+    over = (
+        f" over {plural(found['folds'], 'fold' if run['task'] != 'forecasting' else 'window')}"
+        if found["folds"]
+        else ""
+    )
+    if found["members"] > 1:
+        who = f"An ensemble of {plural(found['members'], 'trial')}"
+        who += f" ({plural(found['families'], 'kind')} of model)" if found["families"] > 1 else f" of {best['family']}"
+        single = f" The best single trial, #{best['trial']} {best['family']}, has {number(best['score'])}."
+    else:
+        who, single = f"Trial #{best['trial']} {best['family']}", ""
+    return f"{who} reaches {name} {number(found['score'])}{spread}{over}.{single}"
+
+
+def _warnings(
+    document: Mapping[str, Any], rows: Labelled | Numbers | Series | None, request: Mapping[str, Any]
+) -> list[str]:
+    found = [str(text) for text in (document["run"].get("data") or {}).get("warnings") or []]
+    counts, board = document["verdict"]["counts"], document["leaderboard"]
+    if isinstance(rows, Labelled):
+        found += _class_warnings(document["classification"])
+    if isinstance(rows, Series):
+        for item in document["forecast"]["coverage"]:
+            if item["level"].isdecimal() and abs(item["inside"] - float(item["level"]) / 100) > 0.1:
+                found.append(f"The {item['level']} % intervals held {percent(item['inside'], 0)} of the true values.")
+    if rows is not None and rows.dropped:
+        found.append(
+            f"{plural(rows.dropped, 'validation row')} without a truth or a prediction are not in the figures."
+        )
+    if counts["failed"]:
+        found.append(f"{plural(counts['failed'], 'trial')} failed; the leaderboard says why.")
+    capped = sum(row["stopped_folds"] > 0 and row["weight"] > 0 for row in board)
+    if capped:
+        have = "member of the model was" if capped == 1 else "members of the model were"
+        found.append(f"{capped} {have} stopped by time before the fit ended by itself; a longer budget may help.")
+    if request.get("weight_column"):
+        found.append(f"The score weighs rows by {request['weight_column']!r}; the other figures count every row once.")
+    return found
+
+
+def _class_warnings(data: Mapping[str, Any]) -> list[str]:
+    counts: Sequence[int] = data["class_counts"]
+    total, small = sum(counts), int(np.argmin(counts))
+    found = []
+    if max(counts) >= _IMBALANCE * max(min(counts), 1):
+        found.append(
+            f"The classes are imbalanced: {data['classes'][small]!r} has {counts[small]:,} of {total:,} validation "
+            f"rows ({percent(counts[small] / total)}). Accuracy says little here; look at precision and recall."
+        )
+    for curve in data.get("curves") or []:
+        if curve["auc"] > 0.9995 and total >= 500:
+            found.append(
+                f"The class {curve['class']!r} is told apart almost without error. "
+                "Check that no column gives the answer away."
+            )
+            break
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON without NaN and infinities, with plain Python types and text keys."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)

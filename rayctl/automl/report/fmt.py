@@ -1,0 +1,136 @@
+"""Numbers, durations and names as people read them. Everything shown passes through here."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = [
+    "bytes_text",
+    "clean",
+    "compact",
+    "metric_name",
+    "model_name",
+    "number",
+    "percent",
+    "plural",
+    "seconds",
+    "short",
+]
+
+NONE = "–"
+
+_METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "average_precision": "Average precision",
+    "balanced_accuracy": "Balanced accuracy",
+    "brier": "Brier score",
+    "f1": "F1",
+    "f1_macro": "Macro F1",
+    "log_loss": "Log loss",
+    "mae": "MAE",
+    "mape": "MAPE",
+    "mase": "MASE",
+    "mcc": "MCC",
+    "median_absolute_error": "Median absolute error",
+    "precision": "Precision",
+    "r2": "R²",
+    "recall": "Recall",
+    "rmse": "RMSE",
+    "rmsse": "RMSSE",
+    "roc_auc": "ROC AUC",
+    "smape": "sMAPE",
+}
+
+
+def clean(value: Any) -> str:
+    """Return text without control, formatting and other unprintable characters; None becomes a dash.
+
+    Names of columns, classes and models and error messages come from callers. What remains can be written to a
+    terminal (no escape sequences), to XML (no forbidden characters) and to UTF-8 (no lone surrogates).
+    """
+    text = NONE if value is None else str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def short(value: Any, limit: int = 28) -> str:
+    """Return clean text of at most ``limit`` characters; what is cut off is cut from the middle."""
+    text = clean(value)
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 3
+    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :] if tail else ''}"
+
+
+def metric_name(name: Any) -> str:
+    """Return the usual spelling of a metric's name; others are shown as they are."""
+    return _METRIC_NAMES.get(str(name), clean(name))
+
+
+def model_name(model: Any) -> str:
+    """Return a model's short name: the class name of an importable path."""
+    text = clean(model)
+    return text.rsplit(".", 1)[-1] or text
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a score or another number with about ``digits`` significant digits; None and NaN become a dash."""
+    if value is None or isinstance(value, str):
+        return clean(value)
+    if not math.isfinite(value):
+        return NONE
+    size = abs(value)
+    if value == 0 or isinstance(value, int):
+        return f"{value:,}" if isinstance(value, int) else "0"
+    if size >= 1e7 or size < 1e-3:
+        return f"{value:.{digits - 1}g}".replace("-", "−")
+    # Below 1 four places, so that columns of scores line up; above, places shrink as the number grows.
+    places = digits if size < 1 else max(0, digits - 1 - int(math.log10(size)))
+    return f"{value:,.{places}f}".replace("-", "−")
+
+
+def compact(value: float) -> str:
+    """Return a number for the tick of an axis: ``25k``, ``1.5M``, ``0.25``."""
+    size = abs(value)
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size >= limit:
+            return f"{value / (1e3 if unit == 'k' else limit):.4g}{unit}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
+
+
+def percent(share: Any, places: int = 1) -> str:
+    """Return a share (0 to 1) in percent."""
+    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.{places}f}%".replace("-", "−")
+
+
+def seconds(value: Any) -> str:
+    """Return a duration: ``4.1 ms``, ``21.3 s``, ``6 m 12 s``, ``2 h 05 m``."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value < 0.001:
+        return "< 1 ms" if value > 0 else "0 s"
+    if value < 1:
+        return f"{value * 1e3:.3g} ms"
+    if value < 100:
+        return f"{value:.3g} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def bytes_text(value: Any) -> str:
+    """Return a size: ``812 B``, ``1.2 MB``."""
+    if value is None:
+        return NONE
+    size = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return NONE
+
+
+def plural(count: int, word: str, many: str | None = None) -> str:
+    """Return ``1 trial``, ``3 trials``."""
+    return f"{count:,} {word if count == 1 else many or word + 's'}"

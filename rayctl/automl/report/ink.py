@@ -1,0 +1,200 @@
+"""How pictures look: colours, figures, and SVG and PNG bytes. matplotlib without pyplot, so nothing global is kept.
+
+Pictures are drawn once, in the light colours below. On the page every colour becomes a CSS variable, so the same
+SVG serves light and dark. The colours of data are those of Okabe and Ito's palette for colour-blind readers (Color
+Universal Design, 2008), darkened or lightened where the contrast to the background would be below 3:1.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rayctl.automl.report.fmt import compact, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "DARK",
+    "DASHES",
+    "GRID",
+    "LIGHT",
+    "MUTED",
+    "ON_ACCENT",
+    "SERIES",
+    "SURFACE",
+    "TEXT",
+    "barh",
+    "canvas",
+    "png",
+    "style",
+    "svg",
+    "themed",
+    "ticks",
+]
+
+LIGHT = {
+    "surface": "#ffffff",
+    "text": "#1c2430",
+    "muted": "#5d6878",
+    "grid": "#e3e7ed",
+    "on-accent": "#fefefe",
+    "c1": "#0072b2",
+    "c2": "#d55e00",
+    "c3": "#00845f",
+    "c4": "#a8558a",
+    "c5": "#a87300",
+    "c6": "#2f86b5",
+    "c7": "#6b5b95",
+    "c8": "#7a4b2a",
+}
+DARK = {
+    "surface": "#171b22",
+    "text": "#e8ebf0",
+    "muted": "#9aa5b4",
+    "grid": "#2c333e",
+    "on-accent": "#0b1016",
+    "c1": "#5db3f0",
+    "c2": "#ff8f4d",
+    "c3": "#3ecf9b",
+    "c4": "#e59fca",
+    "c5": "#f0c04a",
+    "c6": "#9bdcff",
+    "c7": "#b9a8ee",
+    "c8": "#cfa482",
+}
+SURFACE, TEXT, MUTED, GRID, ON_ACCENT = (LIGHT[name] for name in ("surface", "text", "muted", "grid", "on-accent"))
+SERIES = [LIGHT[f"c{i}"] for i in range(1, 9)]
+DASHES: list[Any] = ["-", "--", (0, (5, 1.5, 1, 1.5)), (0, (1.5, 1.5))] * 2
+PNG_DPI = 144
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.unicode_minus": True,
+    "figure.facecolor": SURFACE,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "path.simplify": True,
+    "savefig.facecolor": SURFACE,
+    "savefig.edgecolor": "none",
+    "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
+    "text.color": TEXT,
+    "text.parse_math": False,  # a column may be called "$x"
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8,
+    "xtick.major.size": 0,
+    "xtick.major.pad": 4,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8,
+    "ytick.major.size": 0,
+    "ytick.major.pad": 4,
+}
+_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
+_LOCK = threading.Lock()  # matplotlib's settings are of the process
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and save within this: our settings, none of the machine's, and no warnings of glyphs the PNG font lacks."""
+    import matplotlib
+
+    with _LOCK, matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def canvas(
+    width: float = 4.6, height: float = 3.0, *, left: float = 0.55, bottom: float = 0.5, top: float = 0.12
+) -> tuple[Figure, Axes]:
+    """Return an empty figure with one set of axes; sizes and margins in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    right = 0.14
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    return figure, axes
+
+
+def ticks(axes: Axes, *, x: bool = True, y: bool = True) -> None:
+    """Write numbers on the axes in short form, at few places."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+        if wanted:
+            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: compact(round(value, 10))))
+
+
+def barh(labels: list[str], *, row: float = 0.24, width: float = 4.6, bottom: float = 0.45) -> tuple[Figure, Axes]:
+    """Return axes for horizontal bars with these labels from top to bottom, in a figure as high as they need."""
+    shown = [short(label, 26) for label in labels]
+    left = min(1.95, 0.18 + 0.074 * max((len(label) for label in shown), default=4))
+    figure, axes = canvas(width, max(1.3, bottom + 0.15 + row * len(labels)), left=left, bottom=bottom)
+    axes.set_yticks(range(len(labels)), shown)
+    axes.tick_params(axis="y", labelcolor=TEXT)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    return figure, axes
+
+
+def svg(figure: Figure, name: str) -> bytes:
+    """Return a figure as SVG: the same bytes for the same figure and name. Within `style`."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    matplotlib.rcParams["svg.hashsalt"] = name
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue().decode()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", text).encode()
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG with 144 dots per inch. Within `style`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def themed(picture: bytes, label: str) -> str:
+    """Return an SVG for use inside an HTML page: its colours are CSS variables, its width that of its place.
+
+    ``label`` is what a screen reader says; it must be escaped already.
+    """
+    text = picture[picture.index(b"<svg") :].decode()
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    body = text[text.index(">") + 1 :]
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # repeated from picture to picture, and used by nothing
+    body = body.replace("xlink:href", "href")
+    for name, colour in LIGHT.items():
+        body = body.replace(colour, f"var(--{name})")
+    body = re.sub(r"(font: [^;\"]*?px) [^;\"]*", rf"\1 {_FONT}", body)
+    body = re.sub(r">\s+<", "><", body)
+    return f'<svg {box.group(0)} role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">{body}'

@@ -1,0 +1,164 @@
+"""The report as one HTML page that needs no network and no script.
+
+Names and messages come from callers and are hostile: everything is escaped, unprintable characters are replaced, and
+the page's own policy (Content-Security-Policy) forbids every script but the one that sorts tables, and every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from rayctl.automl.report import fmt
+from rayctl.automl.report.ink import DARK, LIGHT, themed
+
+if TYPE_CHECKING:
+    from rayctl.automl.report.plots import Picture
+
+__all__ = ["render"]
+
+_SHOWN_DONE = 100
+_SHOWN_OTHERS = 50
+_DOTS_WIDTH = 132.0
+_PAGE_LIGHT = {
+    "page": "#f5f6f8",
+    "soft": "#eef1f5",
+    "good": "#00734f",
+    "bad": "#b3261e",
+    "bad-soft": "#fdecea",
+    "warn": "#8a5a00",
+    "warn-soft": "#fff6e0",
+}
+_PAGE_DARK = {
+    "page": "#0e1116",
+    "soft": "#202631",
+    "good": "#4fd1a1",
+    "bad": "#ff8a80",
+    "bad-soft": "#2d1b1b",
+    "warn": "#f2c14e",
+    "warn-soft": "#2a2416",
+}
+
+
+def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
+    """Return the page. ``document`` is that of `report_data`, ``pictures`` those of `draw_all`."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
+
+    def finalize(value: Any) -> Any:
+        return value if isinstance(value, Markup) else fmt.clean(value) if isinstance(value, str) else value
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=finalize, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "num": fmt.number,
+        "pct": fmt.percent,
+        "secs": fmt.seconds,
+        "size": fmt.bytes_text,
+        "short": fmt.short,
+        "metric": fmt.metric_name,
+        "plural": fmt.plural,
+        "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str),
+        "inline": lambda value: ", ".join(f"{key}={item}" for key, item in value.items()),
+        "when": lambda value: fmt.clean(value)[:19].replace("T", " "),
+    }
+    folder = files(__package__)
+    script = folder.joinpath("sort.js").read_text(encoding="utf-8")
+    shown, hidden = _shown(document["leaderboard"])
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for picture in pictures:
+        if picture.section is not None:
+            inline = Markup(themed(picture.svg, str(escape(fmt.clean(f"{picture.title}. {picture.help}")))))
+            item = {"title": picture.title, "help": picture.help, "svg": inline, "name": picture.name}
+            figures.setdefault(picture.section, []).append(item)
+    return environment.from_string(folder.joinpath("template.html.j2").read_text(encoding="utf-8")).render(
+        d=document,
+        run=document["run"],
+        verdict=document["verdict"],
+        tiles=_tiles(document),
+        figures=figures,
+        board=shown,
+        hidden=hidden,
+        dots=_dots(shown),
+        style=Markup(folder.joinpath("style.css").read_text(encoding="utf-8") + _variables()),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _variables() -> str:
+    """The colours of pictures and page, light and dark; print is always light."""
+
+    def block(colours: Mapping[str, str]) -> str:
+        return "".join(f"--{name}:{colour};" for name, colour in colours.items())
+
+    light, dark = block(LIGHT | _PAGE_LIGHT), block(DARK | _PAGE_DARK)
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+def _shown(board: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Return the trials for the page (the best, all members, and some of the failed ones) and how many are left out."""
+    done = [row for row in board if row["state"] == "done"]
+    others = [row for row in board if row["state"] != "done"]
+    shown = [row for place, row in enumerate(done) if place < _SHOWN_DONE or row["weight"] > 0] + others[:_SHOWN_OTHERS]
+    return shown, len(board) - len(shown)
+
+
+def _dots(board: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return, per trial, where its folds' dots and its mean are (pixels) on the scale that all rows share."""
+    values = sorted(
+        v for row in board if row["state"] == "done" for v in [*row["fold_scores"], row["score"]] if v is not None
+    )
+    if not values:
+        return {}
+    low, high = values[int(0.03 * (len(values) - 1))], values[round(0.97 * (len(values) - 1))]
+    width = high - low or 1.0
+
+    def place(value: float) -> float:
+        return round(6 + (_DOTS_WIDTH - 12) * min(1.0, max(0.0, (value - low) / width)), 1)
+
+    return {
+        row["trial"]: {"folds": [place(v) for v in row["fold_scores"] if v is not None], "mean": place(row["score"])}
+        for row in board
+        if row["state"] == "done" and row["score"] is not None
+    }
+
+
+def _tiles(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The figures at the top: value, what it is, and a remark."""
+    run, verdict = document["run"], document["verdict"]
+    name, tiles = fmt.metric_name(run["metric"]), []
+
+    def tile(label: str, value: str, remark: str = "") -> None:
+        tiles.append({"label": label, "value": value, "remark": remark})
+
+    if verdict["score"] is not None:
+        spread = f"± {fmt.number(verdict['std'], 3)} over {verdict['folds']} " if verdict["std"] is not None else ""
+        unit = "windows" if run["task"] == "forecasting" else "folds"
+        tile(name, fmt.number(verdict["score"]), f"{spread}{unit}" if spread else "")
+        best = verdict["best_trial"]
+        if best:
+            tile("Best single trial", fmt.number(best["score"]), f"#{best['trial']} {best['family']}")
+        if verdict["constant"] is not None:
+            tile("Without a model", fmt.number(verdict["constant"]), "the same answer for every row")
+    counts = verdict["counts"]
+    others = [f"{counts[state]} {state}" for state in ("failed", "skipped") if counts[state]]
+    tile("Trials", str(counts["done"]), ", ".join(others) or "all came to an end")
+    budget = f"of {fmt.seconds(run['time_budget_s'])} allowed" if run.get("time_budget_s") else ""
+    tile("Time", fmt.seconds(run.get("elapsed_s")), budget or f"{fmt.seconds(verdict['fit_s'])} of fitting")
+    data = run.get("data")
+    if data:
+        what = (
+            fmt.plural(data["series"], "series", "series")
+            if data.get("series")
+            else fmt.plural(len(data["features"]), "feature")
+        )
+        tile("Rows", f"{data['rows']:,}", what)
+    if verdict["size_bytes"]:
+        tile("Model size", fmt.bytes_text(verdict["size_bytes"]), fmt.plural(verdict["members"], "trial"))
+    return tiles

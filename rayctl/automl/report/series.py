@@ -1,0 +1,287 @@
+"""What the validation forecasts of a collection of series say: errors by step and by series, coverage. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rayctl.automl.metrics import series_scale
+from rayctl.automl.report.panels import panels
+from rayctl.automl.report.regression import histogram
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Part", "Series", "forecast_scores", "read_series", "series_data"]
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one table in the order series, fold, time. ``series`` are places in `Series.labels`.
+
+    ``time`` is datetime64[us], int64, or (where times cannot be read) the order of the rows.
+    ``values``: column name → float64 (n,).
+    """
+
+    series: np.ndarray
+    fold: np.ndarray
+    time: np.ndarray
+    values: dict[str, np.ndarray]
+
+    def of(self, series: int) -> Part:
+        """Return the rows of one series."""
+        low, high = np.searchsorted(self.series, [series, series + 1])
+        values = {name: column[low:high] for name, column in self.values.items()}
+        return Part(self.series[low:high], self.fold[low:high], self.time[low:high], values)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Validation windows, training history and forecast of a collection, on one numbering of the series.
+
+    ``scale``: what errors of each series are divided by (the mean absolute change against one season earlier, over
+    the history before the first window; see `rayctl.automl.metrics.series_scale`), ``scale_squared`` likewise.
+    """
+
+    labels: list[str]
+    validation: Part
+    history: Part | None
+    forecast: Part | None
+    season: int
+    scale: np.ndarray
+    scale_squared: np.ndarray
+    dropped: int
+
+
+def read_series(
+    validation: pa.Table,
+    history: pa.Table | None,
+    forecast: pa.Table | None,
+    *,
+    id_columns: Sequence[str],
+    time_column: str,
+    target: str,
+    season: int,
+) -> Series | None:
+    """Bring the tables on one numbering of the series; None if no validation row is usable."""
+    tables = [table for table in (validation, history, forecast) if table is not None]
+    codes, labels = _number_series(tables, [name for name in id_columns if name in validation.column_names])
+    parts = [
+        _part(table, code, time_column, rename={target: "target"} if table is history else {})
+        for table, code in zip(tables, codes, strict=True)
+    ]
+    checked = parts[0]
+    if "prediction" not in checked.values:
+        return None
+    usable = np.isfinite(checked.values["truth"]) & np.isfinite(checked.values["prediction"])
+    if not usable.any():
+        return None
+    rest = iter(parts[1:])
+    past = next(rest) if history is not None else None
+    scale = np.ones(len(labels))
+    squared = np.ones(len(labels))
+    for one in np.unique(checked.series).tolist():
+        before = _before(checked.of(one), past.of(one) if past is not None else None)
+        scale[one] = series_scale(before, season)
+        squared[one] = series_scale(before, season, squared=True)
+    return Series(
+        labels,
+        Part(
+            checked.series[usable],
+            checked.fold[usable],
+            checked.time[usable],
+            {name: column[usable] for name, column in checked.values.items()},
+        ),
+        past,
+        next(rest) if forecast is not None else None,
+        season,
+        scale,
+        squared,
+        int((~usable).sum()),
+    )
+
+
+def _before(windows: Part, past: Part | None) -> np.ndarray:
+    if past is not None and "target" in past.values and past.time.dtype == windows.time.dtype:
+        before = past.values["target"][past.time < windows.time.min()]
+        if np.isfinite(before).sum() >= 2:
+            return before
+    return windows.values["truth"]  # no history: the spread of the windows themselves
+
+
+def _number_series(tables: Sequence[pa.Table], ids: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
+    """Return per table the series of each row, and the labels of the series in order of their ids."""
+    import pyarrow as pa
+
+    lengths = [table.num_rows for table in tables]
+    place = np.zeros(sum(lengths), np.int64)
+    names: list[list[str]] = []
+    for name in ids:
+        texts = pa.chunked_array(
+            [pa.concat_arrays(t.column(name).cast(pa.string()).chunks) for t in tables], pa.string()
+        )
+        encoded = pa.concat_arrays(texts.chunks).fill_null("–").dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        order = np.argsort(np.array(values, dtype=object), kind="stable")
+        rank = np.empty(len(values), np.int64)
+        rank[order] = np.arange(len(values))
+        place = place * len(values) + rank[encoded.indices.to_numpy(zero_copy_only=False)]
+        names.append([values[i] for i in order])
+    distinct, place = np.unique(place, return_inverse=True)
+    labels = []
+    for code in distinct.tolist():
+        parts: list[str] = []
+        for values in reversed(names):
+            code, rest = divmod(code, len(values))
+            parts.append(values[rest])
+        labels.append(" · ".join(reversed(parts)) or "the series")
+    return np.split(place, np.cumsum(lengths)[:-1]), labels
+
+
+def _part(table: pa.Table, series: np.ndarray, time_column: str, rename: Mapping[str, str]) -> Part:
+    import pyarrow as pa
+
+    fold = (
+        table.column("fold").to_numpy().astype(np.int64) if "fold" in table.column_names else np.zeros(len(series), int)
+    )
+    time = _times(table.column(time_column)) if time_column in table.column_names else np.arange(len(series))
+    order = np.lexsort((time, fold, series))
+    values = {}
+    for name in table.column_names:
+        kind = table.schema.field(name).type
+        shown = rename.get(name, name)
+        wanted = shown in ("target", "truth", "prediction") or shown.startswith(("lower_", "upper_"))
+        if wanted and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            values[shown] = table.column(name).cast(pa.float64()).to_numpy()[order]
+    return Part(series[order], fold[order], time[order], values)
+
+
+def _times(column: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) or pa.types.is_string(column.type):
+        try:
+            return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy(), dtype="datetime64[us]")
+        except pa.ArrowInvalid:  # texts that are no times: the order of the rows is what is left
+            pass
+    return np.arange(len(column))
+
+
+def _groups(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the window (series and fold) of each row, the first row of each window, and each row's step from 1."""
+    starts = np.flatnonzero((np.diff(part.series, prepend=-1) != 0) | (np.diff(part.fold, prepend=-1) != 0))
+    window = np.zeros(len(part.series), np.int64)
+    window[starts] = 1
+    window = np.cumsum(window) - 1
+    return window, starts, np.arange(len(window)) - starts[window] + 1
+
+
+def forecast_scores(rows: Series) -> dict[str, dict[int, float]]:
+    """Return metric → fold → score: per series and window, then the mean, as in the leaderboard.
+
+    ``mape`` leaves out zero truths. MASE and RMSSE are close to the leaderboard's, and equal where the history that
+    was handed in is the whole history before the first window.
+    """
+    part = rows.validation
+    window, starts, _ = _groups(part)
+    truth, predicted = part.values["truth"], part.values["prediction"]
+    error = np.abs(truth - predicted)
+
+    def mean(values: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+        weights = np.ones(len(values)) if counted is None else counted.astype(np.float64)
+        totals = np.bincount(window, weights)
+        sums = np.bincount(window, np.where(weights > 0, values, 0.0))
+        return np.divide(sums, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+    size = np.abs(truth) + np.abs(predicted)
+    one = part.series[starts]
+    absolute, square = mean(error), mean(error**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_window = {
+            "mase": absolute / rows.scale[one],
+            "rmsse": np.sqrt(square / rows.scale_squared[one]),
+            "smape": mean(np.where(size > 0, 2 * error / size, 0.0)),
+            "mape": mean(error / np.abs(truth), truth != 0),
+            "mae": absolute,
+            "rmse": np.sqrt(square),
+        }
+    fold = part.fold[starts]
+    found: dict[str, dict[int, float]] = {}
+    for name, values in by_window.items():
+        usable = np.isfinite(values)
+        if usable.any():
+            found[name] = {
+                int(k): float(values[usable & (fold == k)].mean())
+                for k in np.unique(fold)
+                if (usable & (fold == k)).any()
+            }
+    return found
+
+
+def series_data(rows: Series, seed: int) -> dict[str, Any]:
+    """Return everything that is shown about forecasts, as JSON.
+
+    Scaled errors are absolute errors divided by `Series.scale`: 1 is what repeating the last season costs on
+    average over the history.
+    """
+    part = rows.validation
+    _, _, step = _groups(part)
+    scaled = np.abs(part.values["truth"] - part.values["prediction"]) / rows.scale[part.series]
+    counts = np.bincount(part.series, minlength=len(rows.labels))
+    sums = np.bincount(part.series, scaled, minlength=len(rows.labels))
+    error = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    scored = np.flatnonzero(counts)
+    order = scored[np.argsort(-error[scored], kind="stable")]
+    return {
+        "series": len(rows.labels),
+        "windows": len(np.unique(part.fold)),
+        "rows": len(part.series),
+        "season": rows.season,
+        "by_step": _by_step(step, scaled),
+        "by_series": {
+            "histogram": histogram(error[scored], 24) if len(scored) > 2 else None,
+            "quantiles": [
+                {"quantile": q, "value": float(np.quantile(error[scored], q))}
+                for q in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
+            ],
+            "worst": [{"series": rows.labels[i], "error": float(error[i])} for i in order[:_LISTED].tolist()],
+        },
+        "coverage": _coverage(part),
+        "panels": panels(rows, error, order, seed),
+    }
+
+
+def _by_step(step: np.ndarray, scaled: np.ndarray) -> list[dict[str, Any]]:
+    found = []
+    steps = np.unique(step)
+    if len(steps) > 200:
+        steps = steps[np.linspace(0, len(steps) - 1, 200).astype(int)]
+    for one in steps.tolist():
+        values = scaled[step == one]
+        low, high = np.quantile(values, [0.1, 0.9])
+        found.append({"step": one, "mean": float(values.mean()), "p10": float(low), "p90": float(high)})
+    return found
+
+
+def _coverage(part: Part) -> list[dict[str, Any]]:
+    """Per level of the intervals: which share of the true values they held."""
+    found = []
+    for name in sorted(part.values):
+        level = name.removeprefix("lower_")
+        if level == name or f"upper_{level}" not in part.values:
+            continue
+        lower, upper, truth = part.values[name], part.values[f"upper_{level}"], part.values["truth"]
+        usable = np.isfinite(lower) & np.isfinite(upper)
+        if usable.any():
+            inside = (truth >= lower)[usable] & (truth <= upper)[usable]
+            found.append(
+                {"level": level, "inside": float(inside.mean()), "width": float((upper - lower)[usable].mean())}
+            )
+    return sorted(found, key=lambda item: float(item["level"]) if item["level"].isdecimal() else 0.0)
