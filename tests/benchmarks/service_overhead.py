@@ -96,6 +96,7 @@ def trivial_request() -> dict[str, Any]:
         "search_space": {Parabola: {"x": list(range(TRIALS))}},
         "max_trials": TRIALS,
         "validation": {"scheme": "holdout"},
+        "reuse": False,
     }
 
 
@@ -144,7 +145,7 @@ def real_request(seed: int = 0, folds: int = 5) -> dict[str, Any]:
     space = {"linear": {"C": [0.1, 1.0, 10.0]}, "lightgbm": {"num_leaves": [7, 15, 31]}}
     return {
         "task": "classification", "target": "target", "search_space": space, "max_trials": 6, "seed": seed,
-        "validation": {"folds": folds},
+        "validation": {"folds": folds}, "reuse": False,
     }  # fmt: skip
 
 
