@@ -130,16 +130,38 @@ def check_http_request(request: RunRequest, settings: ServiceSettings) -> None:
                 code="pickle-forbidden",
                 hint="Name an importable class, or connect with ray://.",
             )
-        allowed = any(entry.model == name or entry.model.startswith(name + ".") for name in settings.allowed_models)
-        if "." in entry.model and not allowed:
+        if "." in entry.model and not _is_allowed(entry.model, settings):
             raise Forbidden(
                 f"Over HTTP the model {entry.model!r} is not allowed.",
                 code="model-not-allowed",
                 hint=f"Allowed modules: {', '.join(settings.allowed_models)} (RAYCTL_ALLOWED_MODELS).",
             )
+    _check_metric(request, settings)
     if (request.runtime_env or request.trainer_runtime_env) and not settings.allow_http_runtime_env:
         raise Forbidden(
             "Over HTTP a request may not bring a runtime environment here.",
             code="runtime-env-forbidden",
             hint="Connect with ray://, or ask the operator for RAYCTL_ALLOW_HTTP_RUNTIME_ENV=true.",
+        )
+
+
+def _is_allowed(path: str, settings: ServiceSettings) -> bool:
+    return any(path == name or path.startswith(name + ".") for name in settings.allowed_models)
+
+
+def _check_metric(request: RunRequest, settings: ServiceSettings) -> None:
+    custom = request.custom_metric
+    if custom is None:
+        return
+    if custom.pickled is not None:
+        raise Forbidden(
+            f"The metric {custom.name} was sent pickled; over HTTP nothing is unpickled.",
+            code="pickle-forbidden",
+            hint="Name an importable function, or connect with ray://.",
+        )
+    if not _is_allowed(str(custom.path).replace(":", "."), settings):
+        raise Forbidden(
+            f"Over HTTP the metric {custom.path!r} is not allowed.",
+            code="metric-not-allowed",
+            hint=f"Allowed modules: {', '.join(settings.allowed_models)} (RAYCTL_ALLOWED_MODELS).",
         )
