@@ -106,7 +106,7 @@ def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[di
         InvalidData, InvalidRequest, MalformedRequest: see `Engine.validate`.
     """
     from rayctl.automl.ingest import fingerprint, normalize, to_ipc, to_table
-    from rayctl.automl.metrics import resolve_metric
+    from rayctl.automl.metrics import metric_of
 
     table = normalize(to_table(_materialize(data), format))
     found: dict[str, Any] = {"rows": table.num_rows, "columns": table.column_names}
@@ -114,7 +114,7 @@ def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[di
         found["fingerprint"] = fingerprint(table)
     else:
         summary = engine_for(request.task).validate(table, request)
-        metric = resolve_metric(request.metric, request.task, len(summary.classes) if summary.classes else None)
+        metric = metric_of(request, len(summary.classes) if summary.classes else None)
         found |= {
             "fingerprint": summary.fingerprint,
             "summary": summary.model_dump(mode="json"),
