@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from rayctl.automl.bundle import read_bundle, write_bundle
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome
-from rayctl.automl.metrics import Metric, resolve_metric, score
+from rayctl.automl.engine import Candidate, Combination, Cost, Fold, FoldOutcome
+from rayctl.automl.metrics import Metric, metric_of, score
 from rayctl.automl.model import DataSummary, RunRequest
-from rayctl.automl.tabular.columns import Feature, encode
-from rayctl.automl.tabular.families import portfolio
-from rayctl.automl.tabular.fitted import FittedModel, fit_model, one_thread, restore_model
+from rayctl.automl.search import Space
+from rayctl.automl.tabular.assemble import assemble
+from rayctl.automl.tabular.combine import combine
+from rayctl.automl.tabular.cost import cost
+from rayctl.automl.tabular.delivered import open_bundle
+from rayctl.automl.tabular.fit import fit_model
+from rayctl.automl.tabular.fitted import FittedModel, one_thread
 from rayctl.automl.tabular.folds import make_folds
+from rayctl.automl.tabular.importance import importance
+from rayctl.automl.tabular.mixing import labels_of, mix
+from rayctl.automl.tabular.oof import Validation
+from rayctl.automl.tabular.portfolio import portfolio, spaces
 from rayctl.automl.tabular.predict import match_columns, output_table
 from rayctl.automl.tabular.prepare import PreparedTable, prepare_table
-from rayctl.automl.tabular.target import Label
 from rayctl.automl.tabular.validate import summarize
 from rayctl.errors import InvalidRequest, RayctlError, TrialError
 
 __all__ = ["ENGINE", "TabularEngine"]
 
-_KIND = "tabular"
 _MESSAGE_CHARS = 500
 
 
@@ -44,11 +48,19 @@ class TabularEngine:
 
     def split(self, prepared: PreparedTable, request: RunRequest) -> list[Fold]:
         """Return the folds over the prepared rows (see `rayctl.automl.tabular.folds`)."""
-        return make_folds(prepared.target, prepared.n_classes, request.validation, request.seed)
+        return make_folds(prepared, request)
 
-    def portfolio(self, summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
-        """Yield default candidates, endlessly."""
-        return portfolio(summary, request.task, request.seed)
+    def portfolio(self, summary: DataSummary, request: RunRequest) -> Sequence[Candidate]:
+        """Return the default candidates (see `rayctl.automl.tabular.portfolio`)."""
+        return portfolio(summary, request)
+
+    def spaces(self, summary: DataSummary, request: RunRequest) -> Mapping[str, Space]:
+        """Return the spaces of adaptive search (see `rayctl.automl.tabular.portfolio`)."""
+        return spaces(summary, request)
+
+    def cost(self, summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
+        """Predict what one fold costs (see `rayctl.automl.tabular.cost`)."""
+        return cost(summary, request, candidate)
 
     def evaluate(
         self,
@@ -59,62 +71,84 @@ class TabularEngine:
         *,
         seed: int,
         deadline: float | None,
+        stop_at: int | None = None,
     ) -> FoldOutcome:
-        """Fit on the fold's train part, score on its test part.
+        """Fit on the fold's train part, score on its test part (see `Engine.evaluate`).
 
-        ``predictions`` are (n, classes) probabilities if the model has them, else (n,) class codes or numbers.
-        ``deadline`` is not used yet: the default models are short.
+        ``predictions`` are (n, classes) probabilities (float32) if the model has them, else (n,) codes or numbers.
 
         Raises:
-            TrialError: ``model-error``, ``out-of-memory``, ``invalid-prediction``, ``invalid-score``,
-                ``unknown-model``, ``unknown-parameter``.
+            TrialError: ``model-error``, ``out-of-memory``, ``trial-timeout``, ``invalid-prediction``,
+                ``invalid-score``, ``unknown-model``, ``unknown-parameter``, ``invalid-parameter``, ``missing-extra``.
         """
-        metric = resolve_metric(request.metric, request.task, prepared.n_classes)
+        metric = metric_of(request, prepared.n_classes)
         with _blamed_on(candidate), one_thread():
             started = time.perf_counter()
-            model = fit_model(prepared, fold.train, candidate, request.task, seed)
+            model, stopped_at = fit_model(
+                prepared, fold, candidate, request, seed=seed, deadline=deadline, stop_at=stop_at
+            )
             fitted = time.perf_counter()
-            matrix = model.matrix(prepared.numeric[fold.test], prepared.codes[fold.test])
-            predicted = model.predict(matrix)
+            rows = (prepared.tree if model.view == "tree" else prepared.dense)[fold.test]
+            value, predicted = None, np.empty(_shape(prepared))
+            if fold.scored:
+                predicted = model.predict(rows)
+                value = _score(metric, model, prepared, fold, rows, predicted, candidate)
             done = time.perf_counter()
-            value = _score(metric, model, matrix, prepared.target[fold.test], predicted, candidate)
-        if not np.isfinite(value):
+            blob = model.to_blob()
+        if value is not None and not np.isfinite(value):
             raise TrialError(
                 f"{metric.name} is not defined on fold {fold.index} (it came out as {value}).",
                 code="invalid-score",
                 hint="The test part may hold a single class; use another validation scheme or metric.",
             )
-        return FoldOutcome(value, predicted, fitted - started, done - fitted)
+        stored = np.frombuffer(blob, dtype=np.uint8)
+        return FoldOutcome(value, predicted, fitted - started, done - fitted, stored, stopped_at)
 
-    def fit_final(
+    def combine(
         self,
         prepared: PreparedTable,
-        candidate: Candidate,
+        folds: Sequence[Fold],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
         request: RunRequest,
-        *,
-        seed: int,
-        fold: Fold | None = None,
+    ) -> Combination:
+        """Choose weights (see `Engine.combine` and `rayctl.automl.tabular.combine`)."""
+        with one_thread():
+            return combine(prepared, folds, outcomes, request)
+
+    def assemble(
+        self,
+        prepared: PreparedTable,
+        folds: Sequence[Fold],
+        candidates: Mapping[int, Candidate],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
+        combination: Combination,
+        request: RunRequest,
     ) -> bytes:
-        """Fit on all rows, or on the fold's train part, and return the bundle. Raises TrialError as `evaluate`."""
-        train = np.arange(len(prepared.target), dtype=np.int32) if fold is None else fold.train
-        with _blamed_on(candidate), one_thread():
-            model = fit_model(prepared, train, candidate, request.task, seed)
-            described, members = model.to_bundle()
-        info = {
-            "task": request.task.value,
-            "target": request.target,
-            "schema": {feature.name: feature.kind for feature in prepared.features},
-            "features": [feature.to_json() for feature in prepared.features],
-            "classes": None if prepared.classes is None else list(prepared.classes),
-            "model": {
-                "name": candidate.model,
-                "params": {name: _plain(value) for name, value in candidate.params.items()},
-                "seed": seed,
-                "rows": len(train),
-                **described,
-            },
-        }
-        return write_bundle(_KIND, info, members)
+        """Return the bundle (see `Engine.assemble` and `rayctl.automl.tabular.assemble`)."""
+        return assemble(prepared, folds, candidates, outcomes, combination, request)
+
+    def blended(
+        self,
+        prepared: PreparedTable,
+        folds: Sequence[Fold],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
+        combination: Combination,
+        request: RunRequest,
+    ) -> pa.Table:
+        """Return the validation predictions of a combination (see `Engine.blended`)."""
+        validation = Validation.of(prepared, folds)
+        parts = {trial: validation.predictions(outcomes[trial]) for trial in combination.weights}
+        values = mix(parts, combination.weights, combination.settings)
+        rows = validation.rows if prepared.rows is None else prepared.rows[validation.rows]
+        groups = np.array([fold.group for fold in validation.folds], dtype=np.int32)
+        columns: dict[str, Any] = {"row": rows.astype(np.int64), "fold": groups[validation.fold]}
+        if prepared.classes is None:
+            return pa.table({**columns, "truth": validation.truth, "prediction": values})
+        labels = pa.array(list(prepared.classes))
+        columns["truth"] = labels.take(pa.array(validation.truth))
+        if values.ndim == 1:
+            return pa.table({**columns, "prediction": labels.take(pa.array(values))})
+        return pa.table(columns | {f"proba_{label}": values[:, code] for code, label in enumerate(prepared.classes)})
 
     def predict(
         self, bundle: bytes, table: pa.Table | None, *, proba: bool = False, allow_pickle: bool = False
@@ -126,60 +160,63 @@ class TabularEngine:
 
         Raises:
             InvalidData: the table does not fit (see `rayctl.automl.tabular.predict.match_columns`).
-            InvalidRequest: ``no-probabilities``, ``no-data``, ``untrusted-model``, or a bundle that cannot be read.
+            InvalidRequest: ``no-probabilities``, ``no-data``, ``untrusted-model``, ``missing-extra``, or a bundle that
+                cannot be read.
         """
         if table is None:
             raise InvalidRequest("This model predicts rows of a table; no table was given.", code="no-data")
-        opened = _open(bytes(bundle), allow_pickle)
-        if proba and not opened.model.has_proba:
+        opened = open_bundle(bytes(bundle), allow_pickle=allow_pickle)
+        if proba and not opened.has_proba:
             raise InvalidRequest(
-                f"The model {opened.name!r} gives no class probabilities.",
+                f"The model {opened.trials[0].name!r} gives no class probabilities.",
                 code="no-probabilities",
                 hint="Leave out proba.",
             )
-        numeric, codes = encode(opened.features, match_columns(opened.features, table), len(table))
-        with one_thread():
-            predicted = opened.model.predict(opened.model.matrix(numeric, codes))
-        return output_table(predicted, opened.classes, proba)
+        columns = match_columns(opened.encoder.features, table)
+        values = opened.predict(opened.encoder.transform(columns, len(table), want=opened.views))
+        if opened.classes is None:
+            return output_table(values, None, False)
+        predicted = output_table(labels_of(values, opened.settings), opened.classes, False)
+        if proba:
+            for code, label in enumerate(opened.classes):
+                predicted = predicted.append_column(f"proba_{label}", pa.array(values[:, code]))
+        return predicted
 
     def final_forecast(self, bundle: bytes) -> pa.Table | None:
         """Tables have no forecast: always None."""
         return None
 
+    def importance(
+        self,
+        bundle: bytes,
+        prepared: PreparedTable,
+        folds: Sequence[Fold],
+        request: RunRequest,
+        *,
+        seed: int,
+        deadline: float | None,
+        allow_pickle: bool = False,
+    ) -> list[dict[str, Any]] | None:
+        """Return permutation importances of the input columns (see `rayctl.automl.tabular.importance`)."""
+        delivered = open_bundle(bytes(bundle), allow_pickle=allow_pickle)
+        return importance(delivered, prepared, folds, request, seed=seed, deadline=deadline)
 
-@dataclass(frozen=True)
-class _Opened:
-    """A bundle that was read, checked and restored."""
 
-    name: str
-    features: tuple[Feature, ...]
-    classes: tuple[Label, ...] | None
-    model: FittedModel
-
-
-@lru_cache(maxsize=2)
-def _open(bundle: bytes, allow_pickle: bool) -> _Opened:
-    """Restore a model. The last two stay in memory, so that serving one does not unpack it for every request."""
-    opened = read_bundle(bundle, kind=_KIND)
-    try:
-        features = tuple(Feature.from_json(feature) for feature in opened.info["features"])
-        classes, described = opened.info["classes"], opened.info["model"]
-        model = restore_model(described, opened.members, allow_pickle=allow_pickle)
-        return _Opened(described["name"], features, None if classes is None else tuple(classes), model)
-    except (KeyError, TypeError) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
+def _shape(prepared: PreparedTable) -> tuple[int, ...]:
+    return (0,) if prepared.n_classes is None else (0, prepared.n_classes)
 
 
 def _score(
     metric: Metric,
     model: FittedModel,
-    matrix: np.ndarray,
-    truth: np.ndarray,
+    prepared: PreparedTable,
+    fold: Fold,
+    rows: np.ndarray,
     predicted: np.ndarray,
     candidate: Candidate,
 ) -> float:
     if metric.needs_proba and not model.has_proba:
-        decision = model.decision(matrix) if metric.ranks else None
+        decision = model.decision(rows) if metric.ranks else None
         if decision is None:
             raise TrialError(
                 f"The metric {metric.name} needs class probabilities, and {candidate.model!r} has no predict_proba.",
@@ -187,7 +224,8 @@ def _score(
                 hint="Choose a metric on labels, for example accuracy.",
             )
         predicted = decision
-    return score(metric, truth, predicted, model.n_classes)
+    weights = None if prepared.weights is None else prepared.weights[fold.test]
+    return score(metric, prepared.target[fold.test], predicted, model.n_classes, weights, prepared.classes)
 
 
 @contextmanager
@@ -215,17 +253,6 @@ def _out_of_memory(candidate: Candidate) -> TrialError:
         code="out-of-memory",
         hint="Use a smaller model, or give the task more memory.",
     )
-
-
-def _plain(value: object) -> object:
-    """Return a parameter value as JSON, or as its text."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if np.isfinite(value) else repr(value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return repr(value)[:200]
 
 
 ENGINE = TabularEngine()

@@ -1,29 +1,41 @@
-"""Fitting one candidate on some rows of a prepared table, and predicting with what came out.
+"""A fitted model of one fold: how it predicts encoded rows, and how it is kept.
 
-`FittedModel` is the same thing right after the fit and after a trip through a bundle, so that the predictions a
-run is judged by are those that its model gives later.
+`FittedModel` is the same thing right after the fit and after storage, so that the predictions a run is judged by
+are those that its model gives later.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 
-from rayctl.automl.bundle import Member, dump_object, load_object
-from rayctl.automl.engine import Candidate
-from rayctl.automl.model import TaskType
-from rayctl.automl.tabular.families import Resolved, View, resolve
-from rayctl.automl.tabular.prepare import PreparedTable
-from rayctl.automl.tabular.views import DenseEncoder, dense_view, tree_matrix, tree_view
+from rayctl.automl.bundle import MAX_BYTES, Member, read_bundle, write_bundle
+from rayctl.automl.tabular.derived import DerivedFeatures
+from rayctl.automl.tabular.families import View
+from rayctl.automl.tabular.scale import TargetScale
+from rayctl.automl.tabular.training import Predictor
 from rayctl.errors import InvalidRequest, TrialError
 
-__all__ = ["FittedModel", "fit_model", "one_thread", "restore_model"]
+__all__ = ["BLOB_KIND", "FittedModel", "load_model", "one_thread", "thinned_blob"]
+
+BLOB_KIND = "tabular-fold"
+_TREES_TOGETHER = 200
+_TREES_EACH = 25
+_DERIVED = "derived.json"
+_PREFIX = "model/"
+
+_PREDICTORS = {
+    "lightgbm": "lightgbm_model:LightgbmPredictor",
+    "catboost": "catboost_model:CatboostPredictor",
+    "forest": "forest_model:ForestPredictor",
+    "network": "network_model:NetworkPredictor",
+    "object": "object_model:ObjectPredictor",
+}
 
 
 def one_thread() -> Any:
@@ -43,59 +55,56 @@ def _thread_pools() -> Any:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A fitted estimator with what it needs to see encoded columns.
+    """A predictor with what it needs to see encoded rows.
 
-    ``present``: the class codes that the training rows had, in order (None for regression); the estimator knows
-    them as 0, 1, …. ``estimator``: a LightGBM booster or any object with ``predict``. ``center`` and ``scale``: the
-    estimator learned ``(target - center) / scale`` (regression).
+    ``present``: the class codes that the training rows had, in order (None for regression); the predictor knows
+    them as 0, 1, …. ``derived``: features that it computes from the tree form. ``scale``: of a regression's target.
     """
 
+    predictor: Predictor
     view: View
-    encoder: DenseEncoder | None
-    estimator: Any
     present: tuple[int, ...] | None
     n_classes: int | None
-    center: float = 0.0
-    scale: float = 1.0
+    derived: DerivedFeatures | None = None
+    scale: TargetScale = field(default_factory=TargetScale)
 
     @property
     def has_proba(self) -> bool:
         """Whether it gives class probabilities."""
-        return self.present is not None and (_is_booster(self.estimator) or hasattr(self.estimator, "predict_proba"))
+        return self.predictor.has_proba
 
-    def matrix(self, numeric: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return encoded columns in the form that the estimator was fitted on."""
-        return tree_matrix(numeric, codes) if self.encoder is None else self.encoder.transform(numeric, codes)
+    def matrix(self, rows: np.ndarray) -> np.ndarray:
+        """Return the predictor's matrix for encoded rows of the model's view."""
+        if self.derived is None:
+            return rows
+        return np.ascontiguousarray(np.concatenate([rows, self.derived.transform(rows)], axis=1))
 
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Predict rows of a view: (n, n_classes) probabilities if it has them, else (n,) class codes or numbers.
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Predict encoded rows of the model's view.
+
+        Returns (n, n_classes) probabilities (float32) if it has them, else (n,) class codes (int64) or numbers
+        (float64).
 
         Raises:
             TrialError: ``invalid-prediction``: wrong shape, not finite, unknown classes.
         """
+        values = self.predictor.predict(self.matrix(rows))
         if self.present is None:
-            values = self.estimator.predict(matrix)
-            return _finite(_vector(values, len(matrix)) * self.scale + self.center, "predictions")
+            return _finite(self.scale.invert(_vector(values, len(rows))), "predictions")
         assert self.n_classes is not None
         if not self.has_proba:
-            codes = _vector(self.estimator.predict(matrix), len(matrix))
+            codes = _vector(values, len(rows))
             local = _finite(codes, "predictions").astype(np.int64)
             if (local != codes).any() or (local < 0).any() or (local >= len(self.present)).any():
                 raise TrialError("The model predicted labels that it was not trained on.", code="invalid-prediction")
             return np.asarray(self.present, dtype=np.int64)[local]
-        return self._expand(self._local_proba(matrix), len(matrix))
+        return self._expand(values, len(rows))
 
-    def decision(self, matrix: np.ndarray) -> np.ndarray | None:
+    def decision(self, rows: np.ndarray) -> np.ndarray | None:
         """Return scores of the second class, shape (n,), for two-class models with a decision function, else None."""
-        if self.n_classes != 2 or self.present != (0, 1) or not hasattr(self.estimator, "decision_function"):
-            return None
-        return _finite(_vector(self.estimator.decision_function(matrix), len(matrix)), "decision values")
-
-    def _local_proba(self, matrix: np.ndarray) -> np.ndarray:
-        if _is_booster(self.estimator):
-            values = np.asarray(self.estimator.predict(matrix, num_threads=1), dtype=np.float64)
-            return np.column_stack([1.0 - values, values]) if values.ndim == 1 else values
-        return np.asarray(self.estimator.predict_proba(matrix), dtype=np.float64)
+        decide = getattr(self.predictor, "decision", None)
+        values = None if decide is None or self.present != (0, 1) else decide(self.matrix(rows))
+        return None if values is None else _finite(_vector(values, len(rows)), "decision values")
 
     def _expand(self, local: np.ndarray, rows: int) -> np.ndarray:
         """Give classes that were not in the training rows probability 0."""
@@ -109,105 +118,74 @@ class FittedModel:
         _finite(local, "probabilities")
         if (local < -1e-9).any() or (local > 1 + 1e-6).any():
             raise TrialError("The model gave probabilities outside 0 to 1.", code="invalid-prediction")
-        full = np.zeros((rows, self.n_classes))
+        if len(self.present) == self.n_classes:
+            return local.astype(np.float32)
+        full = np.zeros((rows, self.n_classes), dtype=np.float32)
         full[:, list(self.present)] = local
         return full
 
-    def to_bundle(self) -> tuple[dict[str, Any], dict[str, Member]]:
-        """Return (JSON information, members) from which `restore_model` makes an equal model."""
-        info = {name: getattr(self, name) for name in ("view", "present", "n_classes", "center", "scale")}
-        members = {}
-        if self.encoder is not None:
-            members["encoder.json"] = Member(json.dumps(self.encoder.to_json()).encode(), "json")
-        if _is_booster(self.estimator):
-            members["model"] = Member(self.estimator.model_to_string().encode(), "lightgbm")
-        else:
-            members["model"] = dump_object(self.estimator)
-        return info, members
+    def to_blob(self) -> bytes:
+        """Return the stored form: a small bundle of kind `BLOB_KIND`."""
+        parts, members = self.predictor.to_parts()
+        info = {
+            "kind": type(self.predictor).kind,
+            "view": self.view,
+            "present": self.present,
+            "n_classes": self.n_classes,
+            "scale": self.scale.to_json(),
+            "predictor": parts,
+        }
+        stored = {_PREFIX + name: member for name, member in members.items()}
+        if self.derived is not None:
+            stored[_DERIVED] = Member(json.dumps(self.derived.to_json()).encode(), "json")
+        return write_bundle(BLOB_KIND, info, stored)
 
 
-def restore_model(info: Mapping[str, Any], members: Mapping[str, Member], *, allow_pickle: bool) -> FittedModel:
-    """Rebuild a model from a bundle.
+def load_model(blob: bytes, *, allow_pickle: bool, max_bytes: int = MAX_BYTES) -> FittedModel:
+    """Rebuild a model from its stored form.
 
     Raises:
-        InvalidRequest: ``untrusted-model``, ``invalid-bundle``.
+        InvalidRequest: ``untrusted-model``, ``invalid-bundle``, ``missing-extra``.
     """
+    opened = read_bundle(blob, kind=BLOB_KIND, max_bytes=max_bytes)
+    info, members = opened.info, opened.members
     try:
-        encoder = None
-        if info["view"] == "dense":
-            encoder = DenseEncoder.from_json(json.loads(members["encoder.json"].data))
-        member = members["model"]
-        present = None if info["present"] is None else tuple(info["present"])
-        n_classes, center, scale = info["n_classes"], float(info["center"]), float(info["scale"])
+        module, _, name = _PREDICTORS[info["kind"]].partition(":")
+        present = None if info["present"] is None else tuple(int(code) for code in info["present"])
+        n_classes = None if present is None else int(info["n_classes"])
+        if present is not None and not all(0 <= code < cast(int, n_classes) for code in present):
+            raise ValueError("class codes out of range")
+        derived = None
+        if _DERIVED in members:
+            derived = DerivedFeatures.from_json(json.loads(members[_DERIVED].data))
+        scale = TargetScale.from_json(info["scale"])
+        view, parts = info["view"], dict(info["predictor"])
+        if view not in ("tree", "dense"):
+            raise ValueError(f"unknown view {view!r}")
+        cls = getattr(import_module(f"rayctl.automl.tabular.{module}"), name)
+        own = {name.removeprefix(_PREFIX): part for name, part in members.items() if name.startswith(_PREFIX)}
+        predictor = cls.load(parts, own, allow_pickle=allow_pickle)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
-    estimator = _booster(member.data) if member.stored == "lightgbm" else load_object(member, allow_pickle=allow_pickle)
-    return FittedModel(info["view"], encoder, estimator, present, n_classes, center, scale)
+    return FittedModel(predictor, cast(View, view), present, n_classes, derived, scale)
 
 
-def fit_model(
-    prepared: PreparedTable, train: np.ndarray, candidate: Candidate, task: TaskType, seed: int
-) -> FittedModel:
-    """Fit a candidate on the rows ``train`` (positions).
+def thinned_blob(blob: bytes, *, models: int) -> bytes:
+    """Return the stored form of a fold's model as it goes into a bundle together with ``models - 1`` others.
 
-    Raises:
-        TrialError: ``model-error`` if the rows hold one class only.
-        InvalidRequest: ``unknown-model``, ``unknown-parameter``.
-        Exception: whatever the model raises.
+    A forest loses trees: the models of the folds are averaged, and that average of forests is one large forest. More
+    than some two hundred trees change its predictions less than its rows do, but take time with every prediction.
     """
-    resolved = resolve(candidate.model, candidate.pickled_class, task)
-    estimator = resolved.build(candidate.params, seed)
-    encoder, matrix = view_of(prepared, train, resolved.view)
-    target, present, center, scale = prepared.target[train], None, 0.0, 1.0
-    if prepared.n_classes is not None:
-        found, target = np.unique(target, return_inverse=True)
-        present = tuple(found.tolist())
-        if len(present) < 2:
-            raise TrialError("The training part of the fold has rows of one class only.", code="model-error")
-    elif resolved.family is not None and resolved.family.scale_target:
-        center, scale = float(target.mean()), float(target.std()) or 1.0
-        target = (target - center) / scale
-    fitted = _fit(estimator, resolved, prepared, matrix[train], target)
-    return FittedModel(resolved.view, encoder, fitted, present, prepared.n_classes, center, scale)
+    from rayctl.automl.tabular.forest_model import ForestPredictor
 
-
-def view_of(prepared: PreparedTable, train: np.ndarray, view: View) -> tuple[DenseEncoder | None, np.ndarray]:
-    """Return (encoder or None, matrix of all rows) for a view; statistics come from the rows ``train`` only."""
-    return (None, tree_view(prepared)) if view == "tree" else dense_view(prepared, train)
-
-
-def _fit(estimator: Any, resolved: Resolved, prepared: PreparedTable, matrix: np.ndarray, target: np.ndarray) -> Any:
-    if resolved.family is None:
-        fitted = estimator.fit(matrix, target)
-        # Some libraries return None from fit; scikit-learn's return the estimator itself.
-        return estimator if fitted is None else fitted
-    with warnings.catch_warnings():
-        # Our own settings stop some models before they converge, on purpose: the budget decides, not the optimum.
-        warnings.simplefilter("ignore")
-        if resolved.family.name == "mlp" and (len(target) < 500 or _has_singleton(prepared, target)):
-            estimator.set_params(early_stopping=False)  # too little to set aside for it
-        if resolved.family.name != "lightgbm":
-            return estimator.fit(matrix, target)
-        first = prepared.numeric.shape[1]
-        estimator.fit(matrix, target, categorical_feature=list(range(first, matrix.shape[1])))
-    return _booster(estimator.booster_.model_to_string().encode())
-
-
-def _has_singleton(prepared: PreparedTable, target: np.ndarray) -> bool:
-    return prepared.n_classes is not None and int(np.bincount(target).min()) < 2
-
-
-def _booster(text: bytes) -> Any:
-    from lightgbm import Booster
-
-    try:
-        return Booster(model_str=text.decode())
-    except Exception as error:  # LightGBM raises its own and built-in types on a malformed text
-        raise InvalidRequest(f"The LightGBM model cannot be read: {error}", code="invalid-bundle") from error
-
-
-def _is_booster(estimator: Any) -> bool:
-    return type(estimator).__module__ == "lightgbm.basic" and type(estimator).__name__ == "Booster"
+    wanted = max(_TREES_EACH, -(-_TREES_TOGETHER // models))
+    if models == 1 or read_bundle(blob, kind=BLOB_KIND).info.get("kind") != ForestPredictor.kind:
+        return blob
+    model = load_model(blob, allow_pickle=False)
+    assert isinstance(model.predictor, ForestPredictor)
+    if len(model.predictor.arrays["sizes"]) <= wanted:
+        return blob
+    return replace(model, predictor=model.predictor.thinned(wanted)).to_blob()
 
 
 def _vector(values: Any, rows: int) -> np.ndarray:

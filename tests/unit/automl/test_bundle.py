@@ -74,7 +74,7 @@ def test_refusals_by_structure() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "code"),
     [
-        ("version", 2, "bundle-version"),
+        ("version", 3, "bundle-version"),
         ("version", None, "invalid-bundle"),
         ("format", "other", "invalid-bundle"),
         ("members", [], "invalid-bundle"),

@@ -1,0 +1,90 @@
+"""The bundle of a tabular model: the encoder, and per weighted trial the models of its folds.
+
+``info``: ``task``, ``target``, ``schema`` (input column → kind), the encoder's part, ``classes``, ``settings`` of the
+combination, and ``trials``: per trial ``trial``, ``model``, ``params``, ``weight``, ``bytes`` and ``folds``: names of
+its members with the fold's index (None: fitted on all rows). Each member is a bundle by itself (see
+`rayctl.automl.tabular.fitted`), kept as it came out of its task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rayctl.automl.bundle import Member, write_bundle
+from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
+from rayctl.automl.model import RunRequest
+from rayctl.automl.tabular.fitted import thinned_blob
+from rayctl.automl.tabular.prepare import PreparedTable
+from rayctl.errors import TrialError
+
+__all__ = ["KIND", "assemble"]
+
+KIND = "tabular"
+
+
+def assemble(
+    prepared: PreparedTable,
+    folds: Sequence[Fold],
+    candidates: Mapping[int, Candidate],
+    outcomes: Mapping[int, Sequence[FoldOutcome]],
+    combination: Combination,
+    request: RunRequest,
+) -> bytes:
+    """Return the bundle of the weighted trials (see `Engine.assemble`).
+
+    If there is a fold of all rows, each trial is its model alone; else the models of all scored folds are averaged.
+
+    Raises:
+        TrialError: ``model-error``: a weighted trial has no stored model.
+    """
+    info, members = prepared.encoder.to_members()
+    whole = [place for place, fold in enumerate(folds) if not fold.scored]
+    used = whole[-1:] or list(range(len(folds)))
+    trials = []
+    for trial in sorted(combination.weights):
+        parts: list[dict[str, Any]] = []
+        size = 0
+        for place in used:
+            blob = outcomes[trial][place].model
+            if not len(blob):
+                raise TrialError(f"Trial {trial} has no stored model of fold {place}.", code="model-error")
+            name = f"trial-{trial}/fold-{place}"
+            data = thinned_blob(np.ascontiguousarray(blob).tobytes(), models=len(used))
+            members[name] = Member(data, "bundle")
+            size += len(data)
+            parts.append({"member": name, "fold": folds[place].index if folds[place].scored else None})
+        trials.append(
+            {
+                "trial": trial,
+                "model": candidates[trial].model,
+                "params": {name: _plain(value) for name, value in candidates[trial].params.items()},
+                "weight": combination.weights[trial],
+                "bytes": size,
+                "folds": parts,
+            }
+        )
+    info = {
+        **info,
+        "task": request.task.value,
+        "target": request.target,
+        "schema": {feature.name: feature.kind for feature in prepared.features},
+        "classes": None if prepared.classes is None else list(prepared.classes),
+        "rows": len(prepared.target),
+        "settings": dict(combination.settings),
+        "trials": trials,
+    }
+    return write_bundle(KIND, info, members)
+
+
+def _plain(value: object) -> object:
+    """Return a parameter value as JSON, or as its text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else repr(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return repr(value)[:200]

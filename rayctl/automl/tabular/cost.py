@@ -1,0 +1,114 @@
+"""What fitting one fold costs, by family: a formula of sizes with measured coefficients. Pure and cheap.
+
+The coefficients come from ``tests/benchmarks/measure_costs.py`` (one core, one thread). They need not be exact: the
+scheduler corrects them by what it sees during the run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rayctl.automl.engine import Candidate, Cost
+from rayctl.automl.model import DataSummary, RunRequest
+
+__all__ = ["cost"]
+
+_TRAIN_SHARE = 0.8
+_DENSE_PER_FEATURE = 2.0
+_MATRIX_BYTES = 4.0
+
+
+def cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
+    """Return the predicted cost of one fold; None for models that are not built in.
+
+    Features that become several columns (dates, texts, one-hot) are counted by an average.
+    """
+    if candidate.pickled_class is not None:
+        return None
+    params = candidate.params
+    rows, columns = max(1.0, _TRAIN_SHARE * summary.rows), float(max(1, len(summary.features)))
+    classes = len(summary.classes or ())
+    outputs = 1 if classes <= 2 else classes
+    derived = 1.0
+    if params.get("derived"):
+        columns += 4.0 * len(params["derived"])
+        derived = 1.0 + 0.1 * len(params["derived"])
+    seconds = _seconds(candidate.model, params, rows, columns, outputs)
+    if seconds is None:
+        return None
+    if params.get("derived"):
+        seconds += 0.02 + 4e-8 * rows * columns * len(params["derived"])
+    return Cost(seconds, derived * _bytes(candidate.model, params, rows, columns, outputs))
+
+
+def _seconds(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float | None:
+    dense = _DENSE_PER_FEATURE * columns
+    if model == "lightgbm":
+        leaves = min(_number(params, "num_leaves", 31), rows / _number(params, "min_child_samples", 20))
+        rounds = _rounds(params, "n_estimators", 100)
+        per_tree = 5e-5 + rows * columns * (0.5 + math.log2(1 + leaves)) * 2.0e-10 + leaves * (columns * 2.5e-7 + 3e-6)
+        return 0.02 + rows * columns * 4e-8 + rounds * outputs * per_tree
+    if model == "catboost":
+        depth = _number(params, "depth", 6)
+        rounds = _rounds(params, "iterations", 1000)
+        per_tree = 4e-4 + depth * rows * (columns * 6e-10 + 1e-8) * outputs**0.7 + 2**depth * columns * outputs * 4e-9
+        return 0.05 + rows * columns * 1e-7 + rounds * per_tree
+    if model in ("extra_trees", "random_forest"):
+        trees = _number(params, "n_estimators", 100)
+        tried = _tried(params.get("max_features", "sqrt" if outputs else 1.0), columns)
+        unit = 1.6e-8 if model == "extra_trees" else 4.0e-8
+        depth = math.log2(2 + rows / _number(params, "min_samples_leaf", 1))
+        return 0.02 + trees * (1e-3 + rows * depth * (1 + tried) * unit * (1 + 0.02 * outputs))
+    if model in ("linear", "logistic_regression", "ridge"):
+        if model == "ridge" or "alpha" in params:
+            return 0.005 + rows * dense**1.5 * 5e-10
+        return 0.01 + min(_number(params, "max_iter", 100), 100) * outputs * (rows * dense * 8e-10 + 1e-5)
+    if model == "mlp":
+        sizes = [dense, *_layers(params.get("hidden_layer_sizes", [100])), float(outputs)]
+        products = sum(a * b for a, b in itertools.pairwise(sizes))
+        batches = rows / _number(params, "batch_size", 200)
+        epochs = 0.6 * _number(params, "max_iter", 60)
+        return 0.02 + epochs * (batches * 2.5e-4 + rows * products * 2.2e-10 + rows * 2e-7)
+    if model == "knn":
+        return 0.01 + rows * (1 - _TRAIN_SHARE) / _TRAIN_SHARE * rows * (dense * 1e-10 + 1e-8)
+    return None
+
+
+def _bytes(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:
+    """Return the peak memory above the shared data: copies of the training rows, and the model."""
+    dense = _DENSE_PER_FEATURE * columns
+    if model in ("lightgbm", "catboost"):
+        return 3e7 + rows * columns * (_MATRIX_BYTES + 2) + rows * outputs * 32
+    if model in ("extra_trees", "random_forest"):
+        trees = _number(params, "n_estimators", 100)
+        nodes = trees * 2 * rows / (1 + _number(params, "min_samples_leaf", 1))
+        return 3e7 + rows * columns * _MATRIX_BYTES * 2 + min(nodes, 1.5e6) * (64 + 8 * outputs) * 2
+    return 3e7 + rows * dense * 8 * 3
+
+
+def _number(params: Mapping[str, Any], name: str, default: float) -> float:
+    value = params.get(name, default)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else default
+
+
+def _rounds(params: Mapping[str, Any], name: str, default: float) -> float:
+    """Return the expected number of rounds: with early stopping mostly far below the limit."""
+    rounds = _number(params, name, default)
+    if not params.get("early_stopping_rounds"):
+        return rounds
+    return min(rounds, 10.0 / _number(params, "learning_rate", 0.1) + _number(params, "early_stopping_rounds", 50))
+
+
+def _tried(value: Any, columns: float) -> float:
+    if isinstance(value, str):
+        return math.sqrt(columns) if value == "sqrt" else math.log2(1 + columns)
+    if isinstance(value, bool) or value is None:
+        return columns
+    return value * columns if isinstance(value, float) else min(float(value), columns)
+
+
+def _layers(value: Any) -> list[float]:
+    return [float(size) for size in value] if isinstance(value, (list, tuple)) else [float(value)]
