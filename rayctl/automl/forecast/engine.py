@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome
-from rayctl.automl.forecast.forecaster import blamed_on, forecast_all
-from rayctl.automl.forecast.models import resolve
-from rayctl.automl.forecast.portfolio import portfolio
+from rayctl.automl.engine import Candidate, Combination, Cost, Fold, FoldOutcome
+from rayctl.automl.forecast import deliver
+from rayctl.automl.forecast.blend import Rule, choose_rule, mixed_windows, window_loss
+from rayctl.automl.forecast.costs import fold_cost
+from rayctl.automl.forecast.forecaster import Forecasts, blamed_on, forecast_all
+from rayctl.automl.forecast.globals import shared_forecasts
+from rayctl.automl.forecast.models import is_global, resolve
+from rayctl.automl.forecast.outcome import pack_forecasts
+from rayctl.automl.forecast.portfolio import portfolio, spaces
 from rayctl.automl.forecast.predict import from_history, look_up
 from rayctl.automl.forecast.prepare import PreparedSeries, label, prepare_series
-from rayctl.automl.forecast.split import make_folds
-from rayctl.automl.forecast.store import open_stored, write_stored
+from rayctl.automl.forecast.split import Part, make_folds, part_of
+from rayctl.automl.forecast.store import open_stored
 from rayctl.automl.forecast.validate import summarize
-from rayctl.automl.metrics import forecast_score, resolve_metric
+from rayctl.automl.forecast.windows import gather, scorer_of
+from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import DataSummary, RunRequest
+from rayctl.automl.search import Space
 from rayctl.errors import InvalidRequest, TrialError
 
 __all__ = ["ENGINE", "ForecastEngine"]
 
 
 class ForecastEngine:
-    """Stateless; the module's `ENGINE` is the one instance."""
+    """Stateless but for a cache of global models' forecasts; the module's `ENGINE` is the one instance."""
 
     def validate(self, table: pa.Table, request: RunRequest) -> DataSummary:
         """Check table, request and search space (see `Engine.validate`)."""
@@ -37,12 +44,20 @@ class ForecastEngine:
         return prepare_series(table, request)
 
     def split(self, prepared: PreparedSeries, request: RunRequest) -> list[Fold]:
-        """Return the rolling-origin windows, the latest first (see `rayctl.automl.forecast.split`)."""
+        """Return chunks of the rolling-origin windows, then of the forecast (see `rayctl.automl.forecast.split`)."""
         return make_folds(prepared, request)
 
-    def portfolio(self, summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
-        """Yield default candidates; the sequence ends after around a hundred."""
+    def portfolio(self, summary: DataSummary, request: RunRequest) -> Sequence[Candidate]:
+        """Return the default candidates, cheap ones first."""
         return portfolio(summary, request)
+
+    def spaces(self, summary: DataSummary, request: RunRequest) -> Mapping[str, Space]:
+        """Return the space of the global models, where the data are enough for them."""
+        return spaces(summary, request)
+
+    def cost(self, summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
+        """Return the predicted cost of one fold (one chunk of series); a global model's is spread over its chunks."""
+        return fold_cost(summary, request, candidate)
 
     def evaluate(
         self,
@@ -53,83 +68,98 @@ class ForecastEngine:
         *,
         seed: int,
         deadline: float | None,
+        stop_at: int | None = None,
     ) -> FoldOutcome:
-        """Forecast the fold's window for each of its series from all earlier steps, and score it.
+        """Forecast the horizon after the history of each of the fold's series; score it if the fold is scored.
 
-        ``predictions`` is in the order of ``fold.test``. Steps whose value was interpolated are not scored.
-        ``fit_s`` is the whole time: statistical models fit and forecast in one call.
+        ``predictions`` is in the order of ``fold.test``. Steps whose value was interpolated are not scored. Of folds
+        that are not scored the forecasts are in ``model``. ``fit_s`` is the whole time: most models fit and forecast
+        in one call. ``stopped_at``: series that the model forecast in time (the rest got a cheap forecast), or the
+        rounds of a global model.
+
+        Every fold uses the request's seed: chunks of one window must come from one model, and a member that is
+        fitted again on new history must be the same model.
 
         Raises:
             TrialError: ``model-error`` (failed on more than half of the series), ``trial-timeout``,
                 ``out-of-memory``, ``unknown-model``, ``unknown-parameter``, ``invalid-score``.
         """
-        metric = resolve_metric(request.metric, request.task)
+        metric = metric_of(request)
         horizon = int(request.horizon or 1)
-        starts = fold.test[::horizon].astype(np.int64)
-        series = np.searchsorted(prepared.offsets, starts, side="right") - 1
-        histories = [prepared.y[begin:start] for begin, start in zip(prepared.offsets[series], starts, strict=True)]
+        part = part_of(prepared, fold, horizon)
         with blamed_on(candidate):
             resolved = resolve(candidate.model, candidate.pickled_class)  # not timed: it may import for seconds
         began = time.perf_counter()
-        found = forecast_all(
-            candidate,
-            histories,
-            horizon,
-            prepared.seasons,
-            seed=seed,
-            deadline=deadline,
-            name_of=lambda position: label(prepared.ids, int(series[position])),
-            resolved=resolved,
-        )
+        if is_global(resolved.cls):
+            with blamed_on(candidate):
+                found = shared_forecasts(
+                    prepared, part, resolved, candidate, horizon, request.seed, deadline=deadline, stop_at=stop_at
+                )
+        else:
+            found = _local(prepared, part, candidate, horizon, request.seed, deadline, stop_at, resolved)
         fit_s = time.perf_counter() - began
-        truth = np.where(prepared.observed, prepared.y, np.nan)
-        value = forecast_score(
-            metric.name,
-            [truth[start : start + horizon] for start in starts],
-            list(found.values),
-            [truth[begin:start] for begin, start in zip(prepared.offsets[series], starts, strict=True)],
-            prepared.seasons[0],
-        )
+        if not fold.scored:
+            return FoldOutcome(None, np.empty(0), fit_s, 0.0, pack_forecasts(found), found.stopped_at)
+        scorer, _ = scorer_of(prepared, part, metric, horizon)
+        with blamed_on(candidate):
+            value = scorer.score(found.values)
         if not np.isfinite(value):
             raise TrialError(
                 f"{metric.name} is not defined on fold {fold.index} (it came out as {value}).",
                 code="invalid-score",
                 hint="mape cannot score windows that hold zeros only; use another metric.",
             )
-        return FoldOutcome(value, found.values.ravel(), fit_s, 0.0)
+        return FoldOutcome(value, found.values.ravel(), fit_s, 0.0, np.empty(0, np.uint8), found.stopped_at)
 
-    def fit_final(
+    def combine(
         self,
         prepared: PreparedSeries,
-        candidate: Candidate,
+        folds: Sequence[Fold],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
         request: RunRequest,
-        *,
-        seed: int,
-        fold: Fold | None = None,
-    ) -> bytes:
-        """Forecast the horizon after all data, or after the fold's train part, and return the bundle.
+    ) -> Combination:
+        """Choose the combination (see `rayctl.automl.forecast.blend`); without an ensemble, the best trial."""
+        metric = metric_of(request)
+        windows = gather(prepared, folds, outcomes, metric, int(request.horizon or 1))
+        if request.delivers_ensemble:
+            rule = choose_rule(windows, prepared.n_series)
+        else:
+            own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in sorted(outcomes)}
+            rule = Rule({min(own, key=lambda trial: (own[trial], trial)): 1.0})
+        score = metric.loss(window_loss(windows, mixed_windows(rule, windows, prepared.n_series)))
+        return Combination(rule.weights, score, rule.settings(), (score,))
 
-        Raises:
-            TrialError: as `evaluate`.
+    def assemble(
+        self,
+        prepared: PreparedSeries,
+        folds: Sequence[Fold],
+        candidates: Mapping[int, Candidate],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
+        combination: Combination,
+        request: RunRequest,
+    ) -> bytes:
+        """Return the bundle: configurations, combined forecast with intervals, series."""
+        return deliver.assemble(prepared, folds, candidates, outcomes, combination, request)
+
+    def blended(
+        self,
+        prepared: PreparedSeries,
+        folds: Sequence[Fold],
+        outcomes: Mapping[int, Sequence[FoldOutcome]],
+        combination: Combination,
+        request: RunRequest,
+    ) -> pa.Table:
+        """Return the combination's forecasts of the windows, with intervals from the other windows' errors.
+
+        Columns: the id columns, the time column, ``row`` (-1 where the caller's table has none), ``fold``, ``truth``
+        (null where nothing was observed), ``prediction``, and ``lower_<level>``, ``upper_<level>``.
         """
-        part = prepared if fold is None else _train_part(prepared, fold, int(request.horizon or 1))
-        with blamed_on(candidate):
-            resolved = resolve(candidate.model, candidate.pickled_class)
-        found = forecast_all(
-            candidate,
-            [part.y[start:end] for start, end in zip(part.offsets[:-1], part.offsets[1:], strict=True)],
-            int(request.horizon or 1),
-            part.seasons,
-            seed=seed,
-            name_of=lambda position: label(part.ids, position),
-            resolved=resolved,
-        )
-        return write_stored(part, candidate, resolved, found, seed)
+        return deliver.blended(prepared, folds, outcomes, combination, request)
 
     def predict(
         self, bundle: bytes, table: pa.Table | None, *, proba: bool = False, allow_pickle: bool = False
     ) -> pa.Table:
-        """Forecast: columns are the id columns, the time column and ``prediction``.
+        """Forecast: columns are the id columns, the time column, ``prediction`` and the prediction intervals.
 
         ``table`` None: the horizon after the training data. With target values: the table is new history, and the
         horizon after it is forecast. Without: its rows name series and times to look up in the stored forecast.
@@ -154,23 +184,52 @@ class ForecastEngine:
         return look_up(stored, table)
 
     def final_forecast(self, bundle: bytes) -> pa.Table | None:
-        """Return the stored forecast of the horizon after the data."""
+        """Return the stored forecast of the horizon after the data, with its prediction intervals."""
         return open_stored(bundle).forecast
 
+    def importance(
+        self,
+        bundle: bytes,
+        prepared: PreparedSeries,
+        folds: Sequence[Fold],
+        request: RunRequest,
+        *,
+        seed: int,
+        deadline: float | None,
+        allow_pickle: bool = False,
+    ) -> list[dict[str, Any]] | None:
+        """Return how much the columns with a known future matter to the global members; None if there are none."""
+        return deliver.importance(bundle, prepared, request, seed=seed, deadline=deadline)
 
-def _train_part(prepared: PreparedSeries, fold: Fold, horizon: int) -> PreparedSeries:
-    """Return the series of a fold, cut where its window begins."""
-    starts = fold.test[::horizon].astype(np.int64)
-    series = np.searchsorted(prepared.offsets, starts, side="right") - 1
-    lengths = starts - prepared.offsets[series]
-    return replace(
-        prepared,
-        y=prepared.y[fold.train],
-        observed=prepared.observed[fold.train],
-        rows=prepared.rows[fold.train],
-        offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
-        ids=prepared.ids.take(pa.array(series)) if prepared.columns.ids else prepared.ids,
-        origin=prepared.origin.take(series),
+
+def _local(
+    prepared: PreparedSeries,
+    part: Part,
+    candidate: Candidate,
+    horizon: int,
+    seed: int,
+    deadline: float | None,
+    stop_at: int | None,
+    resolved: Any,
+) -> Forecasts:
+    spans = list(zip(part.begins, part.cuts, strict=True))
+    exogenous = None
+    if prepared.exogenous.names:
+        exogenous = [
+            (prepared.x[begin:cut], prepared.x_next[one] if part.window is None else prepared.x[cut : cut + horizon])
+            for one, (begin, cut) in zip(part.series, spans, strict=True)
+        ]
+    return forecast_all(
+        candidate,
+        [prepared.y[begin:cut] for begin, cut in spans],
+        horizon,
+        prepared.seasons,
+        seed=seed,
+        deadline=deadline,
+        stop_at=stop_at,
+        exogenous=exogenous,
+        name_of=lambda position: label(prepared.ids, int(part.series[position])),
+        resolved=resolved,
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rayctl.automl.engine import Candidate
-from rayctl.automl.forecast.combine import seasonal_naive
 from rayctl.automl.forecast.models import ResolvedModel, forecast_series
+from rayctl.automl.forecast.own import cheap_forecast, seasonal_naive
 from rayctl.errors import RayctlError, TrialError
 
 __all__ = ["Forecasts", "blamed_on", "forecast_all"]
@@ -25,12 +25,15 @@ class Forecasts:
     """The forecasts of all series: float64, shape (series, h).
 
     ``replaced`` series were forecast by the seasonal naive method, because the model failed on them; ``reason`` is
-    the first failure.
+    the first failure. ``stopped_at``: so many series were forecast by the model before time was up, and the rest by
+    a cheap method; None: all were. ``learned``: what a global model has learned, in its own format.
     """
 
     values: np.ndarray
-    replaced: int
-    reason: str | None
+    replaced: int = 0
+    reason: str | None = None
+    stopped_at: int | None = None
+    learned: bytes = b""
 
 
 def forecast_all(
@@ -41,6 +44,8 @@ def forecast_all(
     *,
     seed: int,
     deadline: float | None = None,
+    stop_at: int | None = None,
+    exogenous: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
     name_of: Callable[[int], str] = str,
     resolved: ResolvedModel,
 ) -> Forecasts:
@@ -52,27 +57,37 @@ def forecast_all(
         horizon: Steps to forecast.
         seasons: Season lengths; the first is the model's default and the naive method's.
         seed: For models that take a ``random_state``.
-        deadline: ``time.monotonic()`` seconds after which no series is begun.
+        deadline: ``time.monotonic()`` seconds after which no series is begun; the rest gets the cheap forecast.
+        stop_at: Give the series from this one on the cheap forecast (repeats an outcome that time ended).
+        exogenous: Per series its columns with a known future, in history and over the horizon.
         name_of: How a message names the series at a position.
         resolved: The candidate's model, imported.
 
     Raises:
-        TrialError: ``trial-timeout``, ``unknown-parameter``, ``out-of-memory``, or
-            ``model-error`` if the model fails on more than half of the series.
+        TrialError: ``trial-timeout`` if not one series was forecast in time, ``unknown-parameter``,
+            ``out-of-memory``, or ``model-error`` if the model fails on more than half of the series.
     """
     with blamed_on(candidate), _quiet():
         params = resolved.defaults(candidate.params, seasons)
         values = np.empty((len(histories), horizon))
         failures: list[str] = []
+        stopped: int | None = None
         for position, y in enumerate(histories):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TrialError(
-                    f"The time was up after {position} of {len(histories)} series.",
-                    code="trial-timeout",
-                    hint="Give the trial more time, or use a cheaper model.",
-                )
+            late = deadline is not None and stop_at is None and time.monotonic() >= deadline
+            if stopped is None and (late or position == stop_at):
+                stopped = position
+                if position == 0:
+                    raise TrialError(
+                        f"The time was up before one of {len(histories)} series was forecast.",
+                        code="trial-timeout",
+                        hint="Give the trial more time, or use a cheaper model.",
+                    )
+            if stopped is not None:
+                values[position] = cheap_forecast(y, horizon, seasons[0])
+                continue
+            x, x_next = exogenous[position] if exogenous is not None else (None, None)
             try:
-                values[position] = forecast_series(resolved, params, y, horizon, seed)
+                values[position] = forecast_series(resolved, params, y, horizon, seed, x, x_next)
             except MemoryError:
                 raise
             except TrialError as error:
@@ -90,7 +105,7 @@ def forecast_all(
                     f"{failures[0]}"[:_MESSAGE_CHARS],
                     code="model-error",
                 )
-    return Forecasts(values, len(failures), failures[0][:_MESSAGE_CHARS] if failures else None)
+    return Forecasts(values, len(failures), failures[0][:_MESSAGE_CHARS] if failures else None, stopped)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ __all__ = ["Frequency", "Origin", "infer_frequency", "origin_of", "parse_frequen
 _S = 1_000_000
 _MIN, _H, _D = 60 * _S, 3600 * _S, 86_400 * _S
 _W = 7 * _D
+_LONGEST_SEASON = 1000
 _JITTER = 20  # a timestamp may be off by this part of a step …
 _CLOCK_CHANGE = _H  # … and the time of day by what summer time makes of it in UTC
 
@@ -85,6 +86,20 @@ class Frequency:
         if self.count >= _MIN and self.count < _H and _D // self.count <= 300:
             longer = _D  # quarter hours repeat by day rather than by hour
         return longer // self.count if longer is not None and longer % self.count == 0 else 1
+
+    def season_lengths(self, length: float) -> tuple[int, ...]:
+        """Return the usual season and, where series of ``length`` steps show it at least twice, the next longer one:
+        a week for parts of a day, a year for days."""
+        found = [self.season_length]
+        if self.unit == "us":
+            longer = {_D: _W}.get(found[0] * self.count)
+            if found[0] > 1 and longer is not None and longer // self.count <= _LONGEST_SEASON:
+                found.append(longer // self.count)
+            if self.count == _D:
+                found.append(365)
+        elif self.unit == "business":
+            found.append(261)
+        return tuple(found[:1] + [season for season in found[1:] if length >= 2.5 * season])
 
     def positions(self, times: np.ndarray, origin: Origin) -> tuple[np.ndarray, np.ndarray]:
         """Return (steps since the origin, int64; whether the time is on the grid, bool) for each time.

@@ -16,7 +16,16 @@ from rayctl.automl import estimators
 from rayctl.automl.search import count_candidates, expand_grid
 from rayctl.errors import InvalidRequest, TrialError
 
-__all__ = ["MODELS", "STATSFORECAST", "ResolvedModel", "check_entry", "forecast_series", "is_own", "resolve"]
+__all__ = [
+    "MODELS",
+    "STATSFORECAST",
+    "ResolvedModel",
+    "check_entry",
+    "forecast_series",
+    "is_global",
+    "is_own",
+    "resolve",
+]
 
 STATSFORECAST = (
     *("AutoARIMA", "AutoETS", "AutoCES", "AutoTheta", "AutoMFLES", "AutoTBATS", "ARIMA", "AutoRegressive"),
@@ -30,12 +39,19 @@ STATSFORECAST = (
 
 MODELS: Mapping[str, str] = {
     **{name: f"statsforecast.models.{name}" for name in STATSFORECAST},
-    "MedianOfModels": "rayctl.automl.forecast.combine.MedianOfModels",
+    "Decomposed": "rayctl.automl.forecast.own.Decomposed",
+    "MedianOfModels": "rayctl.automl.forecast.own.MedianOfModels",
+    "GlobalLightGBM": "rayctl.automl.forecast.globals.GlobalLightGBM",
+    "GlobalRidge": "rayctl.automl.forecast.globals.GlobalRidge",
 }
 """Short name → importable path. Case and underscores do not count: ``auto_ets`` is ``AutoETS``."""
 
 MAX_HISTORY = "max_history"
 """A parameter that every model has: learn from this many last steps only (some models' cost grows with the square)."""
+
+_WITH_EXOGENOUS = frozenset({"AutoARIMA", "ARIMA"})
+_SHORTEST = 3
+_EXPLODED = 10.0  # a forecast so many ranges of the history outside of it is a failure, not a forecast
 
 _BY_PLAIN_NAME = {name.lower(): name for name in MODELS}
 _CHECKED_COMBINATIONS = 200
@@ -72,7 +88,7 @@ def resolve(model: str, pickled_class: bytes | None = None) -> ResolvedModel:
         return ResolvedModel(short, estimators.load_class(MODELS[short]), trusted=True)
     cls = estimators.load_class(model, pickled_class, MODELS)
     trusted = pickled_class is None and is_own(model)
-    if not _call_style(cls):
+    if not (_call_style(cls) or is_global(cls)):
         raise InvalidRequest(
             f"The model {model!r} cannot forecast: it has neither forecast(y, h) nor fit(y) and predict(h).",
             code="unknown-model",
@@ -84,6 +100,11 @@ def resolve(model: str, pickled_class: bytes | None = None) -> ResolvedModel:
 def is_own(model: str) -> bool:
     """Whether a name means one of `MODELS`, as short name or path. Imports nothing."""
     return model.replace("_", "").lower() in _BY_PLAIN_NAME or model in MODELS.values()
+
+
+def is_global(cls: type) -> bool:
+    """Whether a class is one of rayctl's models that learn from all series together."""
+    return bool(getattr(cls, "learns_from_all_series", False))
 
 
 def _call_style(cls: type) -> str:
@@ -144,10 +165,29 @@ def _build(resolved: ResolvedModel, params: Mapping[str, Any], seed: int) -> Any
     return estimators.build(resolved.cls, resolved.name, own, seed)
 
 
-def forecast_series(resolved: ResolvedModel, params: Mapping[str, Any], y: np.ndarray, h: int, seed: int) -> np.ndarray:
+def forecast_series(
+    resolved: ResolvedModel,
+    params: Mapping[str, Any],
+    y: np.ndarray,
+    h: int,
+    seed: int,
+    x: np.ndarray | None = None,
+    x_next: np.ndarray | None = None,
+) -> np.ndarray:
     """Forecast ``h`` steps after ``y`` with a new instance of the model.
 
     Season lengths of which the series has not two are not used: none is left, the model is asked without a season.
+    Rayctl's own models are not asked about constant series and those of one or two values (the last value is
+    repeated), and their forecasts of series without negative values have none either.
+
+    Args:
+        resolved: The model.
+        params: Its parameters, with `MAX_HISTORY`.
+        y: The history, float64.
+        h: Steps to forecast.
+        seed: For models that take a ``random_state``.
+        x: (len(y), columns): columns with a known future, for models that take them.
+        x_next: (h, columns): the same over the horizon.
 
     Returns:
         float64, shape (h,), finite.
@@ -158,13 +198,41 @@ def forecast_series(resolved: ResolvedModel, params: Mapping[str, Any], y: np.nd
     """
     if isinstance(history := params.get(MAX_HISTORY), int):
         y = y[-history:]
+        x = None if x is None else x[-history:]
     model = _build(resolved, _fitting_seasons(params, len(y)), seed)
+    if not resolved.trusted:
+        return _ask(resolved, model, y, h, {})
+    low, high = float(y.min()), float(y.max())
+    if low == high or len(y) < _SHORTEST:
+        return np.full(h, y[-1])
+    more = {}
+    if x is not None and x_next is not None and x.shape[1] and resolved.name in _WITH_EXOGENOUS:
+        chosen = _independent(x)
+        more = {"X": x[:, chosen], "X_future": x_next[:, chosen]} if chosen else {}
+    found = _ask(resolved, model, y, h, more)
+    if np.maximum(found - high, low - found).max() > _EXPLODED * (high - low):
+        raise TrialError("The model's forecast is far out of the series' range.", code="invalid-prediction")
+    return np.maximum(found, 0.0) if low >= 0 else found
+
+
+def _ask(resolved: ResolvedModel, model: Any, y: np.ndarray, h: int, more: Mapping[str, np.ndarray]) -> np.ndarray:
     if _call_style(resolved.cls) == "forecast":
-        found = model.forecast(y=y, h=h)
-    else:
-        fitted = model.fit(y=y)
-        found = (model if fitted is None else fitted).predict(h=h)
-    return _forecast_array(found, h)
+        return _forecast_array(model.forecast(y=y, h=h, **more), h)
+    fitted = model.fit(y=y, **({"X": more["X"]} if more else {}))
+    predictor = model if fitted is None else fitted
+    return _forecast_array(predictor.predict(h=h, **({"X": more["X_future"]} if more else {})), h)
+
+
+def _independent(x: np.ndarray) -> list[int]:
+    """Return columns that are neither constant nor combinations of those before them (regressions fail on such)."""
+    chosen: list[int] = []
+    basis = np.ones((len(x), 1))
+    for column in range(x.shape[1]):
+        wider = np.concatenate([basis, x[:, [column]]], axis=1)
+        if len(chosen) + 4 < len(x) and np.linalg.matrix_rank(wider) == wider.shape[1]:
+            chosen.append(column)
+            basis = wider
+    return chosen
 
 
 def _fitting_seasons(params: Mapping[str, Any], length: int) -> dict[str, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayctl.automl.engine import Candidate
-from rayctl.automl.forecast.frequency import parse_frequency
+from rayctl.automl.forecast.costs import shape_of
 from rayctl.automl.model import DataSummary, RunRequest
-from rayctl.automl.search import distinct
+from rayctl.automl.search import Space, distinct, int_log_uniform, log_uniform, uniform
 
-__all__ = ["portfolio"]
+__all__ = ["portfolio", "spaces"]
 
 _CUT_ABOVE = 1000
 _LONGEST_STATE_SEASON = 24  # exponential smoothing has no longer seasons, and ARIMA takes minutes with them
+_MANY = 300  # series from which on models of all series come early
 
 _LIMITED_ARIMA: dict[str, Any] = {
     "approximation": True,
@@ -25,102 +24,147 @@ _LIMITED_ARIMA: dict[str, Any] = {
     "max_Q": 1,
     "nmodels": 30,
 }
-
-# Cheapest first per unit of quality; costs per series are in the reference (automl.md 5, the time-series ladder).
-_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("SeasonalNaive", {}),
-    ("AutoCES", {}),
-    ("DynamicOptimizedTheta", {}),
-    ("MSTL", {}),
-    ("AutoETS", {"model": "AZZ"}),
-    ("MedianOfModels", {}),
-    ("AutoTheta", {}),
-    ("AutoARIMA", _LIMITED_ARIMA),
-    ("MedianOfModels", {"members": ["AutoCES", "AutoETS", "AutoTheta", "AutoARIMA"]}),
-    ("AutoETS", {"model": "ZZZ"}),
-    ("AutoMFLES", {}),
-    ("AutoARIMA", {}),
-)
-
-_VARIATIONS: tuple[tuple[str, dict[str, list[Any]]], ...] = (
-    ("AutoETS", {"model": ["ANN", "AAN", "MAN", "MNN", "ZAZ", "ZNZ", "MAM", "MNM", "AAA", "ANA"]}),
-    ("AutoETS", {"model": ["AAN", "MAN", "ZAZ", "AAA", "MAM"], "damped": [True]}),
-    ("AutoCES", {"model": ["N", "P", "S", "F"]}),
-    ("Theta", {"decomposition_type": ["additive", "multiplicative"]}),
-    ("OptimizedTheta", {"decomposition_type": ["additive", "multiplicative"]}),
-    ("DynamicOptimizedTheta", {"decomposition_type": ["additive"]}),
-    ("DynamicTheta", {"decomposition_type": ["additive", "multiplicative"]}),
-    ("AutoARIMA", {"approximation": [True], "max_p": [2, 5], "max_d": [1], "ic": ["aicc", "bic"], "nmodels": [20, 60]}),
-    ("SeasonalExponentialSmoothingOptimized", {}),
-    ("SimpleExponentialSmoothingOptimized", {}),
-    ("HistoricAverage", {}),
-    ("RandomWalkWithDrift", {}),
-    ("WindowAverage", {"window_size": [2, 3, 6, 12]}),
-    ("SeasonalWindowAverage", {"window_size": [2, 3, 4]}),
-    ("CrostonSBA", {}),
-    ("IMAPA", {}),
-)
-
-_WITHOUT_SEASON = frozenset(
-    {"SimpleExponentialSmoothingOptimized", "HistoricAverage", "RandomWalkWithDrift", "WindowAverage", "CrostonSBA"}
-    | {"IMAPA"}
-)
-_NEEDS_SEASON = frozenset({"MSTL", "SeasonalExponentialSmoothingOptimized", "SeasonalWindowAverage"})
-_GROWS = frozenset({"AutoTheta", "DynamicOptimizedTheta", "MedianOfModels", "AutoARIMA", "AutoETS", "OptimizedTheta"})
+_GROWS = frozenset({"AutoTheta", "DynamicOptimizedTheta", "OptimizedTheta", "AutoETS", "AutoARIMA", "AutoMFLES"})
 
 
-def portfolio(summary: DataSummary, request: RunRequest) -> Iterator[Candidate]:
-    """Yield the default candidates: the ladder for every season length, then all variations in seeded order.
-
-    The sequence is finite: around a hundred candidates.
-    """
-    seasons = request.season_length or [
-        1 if summary.frequency is None else parse_frequency(summary.frequency).season_length
-    ]
-    length = summary.rows / max(1, summary.series or 1)
-    yield from distinct(_sequence(seasons, length, request))
-
-
-def _sequence(seasons: list[int], length: float, request: RunRequest) -> Iterator[Candidate]:
-    for (model, params), wanted in itertools.product(_LADDER, seasons):
-        season = _usable_season(model, wanted, length)
-        if model == "AutoMFLES":
-            params = {"test_size": int(request.horizon or 1)}
-        if _makes_sense(model, params, season, length):
-            yield _candidate(model, params, season, length)
-    rest = []
-    for model, grid in _VARIATIONS:
-        for values in itertools.product(*grid.values()):
-            params = dict(zip(grid, values, strict=True))
-            for wanted in dict.fromkeys([*seasons, 1]):
-                season = _usable_season(model, wanted, length)
-                if _makes_sense(model, params, season, length):
-                    rest.append(_candidate(model, params, season, length))
-    random.Random(f"rayctl/forecast/{request.seed}").shuffle(rest)
-    yield from rest
+def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
+    """Return the default candidates: cheap ones first, models of all series where there are enough of them."""
+    series, length, seasons = shape_of(summary, request)
+    usable = tuple(season for season in seasons if season > 1 and 2 * season <= length)
+    local = list(distinct(_local(usable, length, request)))
+    shared = list(_shared(series, length, bool(request.known_future))) if _enough(series, length) else []
+    if not shared:
+        return local
+    # The naive method and two cheap models first, then both kinds take turns; many series make the global ones cheap.
+    first = 2 if series >= _MANY or request.known_future else 4
+    mixed = local[:first]
+    rest, ahead = local[first:], list(shared)
+    while rest or ahead:
+        mixed += ahead[:1]
+        mixed += rest[:2]
+        ahead, rest = ahead[1:], rest[2:]
+    return mixed
 
 
-def _usable_season(model: str, season: int, length: float) -> int:
-    """Return the season length to use: 1 where the model or the data has no room for it."""
-    if 2 * season > length or (model in ("AutoETS", "AutoARIMA") and season > _LONGEST_STATE_SEASON):
-        return 1
-    return season
+def _enough(series: int, length: float) -> bool:
+    """Whether models of all series have enough to learn from: ten series and 500 rows, or a few very long series."""
+    return (series >= 10 and series * length >= 500) or series * length >= 3000
 
 
-def _makes_sense(model: str, params: dict[str, Any], season: int, length: float) -> bool:
-    if model in _NEEDS_SEASON and season <= 1:
-        return False
-    if model == "AutoETS" and season <= 1:
-        return params["model"][2] not in "AM"
-    if model == "MedianOfModels" and season > _LONGEST_STATE_SEASON:
-        return "AutoARIMA" not in params.get("members", ())
-    return 2 * season * params.get("window_size", 1) <= length
+def _local(seasons: tuple[int, ...], length: float, request: RunRequest) -> Iterator[Candidate]:
+    season = seasons[0] if seasons else 1
+    if season == 1:
+        yield from _without_season(length, request)
+        return
+    short = season <= _LONGEST_STATE_SEASON
+    several = list(seasons) if len(seasons) > 1 else season
+    yield Candidate("SeasonalNaive", {"season_length": season})
+    yield _cut("AutoCES", {"season_length": season}, length, season)
+    yield _cut("DynamicOptimizedTheta", {"season_length": season}, length, season)
+    yield _decomposed(several, length)
+    if not short or len(seasons) > 1:
+        yield _decomposed(several, length, method="fourier")
+    yield _decomposed(several, length, forecaster="AutoCES", params={"model": "N"}, log=True)
+    if short:
+        yield _cut("AutoETS", {"season_length": season, "model": "AZZ"}, length, season)
+    yield _decomposed(several, length, forecaster="AutoETS", params={"model": "ZZN", "damped": True})
+    if request.known_future:
+        yield _cut("AutoARIMA", {"season_length": season if short else 1, **_LIMITED_ARIMA}, length, season)
+    yield _decomposed(several, length, log=True)
+    yield Candidate("SeasonalWindowAverage", {"season_length": season, "window_size": 3})
+    if not short or len(seasons) > 1:
+        yield _decomposed(several, length, forecaster="AutoETS", params={"model": "ZZN"}, method="fourier", order=12)
+        yield _cut("AutoCES", {"season_length": 1}, length, season)
+    for other in seasons[1:]:
+        yield Candidate("SeasonalNaive", {"season_length": other})
+    yield _decomposed(several, length, forecaster="AutoARIMA", params=_arima_without_season())
+    if short:
+        yield _cut("AutoETS", {"season_length": season, "model": "ZAZ"}, length, season)
+    yield Candidate("TSB", {"alpha_d": 0.2, "alpha_p": 0.2})
+    yield _cut("AutoTheta", {"season_length": season}, length, season)
+    if season <= _LONGEST_STATE_SEASON:
+        yield _cut("AutoARIMA", {"season_length": season, **_LIMITED_ARIMA}, length, season)
+        yield _cut("AutoETS", {"season_length": season, "model": "ZZZ"}, length, season)
+    yield Candidate("IMAPA")
+    mfles = {"season_length": several, "test_size": int(request.horizon or 1)}
+    yield _cut("AutoMFLES", mfles, length, season)
+    yield Candidate("CrostonSBA")
+    yield Candidate("HistoricAverage")
 
 
-def _candidate(model: str, params: dict[str, Any], season: int, length: float) -> Candidate:
+def _without_season(length: float, request: RunRequest) -> Iterator[Candidate]:
+    yield Candidate("Naive")
+    yield _cut("AutoCES", {"season_length": 1}, length, 1)
+    yield _cut("DynamicOptimizedTheta", {"season_length": 1}, length, 1)
+    yield _cut("AutoETS", {"season_length": 1, "model": "ZZN"}, length, 1)
+    yield Candidate("RandomWalkWithDrift")
+    yield _cut("AutoETS", {"season_length": 1, "model": "ZZN", "damped": True}, length, 1)
+    yield Candidate("Decomposed", {"season_length": 1, "forecaster": "DynamicOptimizedTheta", "log": True})
+    if request.known_future:
+        yield _cut("AutoARIMA", {"season_length": 1, **_LIMITED_ARIMA}, length, 1)
+    yield Candidate("TSB", {"alpha_d": 0.2, "alpha_p": 0.2})
+    yield Candidate(
+        "Decomposed", {"season_length": 1, "forecaster": "AutoETS", "params": {"model": "ZZN"}, "log": True}
+    )
+    yield _cut("AutoARIMA", {"season_length": 1, **_LIMITED_ARIMA}, length, 1)
+    yield _cut("AutoTheta", {"season_length": 1}, length, 1)
+    yield Candidate("HistoricAverage")
+    yield Candidate("WindowAverage", {"window_size": 4})
+    yield Candidate("IMAPA")
+    yield Candidate("CrostonSBA")
+
+
+def _arima_without_season() -> dict[str, Any]:
+    return {name: value for name, value in _LIMITED_ARIMA.items() if name not in ("max_P", "max_Q")}
+
+
+def _decomposed(season: int | list[int], length: float, **params: Any) -> Candidate:
+    longest = max(season) if isinstance(season, list) else season
+    found: dict[str, Any] = {"season_length": season, "forecaster": "DynamicOptimizedTheta", **params}
+    if length > _CUT_ABOVE:
+        found["max_history"] = max(_CUT_ABOVE, 4 * longest)
+    return Candidate("Decomposed", found)
+
+
+def _cut(model: str, params: Mapping[str, Any], length: float, season: int) -> Candidate:
+    """Return a candidate that learns from the last part of very long series, if its cost grows with the length."""
     found = dict(params)
-    if model not in _WITHOUT_SEASON:
-        found["season_length"] = season
     if model in _GROWS and length > _CUT_ABOVE:
         found["max_history"] = max(_CUT_ABOVE // 2, 4 * season)
     return Candidate(model, found)
+
+
+def _shared(series: int, length: float, known_future: bool) -> Iterator[Candidate]:
+    yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "level"})
+    yield Candidate("GlobalRidge", {"relative": "level"})
+    yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "level"})
+    yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "season", "objective": "regression_l1"})
+    yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "last", "log": True})
+    yield Candidate("GlobalRidge", {"relative": "season", "log": True})
+    yield Candidate(
+        "GlobalLightGBM",
+        {"strategy": "direct", "relative": "level", "num_leaves": 15, "learning_rate": 0.04, "rows": 160_000},
+    )
+    yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "last", "log": True, "num_leaves": 15})
+    if known_future:
+        yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "season", "feature_fraction": 1.0})
+
+
+def spaces(summary: DataSummary, request: RunRequest) -> dict[str, Space]:
+    """Return the space of the global LightGBM, where the data are enough for it."""
+    series, length, _ = shape_of(summary, request)
+    if not _enough(series, length):
+        return {}
+    space: dict[str, Any] = {
+        "strategy": ["direct", "recursive"],
+        "relative": ["level", "last", "season"],
+        "log": [False, True],
+        "objective": ["regression", "regression_l1", "huber"],
+        "num_leaves": int_log_uniform(7, 127),
+        "learning_rate": log_uniform(0.02, 0.2),
+        "min_child_samples": int_log_uniform(5, 200),
+        "feature_fraction": uniform(0.4, 1.0),
+        "bagging_fraction": uniform(0.5, 1.0),
+        "reg_lambda": log_uniform(0.01, 100.0),
+    }
+    return {"GlobalLightGBM": space}

@@ -7,15 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from rayctl.automl.engine import Candidate
+from rayctl.automl.forecast.blend import mix
 from rayctl.automl.forecast.columns import bad_rows, check_columns, defect, read_times
-from rayctl.automl.forecast.forecaster import forecast_all
+from rayctl.automl.forecast.forecaster import blamed_on, forecast_all
 from rayctl.automl.forecast.frequency import Origin
+from rayctl.automl.forecast.globals import apply_learned
+from rayctl.automl.forecast.models import ResolvedModel, is_global
 from rayctl.automl.forecast.prepare import PreparedSeries, label, read_series, show_time
 from rayctl.automl.forecast.store import Stored, forecast_table
 from rayctl.automl.ingest import normalize
 from rayctl.errors import InvalidData
 
-__all__ = ["from_history", "look_up"]
+__all__ = ["from_history", "look_up", "refit"]
 
 _SHOWN = 5
 
@@ -48,9 +52,9 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             columns.time,
             f"The column {columns.time!r} holds {kinds[not calendar]}; the model was trained on {kinds[calendar]}.",
         )
-    places = {key: place for place, key in enumerate(_keys(series.ids))}
+    of_key = {key: place for place, key in enumerate(_keys(series.ids))}
     if columns.ids:
-        rows = np.array([places.get(key, -1) for key in _keys(wanted.select(list(columns.ids)))], np.int64)
+        rows = np.array([of_key.get(key, -1) for key in _keys(wanted.select(list(columns.ids)))], np.int64)
     else:
         rows = np.zeros(len(times), np.int64)
     _refuse_unknown(rows, wanted, stored)
@@ -78,7 +82,7 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             f"{int((~on_grid).sum())} times are between the steps of the frequency {series.frequency.name!r} "
             f"(rows {bad_rows(~on_grid)}; for example {show_time(times[row], calendar)}).",
         )
-    found = stored.forecast.column("prediction").to_numpy()[rows * stored.horizon + ahead]
+    places = rows * stored.horizon + ahead
     names = [*columns.ids, columns.time]
     if wanted.schema.field(columns.time).type == pa.string():
         wanted = wanted.set_column(
@@ -86,7 +90,9 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             columns.time,
             pa.array(times).cast(pa.timestamp("us") if calendar else pa.int64()),
         )
-    return wanted.append_column("prediction", pa.array(found))
+    for name in stored.forecast.column_names[len(names) :]:
+        wanted = wanted.append_column(name, pa.array(stored.forecast.column(name).to_numpy()[places]))
+    return wanted
 
 
 def _refuse_unknown(rows: np.ndarray, wanted: pa.Table, stored: Stored) -> None:
@@ -105,57 +111,87 @@ def _refuse_unknown(rows: np.ndarray, wanted: pa.Table, stored: Stored) -> None:
 
 
 def from_history(stored: Stored, table: pa.Table, *, allow_pickle: bool) -> pa.Table:
-    """Fit the configuration on new history and forecast the horizon after it, for every series in the table.
+    """Forecast the horizon after new history, for every series in the table.
 
-    Where the history of a known series begins within or directly after what the model was trained on, the older
-    values are put in front of it; otherwise it stands alone.
+    Statistical members are fitted again; global members are applied as they were learned. Where the history of a known
+    series begins within or directly after what the model was trained on, the older values are put in front of it;
+    otherwise it stands alone. Columns with a known future need their values over the horizon, as in training.
 
     Raises:
         InvalidData: as `rayctl.automl.forecast.prepare.read_series`.
         InvalidRequest: ``untrusted-model``.
-        TrialError: the model fails on more than half of the series.
+        TrialError: a member fails on more than half of the series.
     """
-    candidate, resolved = stored.model(allow_pickle)
+    models = stored.models(allow_pickle)
     known = stored.series
-    fresh = read_series(table, known.columns, known.frequency, known.seasons)
-    merged = _continue(known, fresh)
-    histories = [merged.y[start:end] for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True)]
+    fresh = read_series(table, known.columns, known.frequency, known.seasons, known.exogenous, stored.horizon)
+    merged, places = _continue(known, fresh)
+    forecasts = {
+        trial: refit(merged, candidate, resolved, learned, stored.horizon, stored.seed)
+        for trial, (candidate, resolved, learned) in models.items()
+    }
+    weights = None
+    if stored.weights is not None:
+        common = np.array([stored.rule.weights[trial] for trial in sorted(stored.rule.weights)])
+        weights = np.where((places >= 0)[:, None], stored.weights[np.maximum(places, 0)], common)
+    combined = mix(stored.rule, forecasts, weights)
+    return forecast_table(merged, combined, stored.levels, stored.widths)
+
+
+def refit(
+    series: PreparedSeries, candidate: Candidate, resolved: ResolvedModel, learned: bytes, horizon: int, seed: int
+) -> np.ndarray:
+    """Return one member's forecast after the end of every series, (series, horizon)."""
+    if is_global(resolved.cls):
+        with blamed_on(candidate):
+            return apply_learned(resolved, candidate, learned, series, horizon)
+    spans = list(zip(series.offsets[:-1], series.offsets[1:], strict=True))
     found = forecast_all(
         candidate,
-        histories,
-        stored.horizon,
-        known.seasons,
-        seed=stored.seed,
-        name_of=lambda position: label(merged.ids, position),
+        [series.y[start:end] for start, end in spans],
+        horizon,
+        series.seasons,
+        seed=seed,
+        exogenous=None
+        if not series.exogenous.names
+        else [(series.x[start:end], series.x_next[place]) for place, (start, end) in enumerate(spans)],
+        name_of=lambda position: label(series.ids, position),
         resolved=resolved,
     )
-    return forecast_table(merged, found.values)
+    return found.values
 
 
-def _continue(known: PreparedSeries, fresh: PreparedSeries) -> PreparedSeries:
-    """Put the known beginning of each series in front of its new history, where both join."""
-    if known.calendar != fresh.calendar:
-        return fresh
+def _continue(known: PreparedSeries, fresh: PreparedSeries) -> tuple[PreparedSeries, np.ndarray]:
+    """Put the known beginning of each series in front of its new history, where both join.
+
+    Returns (the series, the place of each among the known ones or -1).
+    """
     places = {key: place for place, key in enumerate(_keys(known.ids))}
     found = np.array([places.get(key, -1) for key in _keys(fresh.ids)], np.int64)
+    if known.calendar != fresh.calendar:
+        return fresh, found
     origin = known.origin.take(np.maximum(found, 0))
     steps, on_grid = known.frequency.positions(fresh.origin.first, origin)
     joins = (found >= 0) & on_grid & (steps > 0) & (steps <= known.lengths[np.maximum(found, 0)])
-    parts, flags = [], []
+    parts, flags, columns = [], [], []
     for position, start in enumerate(fresh.offsets[:-1]):
         end = fresh.offsets[position + 1]
         if joins[position]:
             begin = known.offsets[found[position]]
             parts.append(known.y[begin : begin + steps[position]])
             flags.append(known.observed[begin : begin + steps[position]])
+            columns.append(known.x[begin : begin + steps[position]])
         parts.append(fresh.y[start:end])
         flags.append(fresh.observed[start:end])
+        columns.append(fresh.x[start:end])
     lengths = fresh.lengths + np.where(joins, steps, 0)
-    return replace(
+    merged = replace(
         fresh,
         y=np.concatenate(parts),
         observed=np.concatenate(flags),
+        x=np.concatenate(columns),
         rows=np.full(int(lengths.sum()), -1, np.int64),
         offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
         origin=Origin(np.where(joins, origin.first, fresh.origin.first), np.where(joins, origin.day, fresh.origin.day)),
     )
+    return merged, found

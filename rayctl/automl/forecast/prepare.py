@@ -6,13 +6,15 @@ prediction follow it, so they always agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayctl.automl.forecast.columns import Columns, check_columns, defect, read_target, read_times
+from rayctl.automl.forecast.exogenous import Exogenous, check_known_future, fill_gaps
 from rayctl.automl.forecast.frequency import Frequency, Origin, infer_frequency, origin_of, parse_frequency
 from rayctl.automl.ingest import normalize
 from rayctl.automl.model import RunRequest
@@ -39,6 +41,10 @@ class PreparedSeries:
         seasons: Season lengths in steps, the most likely first; metrics are scaled by the first.
         warnings: What was changed about the data, for people.
         rows: int64 (steps): the row of the caller's table that each step came from, -1 for steps without a row.
+        exogenous: The coding of the columns with a known future.
+        x: float64 (steps, coded columns): these columns in history, without missing values.
+        x_next: float64 (series, horizon, coded columns): over the horizon after the last value of each series.
+        token: Text that is equal for equal contents; caches in task processes are keyed by it.
     """
 
     y: np.ndarray
@@ -52,6 +58,10 @@ class PreparedSeries:
     seasons: tuple[int, ...]
     warnings: tuple[str, ...]
     rows: np.ndarray
+    exogenous: Exogenous = field(default_factory=Exogenous)
+    x: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    x_next: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    token: str = ""
 
     @property
     def n_series(self) -> int:
@@ -73,35 +83,50 @@ def prepare_series(table: pa.Table, request: RunRequest) -> PreparedSeries:
     """Return the series of a request's table. Raises as `read_series`, and InvalidRequest ``unknown-frequency``."""
     frequency = None if request.frequency is None else parse_frequency(request.frequency)
     seasons = None if request.season_length is None else tuple(request.season_length)
-    return read_series(table, columns_of(request), frequency, seasons)
+    columns, horizon = columns_of(request), int(request.horizon or 1)
+    check_known_future(request.known_future, table.column_names, columns)
+    exogenous = Exogenous.learn(normalize(table.select(request.known_future)), request.known_future)
+    return read_series(table, columns, frequency, seasons, exogenous, horizon)
 
 
 def read_series(
-    table: pa.Table, columns: Columns, frequency: Frequency | None, seasons: tuple[int, ...] | None
+    table: pa.Table,
+    columns: Columns,
+    frequency: Frequency | None,
+    seasons: tuple[int, ...] | None,
+    exogenous: Exogenous | None = None,
+    horizon: int = 1,
 ) -> PreparedSeries:
     """Read a long table (one row per series and time).
 
     Rows may come in any order. Missing values before the first and after the last value of a series are left out,
-    those between are interpolated linearly, and so are steps without a row.
+    those between are interpolated linearly, and so are steps without a row. Columns with a known future have their
+    values over the horizon in rows after the last value of each series, whose target is missing.
 
     Args:
         table: Any table that `rayctl.automl.ingest.normalize` accepts.
         columns: The roles of the columns.
         frequency: The grid; None: inferred.
-        seasons: Season lengths; None: the frequency's usual one.
+        seasons: Season lengths; None: the frequency's usual ones for series of this length.
+        exogenous: Columns with a known future; None: none.
+        horizon: Steps that their future must be known for.
 
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``missing-target``, ``unknown-column``, ``time-type``,
             ``missing-time``, ``missing-id``, ``target-type``, ``non-finite``, ``duplicate-timestamps``,
-            ``empty-series``, ``too-few-rows``, ``irregular-frequency``, ``frequency-mismatch``.
+            ``empty-series``, ``too-few-rows``, ``irregular-frequency``, ``frequency-mismatch``, ``column-type``,
+            ``missing-future``.
         InvalidRequest: ``column-roles``, ``reserved-column``.
     """
+    exogenous = exogenous or Exogenous()
     check_columns(table.column_names, columns)
     if table.num_rows == 0:
         raise InvalidData("The table is empty: it has no rows.", code="empty-table")
-    table = normalize(table.select([*columns.ids, columns.time, columns.target]))
+    check_known_future(exogenous.names, table.column_names, columns)
+    table = normalize(table.select([*columns.ids, columns.time, columns.target, *exogenous.names]))
     times, calendar = read_times(table.column(columns.time), columns.time)
     values = read_target(table.column(columns.target), columns.target)
+    coded = exogenous.encode(table)
     ids, group = group_rows(table, columns)
     order = np.lexsort((times, group))
     times, values, group = times[order], values[order], group[order]
@@ -110,10 +135,12 @@ def read_series(
     if (np.diff(order)[same] < 0).any():
         warnings.append("The rows were not in the order of time within each series; they were sorted.")
     _refuse_duplicates(times, group, same, ids, columns, calendar)
-    keep = _between_values(values, group, ids, columns)
-    if dropped := int((~keep).sum()):
-        times, values, group, order = times[keep], values[keep], group[keep], order[keep]
+    keep, ahead = _between_values(values, group, ids, columns)
+    later = ahead if exogenous.names else np.zeros_like(ahead)
+    future_times, future_group, future_rows = times[later], group[later], order[later]
+    if dropped := int((~keep & ~later).sum()):
         warnings.append(f"{dropped} rows without a target value at the start or end of a series were left out.")
+    times, values, group, order = times[keep], values[keep], group[keep], order[keep]
     offsets = np.searchsorted(group, np.arange(ids.num_rows if columns.ids else 1)).astype(np.int64)
     offsets = np.append(offsets, len(group))
     origin = origin_of(times, offsets, calendar)
@@ -133,9 +160,62 @@ def read_series(
         # Every gap lies inside its series, because the ends were trimmed: one pass serves all.
         places = np.arange(len(y))
         y[~observed] = np.interp(places[~observed], places[observed], y[observed])
+    lengths = np.diff(full)
     if seasons is None:
-        seasons = (grid.season_length,)
-    return PreparedSeries(y, observed, full, ids, origin, grid, calendar, columns, seasons, tuple(warnings), rows)
+        seasons = grid.season_lengths(float(np.median(lengths)))
+    x = np.full((len(y), exogenous.width), np.nan)
+    x[full[group] + steps] = coded[order]
+    x_next = np.full((len(lengths), horizon if exogenous.names else 0, exogenous.width), np.nan)
+    if exogenous.names:
+        at, on_grid = grid.positions(future_times, origin.take(future_group))
+        at = at - lengths[future_group]
+        fits = on_grid & (at >= 0) & (at < horizon)
+        x_next[future_group[fits], at[fits]] = coded[future_rows[fits]]
+        _refuse_missing_future(x_next, lengths, ids, grid, origin, calendar, exogenous)
+    token = sha256(y.tobytes() + full.tobytes() + x.tobytes() + x_next.tobytes() + observed.tobytes()).hexdigest()
+    return PreparedSeries(
+        y=y,
+        observed=observed,
+        offsets=full,
+        ids=ids,
+        origin=origin,
+        frequency=grid,
+        calendar=calendar,
+        columns=columns,
+        seasons=seasons,
+        warnings=tuple(warnings),
+        rows=rows,
+        exogenous=exogenous,
+        x=fill_gaps(x, full),
+        x_next=x_next,
+        token=token,
+    )
+
+
+def _refuse_missing_future(
+    x_next: np.ndarray,
+    lengths: np.ndarray,
+    ids: pa.Table,
+    grid: Frequency,
+    origin: Origin,
+    calendar: bool,
+    exogenous: Exogenous,
+) -> None:
+    missing = np.isnan(x_next)
+    if not missing.any():
+        return
+    series, step, column = (int(found) for found in np.argwhere(missing)[0])
+    name = exogenous.features[column].partition("=")[0]
+    time = grid.times(np.array([lengths[series] + step]), origin.take(np.array([series])))[0]
+    count = int(missing.any(axis=(1, 2)).sum())
+    raise defect(
+        "missing-future",
+        name,
+        f"The future of the column {name!r} is not known for {count} of {len(lengths)} series, for example "
+        f"{label(ids, series)} at {show_time(time, calendar)}.",
+        f"Add rows with a missing target for the {x_next.shape[1]} steps after the end of each series, "
+        "or leave the column out of known_future.",
+    )
 
 
 def group_rows(table: pa.Table, columns: Columns) -> tuple[pa.Table, np.ndarray]:
@@ -186,8 +266,10 @@ def _refuse_duplicates(
         )
 
 
-def _between_values(values: np.ndarray, group: np.ndarray, ids: pa.Table, columns: Columns) -> np.ndarray:
-    """Return which rows (bool) are neither before the first nor after the last value of their series."""
+def _between_values(
+    values: np.ndarray, group: np.ndarray, ids: pa.Table, columns: Columns
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows (bool) are from the first to the last value of their series, and which come after it."""
     present = np.flatnonzero(~np.isnan(values))
     count = int(group[-1]) + 1
     found = np.bincount(group[present], minlength=count)
@@ -203,7 +285,7 @@ def _between_values(values: np.ndarray, group: np.ndarray, ids: pa.Table, column
     starts = np.append(0, np.cumsum(found))
     first, last = present[starts[:-1]], present[starts[1:] - 1]
     rows = np.arange(len(values))
-    return (rows >= first[group]) & (rows <= last[group])
+    return (rows >= first[group]) & (rows <= last[group]), rows > last[group]
 
 
 def _grid(

@@ -8,7 +8,7 @@ from rayctl.automl.forecast.models import check_entry
 from rayctl.automl.forecast.prepare import columns_of, prepare_series
 from rayctl.automl.forecast.split import choose_windows
 from rayctl.automl.ingest import fingerprint
-from rayctl.automl.metrics import resolve_metric
+from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.errors import InvalidRequest
 
@@ -22,7 +22,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         InvalidData: as `rayctl.automl.forecast.prepare.read_series`, and ``too-few-rows``.
         InvalidRequest: ``unknown-metric``, ``unknown-frequency``, ``invalid-season``, and as `check_entry`.
     """
-    resolve_metric(request.metric, request.task)
+    metric_of(request)
     bad = [season for season in request.season_length or [1] if season < 1]
     if bad or request.season_length == []:
         raise InvalidRequest(
@@ -39,14 +39,14 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
             warnings.append(
                 f"{entry.model} is tried with the first season length only; name season_length in its parameters."
             )
-    used = {*(roles := columns_of(request)).ids, roles.time, roles.target}
+    used = {*(roles := columns_of(request)).ids, roles.time, roles.target, *request.known_future}
     unused = [name for name in table.column_names if name not in used]
     if unused:
         warnings.append(f"These columns are not used: {', '.join(map(repr, unused[:20]))}.")
     return DataSummary(
         rows=table.num_rows,
         columns=list(table.column_names),
-        features=[],
+        features=list(request.known_future),
         fingerprint=fingerprint(table),
         series=prepared.n_series,
         frequency=prepared.frequency.name,

@@ -1,0 +1,232 @@
+"""From the windows' forecasts of many trials to one combination, with guards against believing few windows too much.
+
+Several rules compete: the weights of greedy selection drawn towards a plain average, the median of the best, and,
+with several windows, weights of each series' own. Each is judged on windows that its weights were not chosen on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rayctl.automl.ensemble import greedy_blend
+from rayctl.automl.forecast.windows import Window
+
+__all__ = ["Rule", "choose_rule", "mix", "mixed_windows", "series_weights", "window_loss"]
+
+_MAX_TRIALS = 20
+_MAX_VALUES = 60_000
+_MAX_MEMBERS = 8
+_STEPS = 25
+_PATIENCE = 6
+_TOP = 4
+_BELIEF = 30.0  # series times windows at which greedy weights and the plain average count the same
+_CLEARLY = 0.003  # another rule must be better than the weighted average by this share
+_POWERS = (1.0, 3.0)
+_SHRINK = 2.0  # a series' own errors count as if the collection's mean had been seen in so many windows more
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How forecasts of trials become one.
+
+    ``median``: the median of the members instead of their weighted mean. ``power``: above 0, each series has weights
+    of its own, the collection's times its relative errors to this negative power. ``loss``: on unseen windows.
+    """
+
+    weights: dict[int, float]
+    median: bool = False
+    power: float = 0.0
+    loss: float = float("nan")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the JSON form without the weights."""
+        return {"median": self.median, "power": self.power}
+
+    @classmethod
+    def of(cls, weights: Mapping[int, float], settings: Mapping[str, Any]) -> Rule:
+        """Return the rule of weights and `settings`."""
+        return cls(dict(weights), bool(settings.get("median", False)), float(settings.get("power", 0.0)))
+
+
+def mix(rule: Rule, forecasts: Mapping[int, np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the combined forecast, float64, shape of the members'.
+
+    Args:
+        rule: The rule.
+        forecasts: Member → (series, horizon).
+        weights: (series, members in ascending order of trials), for rules with weights per series.
+    """
+    members = sorted(rule.weights)
+    stack = np.stack([np.asarray(forecasts[trial], np.float64) for trial in members])
+    if rule.median:
+        return np.asarray(np.median(stack, axis=0))
+    if weights is not None:
+        return np.einsum("sm,msh->sh", weights, stack)
+    return np.asarray(np.einsum("m,msh->sh", np.array([rule.weights[trial] for trial in members]), stack))
+
+
+def series_weights(rule: Rule, windows: Sequence[Window], count: int) -> np.ndarray:
+    """Return the weights of every series from its errors in the windows, shape (count, members), rows sum to 1.
+
+    Members that were better on a series than on the collection weigh more there; how much is `Rule.power`. A series
+    without windows has the collection's weights.
+    """
+    members = sorted(rule.weights)
+    total, seen = np.zeros((count, len(members))), np.zeros((count, 1))
+    for window in windows:
+        losses = np.stack([window.scorer.losses(window.forecasts[trial]) for trial in members], axis=1)
+        size = losses.mean(axis=1, keepdims=True)
+        usable = (np.isfinite(size) & (size > 0))[:, 0]
+        total[window.series[usable]] += losses[usable] / size[usable]
+        seen[window.series[usable]] += 1
+    common = total.sum(axis=0) / max(1.0, float(seen.sum()))
+    common = np.where(common > 0, common, 1.0)
+    relative = (total + _SHRINK * common) / (seen + _SHRINK) / common
+    raw = np.array([rule.weights[trial] for trial in members]) * np.maximum(relative, 1e-3) ** -rule.power
+    return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+
+def mixed_windows(rule: Rule, windows: Sequence[Window], count: int) -> list[np.ndarray]:
+    """Return the combined forecast of every window; weights per series come from the other windows only."""
+    mixed = []
+    for window in windows:
+        others = [other for other in windows if other.group != window.group]
+        weights = series_weights(rule, others, count)[window.series] if rule.power > 0 else None
+        mixed.append(mix(rule, window.forecasts, weights))
+    return mixed
+
+
+def window_loss(windows: Sequence[Window], forecasts: Sequence[np.ndarray]) -> float:
+    """Return the mean loss over windows (lower is better), infinite where it is not defined."""
+    found = [
+        window.scorer.metric.loss(window.scorer.score(forecast))
+        for window, forecast in zip(windows, forecasts, strict=True)
+    ]
+    value = sum(found) / len(found)
+    return value if np.isfinite(value) else float("inf")
+
+
+def choose_rule(windows: Sequence[Window], count: int) -> Rule:
+    """Choose how to combine the trials of the windows.
+
+    Args:
+        windows: All windows, with the forecasts of the same trials.
+        count: Number of series of the collection.
+    """
+    own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
+    ranked = sorted(own, key=lambda trial: (own[trial], trial))[:_MAX_TRIALS]
+    small = [_sample(window, ranked, len(windows)) for window in windows]
+    makers: dict[str, Callable[[Sequence[Window]], Rule]] = {"weighted": _weighted}
+    if len(ranked) >= 3:
+        makers["median"] = _median
+    splits = _splits(small)
+    if len(windows) >= 3 and windows[0].scorer.metric.function is None:
+        for power in _POWERS:
+            makers[f"own{power:g}"] = _with_power(power)
+    losses = {}
+    for name, make in makers.items():
+        found = []
+        for learn, check in splits:
+            rule = make(learn)
+            weights = series_weights(rule, learn, count) if rule.power > 0 else None
+            mixed = [mix(rule, w.forecasts, None if weights is None else weights[w.series]) for w in check]
+            found.append(window_loss(check, mixed))
+        losses[name] = sum(found) / len(found) if found else float("nan")
+    best = "weighted"
+    for name, loss in losses.items():
+        if loss < losses[best] - _CLEARLY * abs(losses["weighted"]):
+            best = name
+    return replace(makers[best](small), loss=losses[best])
+
+
+def _with_power(power: float) -> Callable[[Sequence[Window]], Rule]:
+    return lambda windows: replace(_weighted(windows), power=power)
+
+
+def _sample(window: Window, trials: Sequence[int], windows: int) -> Window:
+    """Return a window of the given trials and so many evenly chosen series that choosing weights stays quick."""
+    size, horizon = window.positions.shape
+    step = max(1, -(-size * horizon * windows // _MAX_VALUES))
+    rows = np.arange(0, size, step)
+    return Window(
+        window.group,
+        window.series[rows],
+        window.positions[rows],
+        window.scorer.take(rows),
+        window.scale[rows],
+        {trial: window.forecasts[trial][rows] for trial in trials},
+    )
+
+
+def _splits(windows: Sequence[Window]) -> list[tuple[list[Window], list[Window]]]:
+    """Return pairs (to choose weights on, to judge them on): by windows, or by halves of the series of one window."""
+    if len(windows) > 1:
+        return [([other for other in windows if other is not one], [one]) for one in windows]
+    (window,) = windows
+    if len(window.series) < 8:
+        return []
+    halves = []
+    for half in (0, 1):
+        rows = np.arange(half, len(window.series), 2)
+        halves.append(
+            Window(
+                window.group,
+                window.series[rows],
+                window.positions[rows],
+                window.scorer.take(rows),
+                window.scale[rows],
+                {trial: forecast[rows] for trial, forecast in window.forecasts.items()},
+            )
+        )
+    return [([halves[0]], [halves[1]]), ([halves[1]], [halves[0]])]
+
+
+def _ranked(windows: Sequence[Window]) -> list[int]:
+    own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
+    return sorted(own, key=lambda trial: (own[trial], trial))
+
+
+def _median(windows: Sequence[Window]) -> Rule:
+    top = _ranked(windows)[:_TOP]
+    return Rule(dict.fromkeys(sorted(top), 1 / len(top)), median=True)
+
+
+def _weighted(windows: Sequence[Window]) -> Rule:
+    """Greedy weights, drawn towards the average of the best few as far as there are few errors to judge by."""
+    top = _ranked(windows)[:_TOP]
+    sizes = np.cumsum([0, *(len(window.series) for window in windows)])
+    predictions = {
+        trial: np.concatenate([window.forecasts[trial] for window in windows]) for trial in windows[0].forecasts
+    }
+    blend = greedy_blend(predictions, _loss_of(windows, sizes), steps=_STEPS, patience=_PATIENCE)
+    belief = float(sizes[-1]) / (float(sizes[-1]) + _BELIEF)
+    weights = {trial: belief * weight for trial, weight in blend.weights.items()}
+    for trial in top:
+        weights[trial] = weights.get(trial, 0.0) + (1 - belief) / len(top)
+    kept = sorted(weights, key=lambda trial: (-weights[trial], trial))[:_MAX_MEMBERS]
+    kept = [trial for trial in kept if weights[trial] >= 0.02] or kept[:1]
+    total = sum(weights[trial] for trial in kept)
+    return Rule({trial: weights[trial] / total for trial in sorted(kept)})
+
+
+def _loss_of(windows: Sequence[Window], sizes: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return the loss of all windows' forecasts in one array; a weighted sum of absolute errors where it is one."""
+    metric = windows[0].scorer.metric
+    if metric.function is not None or metric.name not in ("mae", "mase"):
+        return lambda values: window_loss(windows, [values[a:b] for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+    truth = np.concatenate([window.scorer.truth for window in windows])
+    usable = ~np.isnan(truth)
+    factors = []
+    for window in windows:
+        seen = ~np.isnan(window.scorer.truth)
+        each = np.where(seen, 1.0, 0.0) / np.maximum(1, seen.sum(axis=1, keepdims=True))
+        if metric.name == "mase":
+            each = each / window.scorer.scale[:, None]
+        factors.append(each / max(1, int(seen.any(axis=1).sum())) / len(windows))
+    factor = np.concatenate(factors)
+    filled = np.where(usable, truth, 0.0)
+    return lambda values: float(np.vdot(np.abs(filled - values), factor))

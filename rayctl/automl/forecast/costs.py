@@ -1,0 +1,114 @@
+"""What models cost, from measurements on one core; and what follows for chunks and windows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rayctl.automl.engine import Candidate, Cost
+from rayctl.automl.forecast.frequency import parse_frequency
+from rayctl.automl.model import DataSummary, RunRequest
+
+__all__ = ["chunk_count", "fold_cost", "ladder_seconds", "series_ms", "shape_of", "windows_worth"]
+
+CHUNK_S = 1.5
+"""Work of one chunk with a model of middling cost, seconds."""
+
+MAX_CHUNKS = 40
+_FAST_LADDER = ("AutoCES", "DynamicOptimizedTheta", "MSTL", "Decomposed")
+_DEFAULT_WINDOWS = 3
+
+# Milliseconds per series as a + b n + c n² for n steps: without a season, and with one.
+_Curve = tuple[float, float, float]
+_COSTS: dict[str, tuple[_Curve, _Curve]] = {
+    "Naive": ((0.05, 0, 0), (0.05, 0, 0)),
+    "AutoCES": ((0.2, 0.003, 0), (3.0, 0.018, 0)),
+    "DynamicOptimizedTheta": ((0.8, 0.015, 1.2e-4), (1.5, 0.02, 6e-5)),
+    "OptimizedTheta": ((0.8, 0.015, 1.2e-4), (1.5, 0.02, 6e-5)),
+    "AutoTheta": ((2.0, 0.05, 3e-4), (5.0, 0.06, 1.5e-4)),
+    "MSTL": ((1.0, 0.02, 0), (5.0, 0.05, 0)),
+    "Decomposed": ((1.0, 0.02, 5e-5), (4.0, 0.03, 5e-5)),
+    "AutoETS": ((2.0, 0.03, 0), (10.0, 0.5, 0)),
+    "AutoARIMA": ((40.0, 0.5, 0), (80.0, 1.2, 0)),
+    "AutoMFLES": ((20.0, 0.1, 0), (30.0, 0.2, 0)),
+}
+_CHEAP = ("Naive", "SeasonalNaive", "RandomWalkWithDrift", "HistoricAverage", "WindowAverage", "SeasonalWindowAverage")
+
+
+def series_ms(model: str, params: Mapping[str, Any], length: float, season: int) -> float | None:
+    """Return the predicted milliseconds of one series, None for models that were not measured."""
+    name = "Naive" if model in _CHEAP else model
+    if name not in _COSTS:
+        return None
+    wanted = params.get("season_length", season)
+    longest = max(wanted) if isinstance(wanted, (list, tuple)) else int(wanted)
+    n = min(length, float(params.get("max_history") or length))
+    a, b, c = _COSTS[name][1 if longest > 1 and 2 * longest <= n else 0]
+    return a + b * n + c * n * n
+
+
+def chunk_count(lengths: np.ndarray, seasons: Sequence[int]) -> int:
+    """Return into how many chunks series of these lengths are cut: one for up to about a hundred short ones."""
+    mean = float(lengths.mean()) if len(lengths) else 1.0
+    each = series_ms("AutoETS", {}, min(mean, 300.0), seasons[0]) or 1.0
+    return int(np.clip(round(len(lengths) * each / 3.0 / (1000 * CHUNK_S)), 1, min(MAX_CHUNKS, len(lengths))))
+
+
+def ladder_seconds(lengths: np.ndarray, seasons: Sequence[int]) -> float:
+    """Return the seconds that one pass of the cheap models over all series costs on one core."""
+    mean = float(lengths.mean()) if len(lengths) else 1.0
+    each = sum(series_ms(model, {}, min(mean, 500.0), seasons[0]) or 0.0 for model in _FAST_LADDER)
+    return len(lengths) * each / 1000
+
+
+def windows_worth(lengths: np.ndarray, seasons: Sequence[int], budget_s: float | None) -> int:
+    """Return how many windows are worth their cost: three, or fewer if the budget is short for the series.
+
+    With thousands of series, one window already says which models are good; more models then pay more than more
+    windows. The forecast after all data is a further pass.
+    """
+    if budget_s is None:
+        return _DEFAULT_WINDOWS
+    each = ladder_seconds(lengths, seasons)
+    return next((count for count in (3, 2) if (count + 1) * each <= 1.2 * budget_s), 1)
+
+
+def shape_of(summary: DataSummary, request: RunRequest) -> tuple[int, float, tuple[int, ...]]:
+    """Return (number of series, mean length, season lengths) of the data that a summary describes."""
+    series = max(1, summary.series or 1)
+    length = summary.rows / series
+    if request.known_future:
+        length = max(1.0, length - int(request.horizon or 1))
+    if request.season_length:
+        return series, length, tuple(request.season_length)
+    if summary.frequency is None:
+        return series, length, (1,)
+    return series, length, parse_frequency(summary.frequency).season_lengths(length)
+
+
+def fold_cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
+    """Return the predicted cost of one fold, None for models that were not measured.
+
+    A global model is learned once per process and window, whatever the number of chunks: its cost is spread over
+    them as if two processes shared the window.
+    """
+    series, length, seasons = shape_of(summary, request)
+    chunks = chunk_count(np.full(series, length), seasons)
+    rows, horizon = series * length, int(request.horizon or 1)
+    memory = 4e6 + 40.0 * rows
+    if candidate.model in ("GlobalLightGBM", "GlobalRidge"):
+        seconds, bytes_ = _global_cost(candidate, rows, horizon, series)
+        return Cost(seconds * min(chunks, 2) / chunks, memory + bytes_)
+    each = series_ms(candidate.model, candidate.params, length, seasons[0])
+    return None if each is None else Cost(0.002 + series / chunks * each / 1000, memory)
+
+
+def _global_cost(candidate: Candidate, rows: float, horizon: int, series: int) -> tuple[float, float]:
+    if candidate.model == "GlobalRidge":
+        used = min(rows, float(candidate.params.get("rows", 20_000)))
+        return 0.05 + horizon * used * 2.0e-6 + series * horizon * 2e-6, used * 600.0
+    steps = 1 if candidate.params.get("strategy") == "recursive" else horizon
+    used = min(rows * steps, float(candidate.params.get("rows", 80_000)))
+    return 0.2 + used * 4.0e-5 + series * horizon * 2e-5, used * 500.0

@@ -1,0 +1,192 @@
+"""From a chosen combination to what a run delivers: the bundle, the validation table, importances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
+from rayctl.automl.forecast.blend import Rule, mix, mixed_windows, series_weights
+from rayctl.automl.forecast.forecaster import Forecasts
+from rayctl.automl.forecast.intervals import conformal_widths, with_intervals
+from rayctl.automl.forecast.models import is_global
+from rayctl.automl.forecast.outcome import unpack_forecasts
+from rayctl.automl.forecast.predict import refit
+from rayctl.automl.forecast.prepare import PreparedSeries
+from rayctl.automl.forecast.split import part_of, window_cuts
+from rayctl.automl.forecast.store import MemberModel, open_stored, write_stored
+from rayctl.automl.forecast.windows import Window, gather
+from rayctl.automl.metrics import metric_of
+from rayctl.automl.model import RunRequest
+
+__all__ = ["assemble", "blended", "importance"]
+
+_REPEATS = 3
+_IMPORTANCE_SERIES = 300
+
+
+def assemble(
+    prepared: PreparedSeries,
+    folds: Sequence[Fold],
+    candidates: Mapping[int, Candidate],
+    outcomes: Mapping[int, Sequence[FoldOutcome]],
+    combination: Combination,
+    request: RunRequest,
+) -> bytes:
+    """Return the bundle of a combination (see `rayctl.automl.engine.Engine.assemble`).
+
+    Raises:
+        ValueError: a weighted trial lacks the outcome of a fold.
+    """
+    horizon = int(request.horizon or 1)
+    rule = Rule.of(combination.weights, combination.settings)
+    weighted = {trial: outcomes[trial] for trial in sorted(combination.weights)}
+    for trial, found in weighted.items():
+        if len(found) != len(folds):
+            raise ValueError(f"trial {trial} has outcomes of {len(found)} of {len(folds)} folds")
+    members = [
+        MemberModel(trial, candidates[trial], _after_all_data(folds, found, prepared, horizon))
+        for trial, found in weighted.items()
+    ]
+    windows = gather(prepared, folds, weighted, metric_of(request), horizon)
+    weights = series_weights(rule, windows, prepared.n_series) if rule.power > 0 else None
+    combined = mix(rule, {member.trial: member.forecasts.values for member in members}, weights)
+    widths = conformal_widths(_errors(rule, windows, prepared), request.levels, horizon)
+    return write_stored(prepared, members, rule, combined, weights, request.levels, widths, request.seed)
+
+
+def _after_all_data(
+    folds: Sequence[Fold], outcomes: Sequence[FoldOutcome], prepared: PreparedSeries, horizon: int
+) -> Forecasts:
+    """Put the chunks of the unscored folds together."""
+    values = np.full((prepared.n_series, horizon), np.nan)
+    replaced, reason, stopped, learned = 0, None, None, b""
+    for fold, outcome in zip(folds, outcomes, strict=True):
+        if fold.scored:
+            continue
+        found = unpack_forecasts(outcome.model)
+        values[part_of(prepared, fold, horizon).series] = found.values
+        replaced += found.replaced
+        reason = reason or found.reason
+        stopped = found.stopped_at if stopped is None else stopped
+        learned = learned or found.learned
+    return Forecasts(values, replaced, reason, stopped, learned)
+
+
+def _errors(rule: Rule, windows: Sequence[Window], prepared: PreparedSeries) -> list[np.ndarray]:
+    """Return per window the combination's errors in units of each series' scale."""
+    mixed = mixed_windows(rule, windows, prepared.n_series)
+    return [
+        (window.scorer.truth - forecast) / window.scale[:, None]
+        for window, forecast in zip(windows, mixed, strict=True)
+    ]
+
+
+def blended(
+    prepared: PreparedSeries,
+    folds: Sequence[Fold],
+    outcomes: Mapping[int, Sequence[FoldOutcome]],
+    combination: Combination,
+    request: RunRequest,
+) -> pa.Table:
+    """Return the validation table of a combination (see `ForecastEngine.blended`)."""
+    horizon = int(request.horizon or 1)
+    rule = Rule.of(combination.weights, combination.settings)
+    weighted = {trial: outcomes[trial] for trial in sorted(combination.weights)}
+    windows = gather(prepared, folds, weighted, metric_of(request), horizon)
+    mixed = mixed_windows(rule, windows, prepared.n_series)
+    errors = _errors(rule, windows, prepared)
+    tables = []
+    for place, (window, forecast) in enumerate(zip(windows, mixed, strict=True)):
+        positions = window.positions.ravel()
+        rows = np.repeat(window.series, horizon)
+        columns: dict[str, Any] = {
+            name: prepared.ids.column(name).take(pa.array(rows)) for name in prepared.columns.ids
+        }
+        times = pa.array(prepared.frequency.times(positions - prepared.offsets[rows], prepared.origin.take(rows)))
+        columns[prepared.columns.time] = times.cast(pa.timestamp("us")) if prepared.calendar else times
+        columns |= {
+            "row": prepared.rows[positions],
+            "fold": np.full(len(rows), window.group, np.int32),
+            "truth": pa.array(window.scorer.truth.ravel(), from_pandas=True),
+            "prediction": forecast.ravel(),
+        }
+        others = [error for other, error in enumerate(errors) if other != place]
+        if others and request.levels:
+            widths = conformal_widths(others, request.levels, horizon)
+            if np.isfinite(widths).all():
+                begins, (cuts, _) = prepared.offsets[window.series], window_cuts(prepared, window.group, horizon)
+                ends = cuts[window.series]
+                low = [prepared.y[begin:end].min() for begin, end in zip(begins, ends, strict=True)]
+                floor = np.where(np.array(low) >= 0, 0.0, -np.inf)
+                columns |= with_intervals(forecast, window.scale, widths, request.levels, floor)
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def importance(
+    bundle: bytes, prepared: PreparedSeries, request: RunRequest, *, seed: int, deadline: float | None
+) -> list[dict[str, Any]] | None:
+    """Return permutation importances of the columns with a known future, or None.
+
+    The stored global members forecast the latest window again with a column's values over the horizon shuffled among
+    series and steps; the importance is the mean loss of score. The members have seen that window in training, so the
+    numbers say what the model uses rather than what it would lose on new data.
+    """
+    stored = open_stored(bundle)
+    horizon = stored.horizon
+    models = (
+        {
+            trial: item
+            for trial, item in stored.models(allow_pickle=False).items()
+            if item[1].trusted and is_global(item[1].cls)
+        }
+        if prepared.exogenous.names and all(not name.startswith("class.") for name in stored.bundle.members)
+        else {}
+    )
+    if not models:
+        return None
+    from rayctl.automl.forecast.globals import history_before
+    from rayctl.automl.forecast.split import Part
+    from rayctl.automl.forecast.windows import scorer_of
+
+    cuts, fits = window_cuts(prepared, 0, horizon)
+    chosen = np.flatnonzero(fits)[:_IMPORTANCE_SERIES]
+    part = Part(chosen, prepared.offsets[chosen], cuts[chosen], 0)
+    metric = metric_of(request)
+    scorer, _ = scorer_of(prepared, part, metric, horizon)
+    history = history_before(prepared, part, horizon)
+    total = sum(stored.rule.weights[trial] for trial in models)
+
+    def score(x_next: np.ndarray) -> float:
+        from dataclasses import replace
+
+        changed = replace(history, x_next=x_next)
+        found = [
+            stored.rule.weights[trial] / total * refit(changed, candidate, resolved, learned, horizon, seed)
+            for trial, (candidate, resolved, learned) in models.items()
+        ]
+        return metric.loss(scorer.score(np.sum(found, axis=0)))
+
+    base = score(history.x_next)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name in prepared.exogenous.names:
+        places = [
+            place for place, feature in enumerate(prepared.exogenous.features) if feature.partition("=")[0] == name
+        ]
+        drops = []
+        for _ in range(_REPEATS):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            shuffled = history.x_next.copy()
+            flat = shuffled.reshape(-1, shuffled.shape[2])
+            flat[:, places] = flat[rng.permutation(len(flat))][:, places]
+            drops.append(score(shuffled) - base)
+        if drops:
+            rows.append({"feature": name, "importance": float(np.mean(drops)), "std": float(np.std(drops))})
+    return sorted(rows, key=lambda row: -row["importance"])
