@@ -20,10 +20,11 @@ __all__ = [
     "combine",
     "filled_codes",
     "pair_codes",
+    "unit_ranks",
 ]
 
 OPERATIONS = ("difference", "ratio", "product")
-SAMPLE_ROWS = 5_000
+_SAMPLE_ROWS = 5_000
 _CROSS_ROWS = 10_000
 _CROSS_COLUMNS = 12
 _CROSSES = 8
@@ -94,15 +95,15 @@ def choose_pairs(tree: np.ndarray, columns: Sequence[int], outcomes: Outcomes) -
     Looks at 5,000 rows and the eight columns of the largest rank correlation with the target. What counts of a pair is
     its rank correlation with what a linear model of the columns' own ranks, and the pairs chosen before, leave open.
     """
-    rows = _spread(len(tree), SAMPLE_ROWS)
+    rows = _spread(len(tree), _SAMPLE_ROWS)
     tree, ranked = tree[rows], _ranked_outcomes(outcomes.values[rows])
-    single = {column: _unit_ranks(tree[:, column]) for column in columns}
+    single = {column: unit_ranks(tree[:, column]) for column in columns}
     follows = {column: float(np.abs(ranks @ ranked).max()) for column, ranks in single.items()}
     best = sorted(columns, key=lambda column: -follows[column])[:_NUMBERS]
     if len(best) < 2:
         return []
     pairs = [(operation, *pair) for pair in combinations(best, 2) for operation in OPERATIONS]
-    ranks = np.column_stack([_unit_ranks(combine(op, tree[:, i], tree[:, j])) for op, i, j in pairs])
+    ranks = np.column_stack([unit_ranks(combine(op, tree[:, i], tree[:, j])) for op, i, j in pairs])
     base, _ = np.linalg.qr(np.column_stack([single[column] for column in best]))
     return [pairs[place] for place in _pursue(ranks - base @ (base.T @ ranks), ranked - base @ (base.T @ ranked))]
 
@@ -129,9 +130,9 @@ def choose_group_means(
     tree: np.ndarray, numbers: Sequence[int], categories: Sequence[int], sizes: Sequence[int], outcomes: Outcomes
 ) -> list[tuple[int, int]]:
     """Return (number column, place of a category column): the mean of the number has to differ between categories."""
-    rows = _spread(len(tree), SAMPLE_ROWS)
+    rows = _spread(len(tree), _SAMPLE_ROWS)
     tree, ranked = tree[rows], _ranked_outcomes(outcomes.values[rows])
-    follows = {column: float(np.abs(_unit_ranks(tree[:, column]) @ ranked).max()) for column in numbers}
+    follows = {column: float(np.abs(unit_ranks(tree[:, column]) @ ranked).max()) for column in numbers}
     best = sorted(numbers, key=lambda column: -follows[column])[:_GROUP_NUMBERS]
     found = []
     for column in best:
@@ -170,7 +171,7 @@ def _spread(rows: int, limit: int) -> np.ndarray:
 
 
 def _ranked_outcomes(values: np.ndarray) -> np.ndarray:
-    return np.column_stack([_unit_ranks(column) for column in values.T])
+    return np.column_stack([unit_ranks(column) for column in values.T])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -185,7 +186,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return np.where(present, ranks - (ranks[present].mean() if present.any() else 0.0), 0.0)
 
 
-def _unit_ranks(values: np.ndarray) -> np.ndarray:
+def unit_ranks(values: np.ndarray) -> np.ndarray:
     """Return centred ranks of length 1 (0 for a column of one value)."""
     ranks = _ranks(values)
     length = float(np.sqrt((ranks**2).sum()))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayctl.automl.tabular.columns import Feature, kind_of, numbers, texts
+from rayctl.automl.tabular.columns import Feature, Kind, kind_of, numbers, texts
+from rayctl.automl.tabular.formats import MISSING_MARKS, parse
 from rayctl.automl.tabular.target import Label, examples
 from rayctl.automl.tabular.validate import duplicates
 from rayctl.errors import FieldError, InvalidData
@@ -24,13 +25,15 @@ _WANTED = {
     "category": "text",
     "text": "text",
 }
+_TYPES = {"number": pa.float64(), "datetime": pa.timestamp("us"), "category": pa.string()}
 
 
 def match_columns(features: Sequence[Feature], table: pa.Table) -> list[pa.ChunkedArray]:
     """Return the columns that a model needs, converted to the kinds it was trained on; others are ignored.
 
-    Whole numbers serve as categories, and texts as numbers or dates if every value reads as one. Categories that
-    were not seen in training are allowed.
+    Whole numbers serve as categories or text, and texts as numbers or dates if every value reads as one; where training
+    read them from text, other values are missing, as they were there. Categories that were not seen in training are
+    allowed.
 
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``missing-column``, ``wrong-type``, ``non-finite``.
@@ -75,22 +78,44 @@ def _defect(code: str, problems: dict[str, str], hint: str | None = None) -> Inv
 def _convert(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str:
     """Return the column in the feature's kind, or what is wrong with it."""
     kind = kind_of(column.type)
-    wanted = "number" if feature.kind in ("number", "bool") else feature.kind
+    wanted = {"bool": "number", "text": "category", "empty": "number"}.get(feature.kind, feature.kind)
     if kind == wanted or (kind == "bool" and wanted == "number"):
         return column
     if kind == "empty" or column.null_count == len(column):
-        target = {"number": pa.float64(), "datetime": pa.timestamp("us"), "category": pa.string()}[wanted]
-        return pa.chunked_array([pa.nulls(len(column), target)])
-    if kind == "category" and (wanted == "number" or wanted == "datetime"):
-        return _parse(column, wanted)
-    if wanted == "category" and kind in ("number", "bool") and not pa.types.is_floating(column.type):
-        return pc.cast(column, pa.string())
+        return pa.chunked_array([pa.nulls(len(column), _TYPES[wanted])])
+    if kind == "category":
+        return _read(feature, column) if feature.reading else _parse(column, feature.kind)
+    if wanted == "category" and kind in ("number", "bool"):
+        return _as_text(column)
     return f"has type {column.type}"
 
 
-def _parse(column: pa.ChunkedArray, wanted: Literal["number", "datetime"]) -> pa.ChunkedArray | str:
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | str:
+    """Return numbers as text, whole ones without a decimal point, however they are stored."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        if not pc.all(pc.equal(pc.trunc(column), column)).as_py():
+            return f"has type {column.type}"
+        column = column.cast(pa.int64(), safe=False)
+    return column.cast(pa.string())
+
+
+def _read(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str:
+    """Read text as in training: what does not read so is missing, unless nothing does."""
+    values = texts(column)
+    parsed = parse(values, feature.reading)
+    known = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=pa.array(MISSING_MARKS))
+    others = values.filter(pc.invert(known))  # drops null as well
+    if parsed.null_count == len(parsed) and len(others):
+        shown = ", ".join(map(repr, dict.fromkeys(others.slice(0, 20).to_pylist())))
+        return f"none of its {len(others)} values reads like those of training (for example {shown[:120]})"
+    return pa.chunked_array([parsed])
+
+
+def _parse(column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray | str:
     # Arrow reads texts with a zone offset and texts without one into different types; a column has one kind.
-    targets = [pa.float64()] if wanted == "number" else [pa.timestamp("us"), pa.timestamp("us", "UTC")]
+    targets = [pa.timestamp("us"), pa.timestamp("us", "UTC")] if kind == "datetime" else [pa.float64()]
+    targets += [pa.bool_()] if kind == "bool" else []
     values = texts(column)
     for target in targets:
         try:

@@ -1,8 +1,8 @@
 """Means of the target per category, shrunk towards the overall mean, and cross-fitted for the rows they come from.
 
-A row must not see its own target: the value of a training row comes from the other parts of the training rows. (Own code
-rather than `sklearn.preprocessing.TargetEncoder`, which knows neither weights nor, in all versions supported here, groups,
-and whose default does not shrink a category with a single row.)
+A row must not see its own target: the value of a training row comes from the other parts of the training rows. Own code
+rather than `sklearn.preprocessing.TargetEncoder`: that one knows no weights and no groups (in all versions supported
+here), and its default does not shrink a category with a single row.
 """
 
 from __future__ import annotations

@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rayctl.automl.metrics import resolve_metric
+from rayctl.automl.metrics import metric_of, score
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.automl.search import count_candidates
 from rayctl.automl.tabular import columns as col
+from rayctl.automl.tabular.advice import advise
 from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.families import resolve
 from rayctl.automl.tabular.folds import choose_folds
@@ -26,6 +29,8 @@ from rayctl.automl.tabular.target import Target, examples, read_target
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
 __all__ = ["TablePlan", "check_search_space", "duplicates", "inspect_table", "summarize"]
+
+_METRIC_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -46,22 +51,59 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
     """Check table and request together and return the summary of the data.
 
     Raises:
-        InvalidData, InvalidRequest: as `inspect_table` and `check_search_space`.
+        InvalidData, InvalidRequest: as `inspect_table` and `check_search_space`; InvalidRequest ``unknown-metric``,
+            ``invalid-metric``.
     """
     from rayctl.automl.ingest import fingerprint
 
     plan = inspect_table(table, request)
     classes = plan.target.classes
-    resolve_metric(request.metric, request.task, None if classes is None else len(classes))
+    _check_metric(request, plan.target)
     check_search_space(request)
+    usable = table if plan.target.rows is None else table.take(pa.array(plan.target.rows))
+    advice = advise(usable, plan.features, plan.target, request.time_column)
     return DataSummary(
         rows=len(plan.target.values),
         columns=list(table.column_names),
         features=[feature.name for feature in plan.features],
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
-        warnings=list(plan.warnings),
+        warnings=[*plan.warnings, *advice],
     )
+
+
+def _check_metric(request: RunRequest, target: Target) -> None:
+    """Import the metric and, if it is the caller's own, call it once.
+
+    Raises:
+        InvalidRequest: ``unknown-metric``, ``invalid-metric`` (it fails, or gives no finite number).
+    """
+    n_classes = None if target.classes is None else len(target.classes)
+    metric = metric_of(request, n_classes)
+    if metric.function is None:
+        return
+    # A few rows of every class, and as predictions the same values one row on: what a weak model might say.
+    if n_classes is None:
+        truth = target.values[:_METRIC_ROWS]
+    else:
+        _, first = np.unique(target.values, return_index=True)
+        truth = target.values[np.concatenate([first, np.arange(min(_METRIC_ROWS, len(target.values)))])]
+    predicted = np.roll(truth, 1)
+    if n_classes is not None and metric.needs_proba:
+        predicted = 0.1 / n_classes + 0.9 * np.eye(n_classes)[predicted]
+    try:
+        value = score(metric, truth, predicted, n_classes, classes=target.classes)
+        problem = None if np.isfinite(value) else f"it gave {value}"
+    except Exception as error:  # the caller's code: anything can come out
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:
+        message = f"The metric {metric.name!r} failed on {len(truth)} rows of the data: {problem}."
+        raise InvalidRequest(
+            message,
+            code="invalid-metric",
+            hint="It is called as f(y_true, y_pred) and must return one finite number.",
+            errors=[{"pointer": "/custom_metric", "message": message}],
+        )
 
 
 def check_search_space(request: RunRequest) -> None:
@@ -130,7 +172,31 @@ def _choose_features(table: pa.Table, names: list[str]) -> tuple[list[Feature], 
         features.append(decision.feature)
         if decision.note:
             notes.append(decision.note)
-    return features, notes
+    copies = _copies(table, features)
+    notes += [f"Column {name!r} was dropped: it is the same as column {of!r}." for name, of in copies.items()]
+    return [feature for feature in features if feature.name not in copies], notes
+
+
+def _copies(table: pa.Table, features: list[Feature]) -> dict[str, str]:
+    """Return the columns that are equal to an earlier one of the same kind, with the name of that one."""
+    first: dict[tuple[str, bytes], str] = {}
+    copies = {}
+    for feature in features:
+        column = table.column(feature.name)
+        if feature.kind in ("category", "text") or feature.reading:
+            encoded = pc.dictionary_encode(col.texts(column), null_encoding="encode")
+            digest = sha256(encoded.indices.to_numpy(zero_copy_only=False).tobytes())
+            digest.update(repr(encoded.dictionary.to_pylist()).encode())
+        elif feature.kind == "datetime":
+            micros, valid = col.timestamps(column)
+            digest = sha256(micros.tobytes() + valid.tobytes())
+        else:
+            digest = sha256((col.numbers(column) + 0.0).tobytes())  # -0.0 and 0.0 are the same
+        key = (feature.kind, digest.digest())
+        if key in first:
+            copies[feature.name] = first[key]
+        first.setdefault(key, feature.name)
+    return copies
 
 
 def duplicates(names: list[str]) -> list[str]:
