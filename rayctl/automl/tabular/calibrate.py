@@ -54,7 +54,7 @@ def _temperature(validation: Validation, proba: np.ndarray) -> float:
 
 
 def decision_settings(validation: Validation, metric: Metric, proba: np.ndarray) -> dict[str, Any]:
-    """Return what improves a metric of labels: ``{"threshold": …}`` (two classes), ``{"multipliers": […]}`` or nothing."""
+    """Return ``{"threshold": …}`` (two classes) or ``{"multipliers": […]}`` if that improves a metric of labels."""
     n_classes = proba.shape[1]
     if n_classes > 2 and metric.name not in _BY_PRIORS:
         return {}

@@ -25,6 +25,7 @@ _SYNONYMS = {
     "random_state": "random_seed",
 }
 _DEFAULT_ROUNDS = 1000
+_LOGARITHMIC = ("Poisson", "Tweedie")
 _MAX_SEED = 2**31 - 1
 _FORBIDDEN = ("class_weights", "auto_class_weights", "thread_count", "train_dir", "task_type", "devices")
 
@@ -50,28 +51,28 @@ def require_catboost() -> None:
 class CatboostPredictor:
     """A CatBoost model. Its stored form is CatBoost's own binary format, which holds data only.
 
-    ``categorical``: columns of the matrix that are category codes.
+    ``categorical``: columns of the matrix that are category codes. ``exponent``: it predicts logarithms of numbers.
     """
 
     kind: ClassVar[str] = "catboost"
     rounds = 0
 
-    def __init__(self, model: Any, n_classes: int | None, categorical: tuple[int, ...]) -> None:
+    def __init__(self, model: Any, n_classes: int | None, categorical: tuple[int, ...], exponent: bool) -> None:
         self.model = model
         self.n_classes = n_classes
         self.categorical = categorical
+        self.exponent = exponent
         self.has_proba = n_classes is not None
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""
         pool = _pool(x, self.categorical)
-        if self.n_classes is None:
-            return np.asarray(self.model.predict(pool, prediction_type="RawFormulaVal", thread_count=1))
-        return np.asarray(self.model.predict(pool, prediction_type="Probability", thread_count=1))
+        kind = "Probability" if self.n_classes is not None else "Exponent" if self.exponent else "RawFormulaVal"
+        return np.asarray(self.model.predict(pool, prediction_type=kind, thread_count=1))
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Member]]:
         """Return JSON and the model in CatBoost's format."""
-        info = {"n_classes": self.n_classes, "categorical": list(self.categorical)}
+        info = {"n_classes": self.n_classes, "categorical": list(self.categorical), "exponent": self.exponent}
         return info, {"model": Member(_to_cbm(self.model), "catboost")}
 
     @classmethod
@@ -85,10 +86,15 @@ class CatboostPredictor:
             model.load_model(blob=members["model"].data)
         except Exception as error:  # CatBoost raises its own type, and TypeError
             raise InvalidRequest(f"The CatBoost model cannot be read: {error}", code="invalid-bundle") from error
-        return cls(model, info["n_classes"], tuple(int(column) for column in info["categorical"]))
+        categorical = tuple(int(column) for column in info["categorical"])
+        return cls(model, info["n_classes"], categorical, bool(info["exponent"]))
 
 
 def _to_cbm(model: Any) -> bytes:
+    metadata = model.get_metadata()
+    for name in list(metadata.keys()):
+        if name != "class_params":  # the rest is not needed to predict, and the time of the fit is different each time
+            del metadata[name]
     with tempfile.NamedTemporaryFile(suffix=".cbm") as file:  # CatBoost has no public way to memory
         model.save_model(file.name, format="cbm")
         return file.read()
@@ -127,7 +133,8 @@ def fit_catboost(data: TrainingData, params: Mapping[str, Any], seed: int, clock
     model = CatBoost(settings)
     clock.start()
     model.fit(train, **options)
-    predictor = CatboostPredictor(model, data.n_classes, data.categorical)
+    exponent = str(settings["loss_function"]).startswith(_LOGARITHMIC)
+    predictor = CatboostPredictor(model, data.n_classes, data.categorical, exponent)
     predictor.rounds = int(model.tree_count_)
     return predictor
 

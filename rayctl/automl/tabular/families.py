@@ -152,7 +152,7 @@ FAMILIES: dict[str, Family] = {
             "sklearn.neighbors.KNeighborsClassifier",
             "sklearn.neighbors.KNeighborsRegressor",
             "dense",
-            "object_model:fit_knn",
+            "neighbors_model:fit_neighbors",
             max_rows=5_000,  # every prediction compares with every training row, in each of the folds' models
         ),
         Family(

@@ -34,6 +34,7 @@ _PREDICTORS = {
     "catboost": "catboost_model:CatboostPredictor",
     "forest": "forest_model:ForestPredictor",
     "network": "network_model:NetworkPredictor",
+    "neighbors": "neighbors_model:NeighborsPredictor",
     "object": "object_model:ObjectPredictor",
 }
 

@@ -1,4 +1,4 @@
-"""Models that are kept as the objects that they are: nearest neighbours, and a caller's own classes."""
+"""A caller's own classes: models that are kept as the objects that they are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from rayctl.automl import estimators
 from rayctl.automl.bundle import Member, dump_object, load_object
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.training import TrainingData
-from rayctl.errors import TrialError
 
-__all__ = ["ObjectPredictor", "fit_knn", "fit_object"]
+__all__ = ["ObjectPredictor", "fit_object"]
 
 
 class ObjectPredictor:
@@ -73,15 +72,3 @@ def _takes_weights(estimator: Any) -> bool:
         return "sample_weight" in inspect.signature(estimator.fit).parameters
     except (TypeError, ValueError):
         return False
-
-
-def fit_knn(data: TrainingData, params: Mapping[str, Any], seed: int, clock: Clock) -> ObjectPredictor:
-    """Fit k nearest neighbours with scikit-learn's parameters; weights of rows have no meaning here."""
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-
-    cls = KNeighborsRegressor if data.n_classes is None else KNeighborsClassifier
-    rows, wanted = len(data.train.y), int(params.get("n_neighbors", 5))
-    if wanted > rows:
-        raise TrialError(f"There are {rows} training rows, fewer than {wanted} neighbours.", code="model-error")
-    # The search trees are compiled structures that a file cannot describe safely; brute force has none.
-    return fit_object(cls, "knn", data, {"algorithm": "brute", **params}, seed, clock)
