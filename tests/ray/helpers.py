@@ -13,9 +13,9 @@ QUICK_SPACE = {"linear": {"C": [0.1, 1.0, 10.0]}, "knn": {"n_neighbors": [5, 15,
 
 
 def quick_request(**changes: Any) -> dict[str, Any]:
-    """A request whose trials take milliseconds."""
+    """A request whose trials take milliseconds; every test computes its own, whatever ran before."""
     base = {"task": "classification", "target": "target", "search_space": QUICK_SPACE, "max_trials": 4, "seed": 0}
-    return base | {"validation": {"folds": 3}} | changes
+    return base | {"validation": {"folds": 3}, "reuse": False} | changes
 
 
 def workers() -> list[psutil.Process]:
