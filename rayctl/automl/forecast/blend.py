@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -217,7 +218,7 @@ def _loss_of(windows: Sequence[Window], sizes: np.ndarray) -> Callable[[np.ndarr
     """Return the loss of all windows' forecasts in one array; a weighted sum of absolute errors where it is one."""
     metric = windows[0].scorer.metric
     if metric.function is not None or metric.name not in ("mae", "mase"):
-        return lambda values: window_loss(windows, [values[a:b] for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        return lambda values: window_loss(windows, [values[a:b] for a, b in pairwise(sizes)])
     truth = np.concatenate([window.scorer.truth for window in windows])
     usable = ~np.isnan(truth)
     factors = []

@@ -13,33 +13,53 @@ from rayctl.automl.model import DataSummary, RunRequest
 
 __all__ = ["chunk_count", "fold_cost", "ladder_seconds", "series_ms", "shape_of", "windows_worth"]
 
-CHUNK_S = 1.5
+CHUNK_S = 2.0
 """Work of one chunk with a model of middling cost, seconds."""
 
 MAX_CHUNKS = 40
-_FAST_LADDER = ("AutoCES", "DynamicOptimizedTheta", "MSTL", "Decomposed")
+_LONG = 500.0  # histories are cut, or the models' cost grows little, from so many steps on
+_LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("AutoCES", {}),
+    ("DynamicOptimizedTheta", {}),
+    ("Decomposed", {}),
+    ("Decomposed", {"forecaster": "AutoCES"}),
+)
 _DEFAULT_WINDOWS = 3
 
 # Milliseconds per series as a + b n + c n² for n steps: without a season, and with one.
 _Curve = tuple[float, float, float]
 _COSTS: dict[str, tuple[_Curve, _Curve]] = {
     "Naive": ((0.05, 0, 0), (0.05, 0, 0)),
-    "AutoCES": ((0.2, 0.003, 0), (3.0, 0.018, 0)),
-    "DynamicOptimizedTheta": ((0.8, 0.015, 1.2e-4), (1.5, 0.02, 6e-5)),
-    "OptimizedTheta": ((0.8, 0.015, 1.2e-4), (1.5, 0.02, 6e-5)),
-    "AutoTheta": ((2.0, 0.05, 3e-4), (5.0, 0.06, 1.5e-4)),
-    "MSTL": ((1.0, 0.02, 0), (5.0, 0.05, 0)),
-    "Decomposed": ((1.0, 0.02, 5e-5), (4.0, 0.03, 5e-5)),
-    "AutoETS": ((2.0, 0.03, 0), (10.0, 0.5, 0)),
-    "AutoARIMA": ((40.0, 0.5, 0), (80.0, 1.2, 0)),
-    "AutoMFLES": ((20.0, 0.1, 0), (30.0, 0.2, 0)),
+    "TSB": ((0.3, 0, 0), (0.3, 0, 0)),
+    "AutoCES": ((0.4, 0.003, 0), (3.0, 0.02, 1e-5)),
+    "DynamicOptimizedTheta": ((0.5, 0.045, 2e-5), (1.5, 0.035, 5e-5)),
+    "AutoTheta": ((1.0, 0.1, 2.2e-4), (4.0, 0.07, 1.5e-4)),
+    "MSTL": ((1.0, 0.05, 0), (5.0, 0.06, 0)),
+    "AutoETS": ((1.5, 0.05, 0), (10.0, 0.7, 0)),
+    "AutoETS AZZ": ((1.5, 0.05, 0), (5.0, 0.25, 0)),
+    "AutoETS ZAZ": ((1.5, 0.05, 0), (8.0, 0.5, 0)),
+    "AutoARIMA": ((80.0, 0.05, 0), (150.0, 1.0, 0)),
+    "AutoMFLES": ((60.0, 0.4, 0), (60.0, 0.4, 0)),
+    "Decomposed AutoCES": ((0.6, 0.003, 0), (1.2, 0.012, 0)),
+    "Decomposed DynamicOptimizedTheta": ((0.5, 0.045, 2e-5), (2.0, 0.035, 6e-5)),
+    "Decomposed AutoETS": ((1.5, 0.04, 0), (2.5, 0.05, 0)),
+    "Decomposed AutoARIMA": ((90.0, 0.05, 0), (100.0, 0.04, 0)),
 }
-_CHEAP = ("Naive", "SeasonalNaive", "RandomWalkWithDrift", "HistoricAverage", "WindowAverage", "SeasonalWindowAverage")
+_ALIKE = {
+    **dict.fromkeys(("SeasonalNaive", "RandomWalkWithDrift", "HistoricAverage"), "Naive"),
+    **dict.fromkeys(("WindowAverage", "SeasonalWindowAverage"), "Naive"),
+    **dict.fromkeys(("IMAPA", "ADIDA", "CrostonClassic", "CrostonSBA", "CrostonOptimized"), "TSB"),
+    **dict.fromkeys(("OptimizedTheta", "DynamicTheta", "Theta"), "DynamicOptimizedTheta"),
+}
 
 
 def series_ms(model: str, params: Mapping[str, Any], length: float, season: int) -> float | None:
     """Return the predicted milliseconds of one series, None for models that were not measured."""
-    name = "Naive" if model in _CHEAP else model
+    name = _ALIKE.get(model, model)
+    if name == "Decomposed":
+        name = f"{name} {params.get('forecaster', 'DynamicOptimizedTheta')}"
+    if name == "AutoETS" and f"{name} {params.get('model')}" in _COSTS:
+        name = f"{name} {params['model']}"
     if name not in _COSTS:
         return None
     wanted = params.get("season_length", season)
@@ -52,14 +72,14 @@ def series_ms(model: str, params: Mapping[str, Any], length: float, season: int)
 def chunk_count(lengths: np.ndarray, seasons: Sequence[int]) -> int:
     """Return into how many chunks series of these lengths are cut: one for up to about a hundred short ones."""
     mean = float(lengths.mean()) if len(lengths) else 1.0
-    each = series_ms("AutoETS", {}, min(mean, 300.0), seasons[0]) or 1.0
-    return int(np.clip(round(len(lengths) * each / 3.0 / (1000 * CHUNK_S)), 1, min(MAX_CHUNKS, len(lengths))))
+    each = series_ms("AutoETS", {"model": "AZZ"}, min(mean, _LONG), seasons[0]) or 1.0
+    return int(np.clip(round(len(lengths) * each / (1000 * CHUNK_S)), 1, min(MAX_CHUNKS, max(1, len(lengths)))))
 
 
 def ladder_seconds(lengths: np.ndarray, seasons: Sequence[int]) -> float:
     """Return the seconds that one pass of the cheap models over all series costs on one core."""
     mean = float(lengths.mean()) if len(lengths) else 1.0
-    each = sum(series_ms(model, {}, min(mean, 500.0), seasons[0]) or 0.0 for model in _FAST_LADDER)
+    each = sum(series_ms(model, params, min(mean, _LONG), seasons[0]) or 0.0 for model, params in _LADDER)
     return len(lengths) * each / 1000
 
 
@@ -72,7 +92,7 @@ def windows_worth(lengths: np.ndarray, seasons: Sequence[int], budget_s: float |
     if budget_s is None:
         return _DEFAULT_WINDOWS
     each = ladder_seconds(lengths, seasons)
-    return next((count for count in (3, 2) if (count + 1) * each <= 1.2 * budget_s), 1)
+    return next((count for count in (3, 2) if (count + 1) * each <= 1.5 * budget_s), 1)
 
 
 def shape_of(summary: DataSummary, request: RunRequest) -> tuple[int, float, tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ import pyarrow as pa
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.forecast.blend import Rule, mix, mixed_windows, series_weights
 from rayctl.automl.forecast.forecaster import Forecasts
+from rayctl.automl.forecast.globals import history_before
 from rayctl.automl.forecast.intervals import conformal_widths, with_intervals
 from rayctl.automl.forecast.models import is_global
 from rayctl.automl.forecast.outcome import unpack_forecasts
 from rayctl.automl.forecast.predict import refit
 from rayctl.automl.forecast.prepare import PreparedSeries
-from rayctl.automl.forecast.split import part_of, window_cuts
+from rayctl.automl.forecast.split import Part, part_of, window_cuts
 from rayctl.automl.forecast.store import MemberModel, open_stored, write_stored
-from rayctl.automl.forecast.windows import Window, gather
+from rayctl.automl.forecast.windows import Window, gather, scorer_of
 from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import RunRequest
 
@@ -129,7 +131,13 @@ def blended(
 
 
 def importance(
-    bundle: bytes, prepared: PreparedSeries, request: RunRequest, *, seed: int, deadline: float | None
+    bundle: bytes,
+    prepared: PreparedSeries,
+    request: RunRequest,
+    *,
+    seed: int,
+    deadline: float | None,
+    allow_pickle: bool = False,
 ) -> list[dict[str, Any]] | None:
     """Return permutation importances of the columns with a known future, or None.
 
@@ -139,21 +147,11 @@ def importance(
     """
     stored = open_stored(bundle)
     horizon = stored.horizon
-    models = (
-        {
-            trial: item
-            for trial, item in stored.models(allow_pickle=False).items()
-            if item[1].trusted and is_global(item[1].cls)
-        }
-        if prepared.exogenous.names and all(not name.startswith("class.") for name in stored.bundle.members)
-        else {}
-    )
+    if not prepared.exogenous.names or any(name.startswith("class.") for name in stored.bundle.members):
+        return None
+    models = {trial: item for trial, item in stored.models(allow_pickle).items() if is_global(item[1].cls)}
     if not models:
         return None
-    from rayctl.automl.forecast.globals import history_before
-    from rayctl.automl.forecast.split import Part
-    from rayctl.automl.forecast.windows import scorer_of
-
     cuts, fits = window_cuts(prepared, 0, horizon)
     chosen = np.flatnonzero(fits)[:_IMPORTANCE_SERIES]
     part = Part(chosen, prepared.offsets[chosen], cuts[chosen], 0)
@@ -163,8 +161,6 @@ def importance(
     total = sum(stored.rule.weights[trial] for trial in models)
 
     def score(x_next: np.ndarray) -> float:
-        from dataclasses import replace
-
         changed = replace(history, x_next=x_next)
         found = [
             stored.rule.weights[trial] / total * refit(changed, candidate, resolved, learned, horizon, seed)

@@ -199,7 +199,7 @@ class ForecastEngine:
         allow_pickle: bool = False,
     ) -> list[dict[str, Any]] | None:
         """Return how much the columns with a known future matter to the global members; None if there are none."""
-        return deliver.importance(bundle, prepared, request, seed=seed, deadline=deadline)
+        return deliver.importance(bundle, prepared, request, seed=seed, deadline=deadline, allow_pickle=allow_pickle)
 
 
 def _local(

@@ -8,9 +8,10 @@ processes a window is learned at most w times, always with the same result.
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -435,14 +436,9 @@ class GlobalRidge(_GlobalModel):
 
 
 def _layout_text(layout: Layout) -> bytes:
-    import json
-    from dataclasses import asdict
-
     return json.dumps(asdict(layout), sort_keys=True).encode()
 
 
 def _layout_from(line: bytes) -> Layout:
-    import json
-
     data = json.loads(line)
     return Layout(**data | {"seasons": tuple(data["seasons"]), "calendar": tuple(data["calendar"])})

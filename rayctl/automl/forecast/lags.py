@@ -17,7 +17,6 @@ __all__ = ["Design", "Layout", "layout_of", "make_rows"]
 
 _MAX_LAGS = 24
 _MANY_LAGS = 12  # with a season longer than the most lags
-_CLIP = 10.0
 _D = 86_400_000_000
 _MONTHS_FROM_0 = 12
 
@@ -173,10 +172,14 @@ def make_rows(
 
 def _calendar(times: np.ndarray, names: tuple[str, ...]) -> list[np.ndarray]:
     days = np.floor_divide(times, _D).astype("datetime64[D]")
-    found = {
-        "month": lambda: days.astype("datetime64[M]").astype(np.int64) % 12,
-        "weekday": lambda: (days.astype(np.int64) + 3) % 7,
-        "yearday": lambda: (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64),
-        "timeofday": lambda: (times % _D) / (_D / 24),
-    }
-    return [np.asarray(found[name](), np.float64) for name in names]
+    found: list[np.ndarray] = []
+    for name in names:
+        if name == "month":
+            found.append(days.astype("datetime64[M]").astype(np.int64) % 12)
+        elif name == "weekday":
+            found.append((days.astype(np.int64) + 3) % 7)
+        elif name == "yearday":
+            found.append((days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64))
+        else:  # hours since midnight
+            found.append((times % _D) / (_D / 24))
+    return [values.astype(np.float64) for values in found]

@@ -27,8 +27,8 @@ def choose_windows(prepared: PreparedSeries, request: RunRequest) -> tuple[int, 
     """Return (number of windows, warnings).
 
     Without a wish in the request there are three, fewer if a time budget is too short for several passes over the
-    series (`windows_worth`). A window counts if at least half of the series reach back far enough for it; the last one always does if any
-    series does.
+    series (`windows_worth`). A window counts if at least half of the series reach back far enough for it; the last
+    one always does if any series does.
 
     Raises:
         InvalidData: ``too-few-rows``: no series is long enough for one window.
@@ -111,9 +111,9 @@ def make_folds(prepared: PreparedSeries, request: RunRequest) -> list[Fold]:
         cuts, fits = window_cuts(prepared, window, horizon)
         series = np.flatnonzero(fits)
         lengths = (cuts - prepared.offsets[:-1])[series]
-        scorable = np.ones(len(series), bool)
+        scorable: np.ndarray = np.ones(len(series), bool)
         if window is not None:
-            scorable = usable[cuts[series][:, None] + np.arange(horizon)].any(axis=1)
+            scorable = np.asarray(usable[cuts[series][:, None] + np.arange(horizon)].any(axis=1))
         for first, last in _chunks(lengths, scorable, prepared.seasons):
             chosen = series[first:last]
             train = [np.arange(prepared.offsets[one], cuts[one], dtype=np.int32) for one in chosen]

