@@ -9,10 +9,11 @@ from fastapi import FastAPI
 from rayctl import __version__
 from rayctl.api.auth import TokenBook
 from rayctl.api.bodies import Budget
-from rayctl.api.documents import DeployOptions
+from rayctl.api.documents import DeployOptions, ExtendOptions
 from rayctl.api.middleware import Guard
+from rayctl.api.once import Once
 from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
-from rayctl.api.routes import data, deployments, events, predict, results, runs, system
+from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system
 from rayctl.api.sse import StreamSlots
 from rayctl.automl.model import RunRequest
 from rayctl.automl.port import AutoMLService
@@ -53,11 +54,12 @@ def create_app(
     app.state.settings = settings
     app.state.readiness = None
     app.state.slots = StreamSlots(_MAX_READERS)
+    app.state.once = Once()
     app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
     add_problem_handlers(app)
     # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
-    for module in (system, results, events, data, predict, deployments, runs):
+    for module in (system, report, results, events, data, predict, deployments, follow_up, runs):
         app.include_router(module.router)
     app.add_middleware(Guard, tokens=tokens, budget=budget)
-    complete_openapi(app, RunRequest, DeployOptions)
+    complete_openapi(app, RunRequest, DeployOptions, ExtendOptions)
     return app

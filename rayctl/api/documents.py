@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response
 
-from rayctl.automl.model import LeaderboardRow, RunView
+from rayctl.automl.model import LeaderboardRow, RunView, Seconds
 
 __all__ = [
     "ArtifactInfo",
@@ -18,6 +19,7 @@ __all__ = [
     "DeployOptions",
     "DeploymentInfo",
     "DeploymentList",
+    "ExtendOptions",
     "Leaderboard",
     "Predictions",
     "ResultDocument",
@@ -28,6 +30,7 @@ __all__ = [
     "answer",
     "dump",
     "etag_of",
+    "is_known",
 ]
 
 
@@ -69,6 +72,7 @@ class ResultDocument(_Open):
 
     run: RunView
     best: LeaderboardRow | None = None
+    ensemble: dict[str, Any] | None = None
     leaderboard: list[LeaderboardRow] = []
     artifacts: list[ArtifactInfo] = []
     reproduce: dict[str, Any] = {}
@@ -96,6 +100,15 @@ class DeployOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = None
+
+
+class ExtendOptions(BaseModel):
+    """By how much a run is to be continued: seconds (or a text such as ``"2m"``), further trials, or both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    time_budget: Seconds | None = Field(default=None, gt=0, le=30 * 86400)
+    max_trials: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 class DeploymentInfo(_Open):
@@ -144,3 +157,9 @@ def etag_of(view: Mapping[str, Any]) -> str:
     """Return the weak entity tag of a run's view; a clock that merely ticks on does not change it."""
     stable = {key: value for key, value in view.items() if key != "elapsed_s"}
     return f'W/"{hashlib.sha256(dump(stable)).hexdigest()[:32]}"'
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the caller has this version already (``If-None-Match``); the answer is then 304 without a body."""
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    return bool(known & {"*", etag.removeprefix("W/")})

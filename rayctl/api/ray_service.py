@@ -156,6 +156,28 @@ class RayService:
         """See the port."""
         return await self._call("cancel", run_id, tenant=tenant, idempotent=True)
 
+    async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        """See the port."""
+        return await self._call("finish_early", run_id, tenant=tenant, idempotent=True)
+
+    async def extend(
+        self,
+        run_id: str,
+        time_budget_s: float | None = None,
+        max_trials: int | None = None,
+        tenant: str | None = None,
+    ) -> str:
+        """See the port. Not repeated: the second time would begin another run."""
+        return str(await self._call("extend", run_id, time_budget_s, max_trials, tenant=tenant, idempotent=False))
+
+    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+        """See the port. Not repeated: the second time would begin another run."""
+        return str(await self._call("replay", run_id, tenant=tenant, idempotent=False))
+
+    async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
+        """See the port."""
+        return await self._call("report", run_id, tenant=tenant, idempotent=True, timeout_s=_WORK_S)
+
     async def delete_run(self, run_id: str, tenant: str | None = None) -> None:
         """See the port. Not repeated: the second time would say that there is no such run."""
         await self._call("delete_run", run_id, tenant=tenant, idempotent=False)

@@ -1,27 +1,34 @@
-"""From keyword arguments to a checked request, including search spaces that name classes."""
+"""From keyword arguments to a checked request, including search spaces and metrics that name classes and functions."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rayctl.errors import FieldError, InvalidRequest
 
 if TYPE_CHECKING:
-    from rayctl.automl.model import RunRequest
+    from rayctl.automl.model import CustomMetric, RunRequest
 
-__all__ = ["build_request", "request_document", "search_entries", "seconds"]
+__all__ = ["build_request", "custom_metric", "further_budget", "request_document", "search_entries", "seconds"]
 
 _DURATIONS = ("time_budget_s", "trial_timeout_s")
+_LISTS = ("known_future", "levels")
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*")
+_LONGEST_S = 30 * 86400.0
+_MOST_TRIALS = 1_000_000
+_LOWER_IS_BETTER = ("_error", "_loss", "_deviance")
 
 
 def build_request(fields: Mapping[str, Any]) -> RunRequest:
     """Check the fields of a request and return it. None means: not given.
 
     ``time_budget`` and ``trial_timeout`` are accepted beside their ``_s`` names; durations may be seconds,
-    texts (``"10m"``) or `timedelta`.
+    texts (``"10m"``) or `timedelta`. A ``metric`` that is a function, a text with a colon or a dot
+    (``module:function``) or a `CustomMetric` becomes ``custom_metric`` (see there).
 
     Raises:
         InvalidRequest: with one entry in ``errors`` for each place that is wrong.
@@ -41,6 +48,10 @@ def build_request(fields: Mapping[str, Any]) -> RunRequest:
             given[name] = given[name].total_seconds()
     if "search_space" in given:
         given["search_space"] = search_entries(given["search_space"])
+    for name in _LISTS:
+        if isinstance(given.get(name), (str, int)):
+            given[name] = [given[name]]
+    given = _with_metric(given)
     try:
         return RunRequest.model_validate(given)
     except ValidationError as error:
@@ -54,6 +65,7 @@ def request_document(request: RunRequest, kind: str) -> dict[str, Any]:
         InvalidRequest: something in it cannot be sent that way (pickled classes over HTTP, values without a JSON form).
     """
     pickled = [entry.model for entry in request.search_space or () if entry.pickled_class is not None]
+    metric = request.custom_metric
     if kind == "ray":
         document = request.model_dump(exclude_unset=True)
         document["task"] = request.task.value
@@ -64,6 +76,12 @@ def request_document(request: RunRequest, kind: str) -> dict[str, Any]:
             code="class-not-importable",
             hint="Put it in a module that the workers have and name it module.Class, or connect with ray://.",
         )
+    if metric is not None and metric.pickled is not None:
+        raise InvalidRequest(
+            f"The metric {metric.name} cannot be imported by name, and functions are not sent over HTTP.",
+            code="metric-not-importable",
+            hint="Put it in a module that the workers have and name it module:function, or connect with ray://.",
+        )
     from pydantic_core import PydanticSerializationError
 
     try:
@@ -72,6 +90,88 @@ def request_document(request: RunRequest, kind: str) -> dict[str, Any]:
         raise InvalidRequest(
             f"The request holds a value that has no JSON form: {error}", hint="Use numbers, texts, lists and mappings."
         ) from None
+
+
+def custom_metric(
+    function: Callable[..., float] | str,
+    *,
+    greater_is_better: bool | None = None,
+    needs_proba: bool | None = None,
+    name: str | None = None,
+) -> CustomMetric:
+    """Make a metric of a function ``f(y_true, y_pred) -> float``, to be passed as ``metric`` of a request.
+
+    Args:
+        function: The function, or where workers can import it (``module:function``). A function that they cannot
+            import (from a script or a notebook) travels by cloudpickle, over Ray only.
+        greater_is_better: Which way is good. None: the function's attribute of this name; else, as scikit-learn names
+            its functions, False for names that end in ``_error``, ``_loss`` or ``_deviance``; else True.
+        needs_proba: Whether it gets class probabilities, shape (n, classes), instead of labels. None: the function's
+            attribute of this name, else False.
+        name: How leaderboards call it (default: the function's name).
+
+    Raises:
+        InvalidRequest: ``bad-metric``: not a function or path, a scorer, or it cannot be pickled.
+    """
+    from rayctl.automl.model import CustomMetric
+
+    source: dict[str, Any]
+    if isinstance(function, str):
+        if not _PATH.fullmatch(function):
+            raise _bad_metric(f"{function!r} does not name a function.", "Write module:function.")
+        source = {"path": function.replace(":", ".")}
+        called = function.replace(":", ".").rpartition(".")[2]
+    else:
+        if not callable(function):
+            raise _bad_metric(f"A {type(function).__name__} is no metric.", "Pass f(y_true, y_pred), or its path.")
+        if hasattr(function, "_score_func"):
+            raise _bad_metric(
+                "This is a scorer of scikit-learn, which wants the model.", "Pass the metric function that it wraps."
+            )
+        called = getattr(function, "__name__", type(function).__name__).strip("<>")
+        source = _function_source(function, called)
+    if greater_is_better is None:
+        greater_is_better = getattr(function, "greater_is_better", None)
+    if greater_is_better is None:
+        greater_is_better = not called.endswith(_LOWER_IS_BETTER)
+    if needs_proba is None:
+        needs_proba = bool(getattr(function, "needs_proba", False))
+    return CustomMetric(
+        name=(name or called or "metric")[:100],
+        greater_is_better=bool(greater_is_better),
+        needs_proba=needs_proba,
+        **source,
+    )
+
+
+def _function_source(function: Callable[..., float], called: str) -> dict[str, Any]:
+    if _importable(function):
+        return {"path": f"{function.__module__}.{function.__qualname__}"}
+    import cloudpickle
+
+    try:
+        return {"pickled": cloudpickle.dumps(function)}
+    except Exception as error:  # what a function refers to can refuse in any way
+        raise _bad_metric(
+            f"The metric {called} cannot be sent: {type(error).__name__}: {error}", "Put it into a module of its own."
+        ) from error
+
+
+def _bad_metric(message: str, hint: str) -> InvalidRequest:
+    return InvalidRequest(message, code="bad-metric", hint=hint, errors=[{"pointer": "/metric", "message": message}])
+
+
+def _with_metric(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn a metric that is not a name into ``custom_metric``."""
+    metric, custom = given.get("metric"), given.get("custom_metric")
+    if metric is not None and not (isinstance(metric, str) and not set(".:") & set(metric)):
+        if custom is not None:
+            raise InvalidRequest("Give metric or custom_metric, not both.")
+        custom = metric
+        given = {name: value for name, value in given.items() if name != "metric"}
+    if isinstance(custom, str) or callable(custom):
+        custom = custom_metric(custom)
+    return given if custom is None else {**given, "custom_metric": custom}
 
 
 def search_entries(space: Any) -> list[dict[str, Any]]:
@@ -106,11 +206,12 @@ def _entry(model: Any, params: Any) -> dict[str, Any]:
     return entry
 
 
-def _importable(cls: type) -> bool:
-    """Whether ``module.Class`` finds this very class, so that a worker with the same packages finds it as well."""
-    if cls.__module__ == "__main__" or "." in cls.__qualname__:
+def _importable(thing: Any) -> bool:
+    """Whether ``module.name`` finds this very class or function, so that a worker with the same packages does too."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if not module or not name or module == "__main__" or "." in name:
         return False
-    return getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls
+    return getattr(sys.modules.get(module), name, None) is thing
 
 
 def _plain(value: Any) -> Any:
@@ -136,6 +237,28 @@ def seconds(value: float | str | timedelta | None) -> float | None:
         except ValueError as error:
             raise InvalidRequest(f"{error}.", code="bad-duration") from None
     return value
+
+
+def further_budget(
+    time_budget: float | str | timedelta | None, max_trials: int | None
+) -> tuple[float | None, int | None]:
+    """Check by how much a run is to be continued; return seconds and trials.
+
+    Raises:
+        InvalidRequest: neither is given (``missing-budget``), or one is not a positive amount.
+    """
+    time_budget_s = seconds(time_budget)
+    if time_budget_s is None and max_trials is None:
+        raise InvalidRequest(
+            "By how much is the run to be continued?",
+            code="missing-budget",
+            hint="Give a time budget (2m), a number of further trials, or both.",
+        )
+    if time_budget_s is not None and not 0 < time_budget_s <= _LONGEST_S:
+        raise InvalidRequest(f"A time budget of {time_budget_s:g} s is not possible.", code="bad-duration")
+    if max_trials is not None and not 1 <= max_trials <= _MOST_TRIALS:
+        raise InvalidRequest(f"{max_trials} further trials are not possible.", code="bad-count")
+    return time_budget_s, max_trials
 
 
 def _invalid(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidRequest:

@@ -11,14 +11,18 @@ from rayctl.client.connection import Connection, connect
 
 if TYPE_CHECKING:
     from rayctl.client.automl import AutoML
+    from rayctl.client.ensemble import Ensemble
     from rayctl.client.leaderboard import Leaderboard
+    from rayctl.client.report import ReportPage
     from rayctl.client.run import Run
 
-__all__ = ["AutoML", "Connection", "Leaderboard", "Run", "connect"]
+__all__ = ["AutoML", "Connection", "Ensemble", "Leaderboard", "ReportPage", "Run", "connect"]
 
 _LAZY = {
     "AutoML": "rayctl.client.automl",
+    "Ensemble": "rayctl.client.ensemble",
     "Leaderboard": "rayctl.client.leaderboard",
+    "ReportPage": "rayctl.client.report",
     "Run": "rayctl.client.run",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from rayctl.client.run import Run
 from rayctl.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from rayctl.automl.model import Resources, RunState, TaskType, Validation
+    from rayctl.automl.model import CustomMetric, Resources, RunState, TaskType, Validation
     from rayctl.client.transport import Document, Transport
 
 __all__ = ["AutoML"]
@@ -38,9 +38,18 @@ class AutoML:
         horizon: int | None = None,
         season_length: int | list[int] | None = None,
         frequency: str | None = None,
+        known_future: str | list[str] | None = None,
+        levels: int | list[int] | None = None,
+        weight_column: str | None = None,
         search_space: Any = None,
-        metric: str | None = None,
+        metric: str | Callable[..., float] | CustomMetric | None = None,
+        custom_metric: Mapping[str, Any] | CustomMetric | None = None,
         validation: Mapping[str, Any] | Validation | None = None,
+        ensemble: bool | None = None,
+        stacking: bool | None = None,
+        calibrate: bool | None = None,
+        class_weight: str | None = None,
+        reuse: bool | None = None,
         time_budget: float | str | timedelta | None = None,
         time_budget_s: float | str | timedelta | None = None,
         max_trials: int | None = None,
@@ -64,8 +73,13 @@ class AutoML:
         columns travels inside the request; over Ray also an ObjectRef or a Ray Dataset.
 
         ``search_space``: ``{model: {parameter: [candidates]}}`` or a list of models; a model is a short name, an
-        import path or a class. The other arguments are the fields of `rayctl.automl.model.RunRequest`; durations are
-        seconds, texts (``"10m"``) or timedelta.
+        import path or a class.
+
+        ``metric``: a name, a function ``f(y_true, y_pred)``, its path (``module:function``), or what
+        `rayctl.custom_metric` made of one; functions that workers cannot import need a connection over Ray.
+
+        The other arguments are the fields of `rayctl.automl.model.RunRequest`; durations are seconds, texts
+        (``"10m"``) or timedelta.
 
         With the same ``idempotency_key`` a repeated call returns the run of the first one.
 

@@ -15,14 +15,18 @@ from rayctl.errors import InvalidRequest, RayctlError
 __all__ = ["atomic_file", "save"]
 
 
-def save(pieces: Iterable[bytes], name: str, path: Path, sha256: str | None = None, size: int | None = None) -> Path:
+def save(
+    pieces: Iterable[bytes], name: str, path: str | Path, sha256: str | None = None, size: int | None = None
+) -> Path:
     """Write the pieces to ``path`` (or into that folder, under ``name``) and return the file's path.
 
     Raises:
         RayctlError: length or checksum is wrong; nothing is left behind then.
         InvalidRequest: the place cannot be written.
     """
-    if path.is_dir() or str(path).endswith(os.sep):
+    is_folder = str(path).endswith(os.sep)  # a Path has lost its last separator
+    path = Path(path)
+    if is_folder or path.is_dir():
         # Names come from the service; only the last part may decide where something is written.
         path = path / (PurePosixPath(name).name or "artifact")
     digest = hashlib.sha256()

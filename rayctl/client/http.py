@@ -31,6 +31,7 @@ __all__ = ["HttpTransport"]
 _CONNECT_S = 10.0
 _STREAM_IDLE_S = 60.0  # the server sends a comment every 15 s; four missing ones mean the line is dead
 _MAX_WAIT_S = 30.0
+_BUILD_S = 300.0  # a report is built when it is asked for
 
 
 class HttpTransport:
@@ -99,6 +100,22 @@ class HttpTransport:
     def cancel(self, run_id: str) -> Document:
         return self._json("POST", f"{_run(run_id)}:cancel", repeat=True)
 
+    def finish(self, run_id: str) -> Document:
+        return self._json("POST", f"{_run(run_id)}:finish", repeat=True)
+
+    def extend(
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+    ) -> Document:
+        budget = {"time_budget": time_budget_s, "max_trials": max_trials}
+        given = {name: value for name, value in budget.items() if value is not None}
+        return self._json("POST", f"{_run(run_id)}:extend", json=given, headers=_key(idempotency_key))
+
+    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
+        return self._json("POST", f"{_run(run_id)}:replay", headers=_key(idempotency_key))
+
+    def report_files(self, run_id: str) -> list[Document]:
+        return _items(self._json("GET", f"{_run(run_id)}/report/files", read_s=self._timeout_s + _BUILD_S))
+
     def delete(self, run_id: str) -> None:
         self._delete(_run(run_id))
 
@@ -106,7 +123,9 @@ class HttpTransport:
         return _items(self._json("GET", f"{_run(run_id)}/artifacts"))
 
     def artifact(self, run_id: str, name: str) -> Iterator[bytes]:
-        with self._streaming("GET", f"{_run(run_id)}/artifacts/{quote(name, safe='')}") as response:
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise NotFound(f"A run has no file {name!r}.", code="artifact-not-found")
+        with self._streaming("GET", f"{_run(run_id)}/artifacts/{quote(name)}") as response:
             yield from response.iter_bytes()
 
     def events(self, run_id: str, after: int = 0) -> Iterator[Document]:
@@ -270,6 +289,10 @@ def _reason(error: Exception) -> str:
 
 def _run(run_id: str) -> str:
     return f"/v1/runs/{quote(run_id, safe='')}"
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
 
 def _items(found: Any) -> list[Document]:

@@ -7,14 +7,15 @@ from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.client.figures import size_text, spark, spark_scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Leaderboard"]
 
-_NUMBERS = ("rank", "score", "std", "fit_s", "predict_s")
-_COLUMNS = ("rank", "model", "score", "std", "fit_s", "predict_s", "state", "reason")
+_NUMBERS = ("rank", "score", "std", "weight", "fit_s", "predict_s", "size")
+_COLUMNS = ("rank", "model", "score", "std", "weight", "folds", "fit_s", "predict_s", "size", "state", "reason")
 
 
 class Leaderboard(Sequence[LeaderboardRow]):
@@ -44,7 +45,7 @@ class Leaderboard(Sequence[LeaderboardRow]):
         return [row.model_dump(mode="json") for row in self._rows]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one line per trial; parameters stay dictionaries."""
+        """Return one line per trial, with its weight, size and fold scores; parameters stay dictionaries."""
         import pandas as pd
 
         return pd.DataFrame(self.to_dicts(), columns=list(LeaderboardRow.model_fields))
@@ -73,10 +74,12 @@ class Leaderboard(Sequence[LeaderboardRow]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _cells(self) -> list[tuple[Any, ...]]:
+        scale = spark_scale(row.fold_scores for row in self._rows if row.state is TrialState.DONE)
         return [
             (
-                row.rank, row.model, row.score, row.std, row.fit_s, row.predict_s, row.state.value,
-                (row.error or {}).get("message", ""),
+                row.rank, row.model, row.score, row.std, None if row.weight is None else f"{row.weight:.1%}",
+                spark(row.fold_scores, scale), row.fit_s, row.predict_s, size_text(row.size_bytes),
+                row.state.value + (" (reused)" if row.reused else ""), (row.error or {}).get("message", ""),
             )
             for row in self._rows
         ]  # fmt: skip

@@ -31,6 +31,7 @@ _CLIENT_CONNECT_S = 100.0
 _CALL_TRIES = 7  # about 12 s in all: an actor that restarts on a busy machine takes some seconds
 _LOG_LEVEL = "ERROR"  # Ray warns that it cannot handle signals in the thread that connects; it need not
 _EVENTS_WAIT_S = 20.0
+_BUILD_S = 600.0
 _PIECE = 8 * 1024 * 1024
 
 
@@ -86,6 +87,23 @@ class RayTransport:
 
     def cancel(self, run_id: str) -> Document:
         return self._call("cancel", run_id, tenant=self._tenant)
+
+    def finish(self, run_id: str) -> Document:
+        return self._call("finish_early", run_id, tenant=self._tenant)
+
+    def extend(
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+    ) -> Document:
+        _refuse_key(idempotency_key)
+        new_id = self._call("extend", run_id, time_budget_s, max_trials, tenant=self._tenant, repeat=False)
+        return self.get_run(new_id)
+
+    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
+        _refuse_key(idempotency_key)
+        return self.get_run(self._call("replay", run_id, tenant=self._tenant, repeat=False))
+
+    def report_files(self, run_id: str) -> list[Document]:
+        return self._call("report", run_id, tenant=self._tenant, extra_s=_BUILD_S)
 
     def delete(self, run_id: str) -> None:
         attempts = 0
@@ -162,6 +180,15 @@ class RayTransport:
             raise _unwrapped(error) from None
         except Exception as error:
             raise _translated(error, method, timeout_s) from error
+
+
+def _refuse_key(idempotency_key: str | None) -> None:
+    if idempotency_key is not None:
+        raise InvalidRequest(
+            "Over Ray, idempotency keys are for new requests only.",
+            code="no-idempotency-key",
+            hint="Leave it out, or connect over HTTP.",
+        )
 
 
 def _no(error: RayctlError) -> bool:

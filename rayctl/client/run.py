@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rayctl.automl.request import seconds
+from rayctl.automl.request import further_budget, seconds
 from rayctl.client.download import save
 from rayctl.client.retry import Patience, is_outage, pause_briefly
 from rayctl.client.transport import Document, Transport
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rayctl.automl.model import Event, RunState, RunView
+    from rayctl.client.ensemble import Ensemble
     from rayctl.client.leaderboard import Leaderboard
+    from rayctl.client.report import ReportPage
 
 __all__ = ["ENDED", "Run"]
 
@@ -166,8 +169,20 @@ class Run:
         """Like `leaderboard`, as plain dictionaries."""
         return self._transport.leaderboard(self.id, limit)
 
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """The trials that the delivered model consists of, with their weights; None while there is no model.
+
+        A model of one trial has one member, with weight 1. Asks the service.
+        """
+        from rayctl.client.ensemble import ensemble_of
+
+        return ensemble_of(self.fetch(), self.leaderboard_documents)
+
     def result(self, wait: float | str | timedelta | None = None) -> Document:
-        """Return the result: ``run``, ``best``, ``leaderboard``, ``artifacts``, ``reproduce``, for series ``forecast``.
+        """Return the result: ``run``, ``best``, ``ensemble``, ``leaderboard``, ``artifacts``, ``reproduce``.
+
+        For series also ``forecast``.
 
         Args:
             wait: How long to wait for the run to end. None: not at all.
@@ -235,6 +250,98 @@ class Run:
         """Ask the run to stop; what was found so far stays. Cancelling an ended run is fine."""
         self._document = self._transport.cancel(self.id)
         return self.view
+
+    def finish(self) -> RunView:
+        """End the search now; the run delivers the best it has. Returns at once; `wait` for the result.
+
+        Raises:
+            Conflict: the run is waiting in the queue.
+        """
+        self._document = self._transport.finish(self.id)
+        return self.view
+
+    def extend(
+        self,
+        time_budget: float | str | timedelta | None = None,
+        max_trials: int | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Continue this ended run with more budget and return the new run, which takes over all trials of this one.
+
+        Args:
+            time_budget: How much longer: seconds, a text (``"2m"``) or timedelta.
+            max_trials: How many trials more.
+            idempotency_key: Over HTTP, the same key again returns the same new run.
+
+        Raises:
+            InvalidRequest: neither is given, or not a possible amount.
+            Conflict: this run has not ended (``run-not-ended``).
+        """
+        budget_s, count = further_budget(time_budget, max_trials)
+        return self._new(self._transport.extend(self.id, budget_s, count, idempotency_key))
+
+    def replay(self, *, idempotency_key: str | None = None) -> Run:
+        """Repeat exactly what finished in this ended run, and return the new run.
+
+        With the same data, seed and versions it has the same scores, also when this run was bounded by time.
+
+        Raises:
+            Conflict: this run has not ended, or nothing finished in it (``nothing-to-replay``).
+        """
+        return self._new(self._transport.replay(self.id, idempotency_key))
+
+    def _new(self, document: Document) -> Run:
+        return Run(self._transport, str(document["id"]), document=document)
+
+    def report(self, path: str | Path = "report.html") -> ReportPage:
+        """Save the report as one HTML page that needs nothing else, and return its path. Notebooks show the page.
+
+        The service builds the report when it is asked for the first time, which takes some seconds.
+
+        Raises:
+            Conflict: the run has not ended.
+        """
+        from rayctl.client.report import ReportPage
+
+        [page] = self._save_of_report(lambda name: name == "report.html", Path(path))
+        return ReportPage(page)
+
+    def report_data(self) -> Document:
+        """Return the data behind the report: metrics, weights, curves, importance, what is needed to reproduce it."""
+        import json
+
+        self._transport.report_files(self.id)
+        document: Document = json.loads(b"".join(self._transport.artifact(self.id, "report.json")))
+        return document
+
+    def plots(self, folder: str | Path = "plots", format: str | None = "svg") -> list[Path]:
+        """Save the report's pictures into a folder and return where they are.
+
+        Args:
+            folder: Made if it is not there.
+            format: ``svg``, ``png``, or None for both.
+
+        Raises:
+            Conflict: the run has not ended.
+            InvalidRequest: no such format.
+        """
+        if format not in (None, "svg", "png"):
+            raise InvalidRequest(f"There are no pictures as {format!r}.", hint="Choose svg, png, or None for both.")
+        ends = f".{format}" if format else ""
+
+        def wanted(name: str) -> bool:
+            return name.startswith("plots/") and name.endswith(ends)
+
+        # The separator at the end says that it is a folder, also while there is none.
+        return self._save_of_report(wanted, folder if str(folder).endswith(os.sep) else f"{folder}{os.sep}")
+
+    def _save_of_report(self, wanted: Callable[[str], bool], path: str | Path) -> list[Path]:
+        files = [item for item in self._transport.report_files(self.id) if wanted(str(item["name"]))]
+        return [
+            save(self._transport.artifact(self.id, item["name"]), item["name"], path, item["sha256"], item["bytes"])
+            for item in files
+        ]
 
     def delete(self) -> None:
         """Remove the run and its files for good. Raises Conflict while it goes on."""

@@ -13,7 +13,7 @@ from rayctl.errors import RayctlError, from_problem
 
 __all__ = ["KINDS", "events_of"]
 
-KINDS = frozenset({"state", "trial", "leaderboard", "log", "done"})
+KINDS = frozenset({"state", "trial", "leaderboard", "ensemble", "log", "done"})
 
 _PROBLEM = "problem"  # how the service says in the middle of a stream that it cannot go on
 _MAX_EVENT_BYTES = 16 * 1024 * 1024

@@ -45,6 +45,20 @@ class Transport(Protocol):
     def cancel(self, run_id: str) -> Document:
         """Ask the run to stop; return its view."""
 
+    def finish(self, run_id: str) -> Document:
+        """End the run's search early; return its view."""
+
+    def extend(
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+    ) -> Document:
+        """Continue the run as a new one; return the view of that. Not repeated when the connection fails."""
+
+    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
+        """Repeat the run as a new one; return the view of that. Not repeated when the connection fails."""
+
+    def report_files(self, run_id: str) -> list[Document]:
+        """Build the run's report if there is none yet; return ``{"name", "bytes", "sha256"}`` of each file."""
+
     def delete(self, run_id: str) -> None:
         """Remove an ended run."""
 

@@ -33,9 +33,9 @@ async def events(
     after: Annotated[int, Query(ge=0, lt=10**15)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Follow a run: events `state`, `trial`, `leaderboard`, `log` and at last `done`, each with a growing id.
+    """Follow a run: events `state`, `trial`, `leaderboard`, `ensemble`, `log` and at last `done`.
 
-    Resume with the header `Last-Event-ID`. Going away does not cancel the run.
+    Each has a growing id. Resume with the header `Last-Event-ID`. Going away does not cancel the run.
     """
     slots: StreamSlots = request.app.state.slots
     slots.check()

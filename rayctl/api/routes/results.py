@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import mimetypes
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from rayctl.api.deps import ArtifactName, Caller, RunId, Service
-from rayctl.api.documents import ArtifactList, Leaderboard, ResultDocument, answer, dump
+from rayctl.api.documents import ArtifactList, Leaderboard, ResultDocument, answer, dump, is_known
+from rayctl.api.files import CHUNK, content_type, pieces
 from rayctl.automl.port import AutoMLService
-from rayctl.errors import ResultNotReady, RunFailed, Unavailable
+from rayctl.errors import ResultNotReady, RunFailed
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["results"])
 
-_CHUNK = 4 * 1024 * 1024
 _MAX_WAIT_S = 30.0
-_CSV_COLUMNS = ("rank", "trial", "model", "state", "score", "std", "fit_s", "predict_s", "params", "error")
+_NUMBERS = ("score", "std", "fit_s", "predict_s", "size_bytes", "weight")
+_CSV_COLUMNS = ("rank", "trial", "model", "state", *_NUMBERS, "reused", "fold_scores", "params", "error")
+# What a model or a page made of a caller's texts holds must never run as a script of this origin.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
@@ -31,7 +32,8 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     writer.writerow(_CSV_COLUMNS)
     for row in rows:
         error = (row.get("error") or {}).get("message")
-        flat = {**row, "params": dump(row.get("params") or {}).decode(), "error": error}
+        folds = " ".join(f"{score:.6g}" for score in row.get("fold_scores") or ())
+        flat = {**row, "params": dump(row.get("params") or {}).decode(), "error": error, "fold_scores": folds}
         writer.writerow([flat.get(column) for column in _CSV_COLUMNS])
     return text.getvalue()
 
@@ -70,41 +72,39 @@ async def artifacts(run_id: RunId, service: Service, caller: Caller) -> Response
 
 
 async def _known_artifact(service: AutoMLService, run_id: str, name: str, tenant: str | None) -> dict[str, Any] | None:
+    entry = None
     try:
         document = await service.get_result(run_id, tenant=tenant)
+        entry = next((entry for entry in document.get("artifacts", []) if entry["name"] == name), None)
     except (ResultNotReady, RunFailed):
-        return None  # some files exist without a result; they are then sent without their size
-    return next((entry for entry in document.get("artifacts", []) if entry["name"] == name), None)
-
-
-async def _rest(
-    service: AutoMLService, run_id: str, name: str, first: bytes, size: int | None, tenant: str | None
-) -> AsyncIterator[bytes]:
-    chunk, sent = first, 0
-    while chunk:
-        yield chunk
-        sent += len(chunk)
-        if sent == size or len(chunk) < _CHUNK:
-            break
-        chunk = await service.artifact(run_id, name, offset=sent, length=_CHUNK, tenant=tenant)
-    if size is not None and sent != size:  # breaks the connection: the receiver must not take it for the whole file
-        raise Unavailable(f"The artifact ended after {sent} of {size} bytes.")
+        pass  # some files exist without a result; they are then sent without their size
+    if entry is None and name.startswith(("report.", "plots/")):
+        files = await service.report(run_id, tenant=tenant)
+        entry = next((entry for entry in files if entry["name"] == name), None)
+    return entry
 
 
 @router.get(
     "/v1/runs/{run_id}/artifacts/{name:path}",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "Not changed."},
+    },
 )
-async def artifact(run_id: RunId, name: ArtifactName, service: Service, caller: Caller) -> Response:
-    """Download one file."""
+async def artifact(request: Request, run_id: RunId, name: ArtifactName, service: Service, caller: Caller) -> Response:
+    """Download one file of the result, or of the report (`plots/roc.svg`), which is then built if it is not there."""
     entry = await _known_artifact(service, run_id, name, caller.tenant)
-    # Read the first part before the answer begins: what is not there is then a proper 404.
-    first = await service.artifact(run_id, name, offset=0, length=_CHUNK, tenant=caller.tenant)
-    size = entry["bytes"] if entry else None
-    # Always a download, never a page: what a model writes must not run as a script of this origin.
-    headers = {"Content-Disposition": f'attachment; filename="{name.rpartition("/")[2]}"'}
+    # Always a download, never a page.
+    file_name = name.rpartition("/")[2]
+    headers = {"Content-Disposition": f'attachment; filename="{file_name}"', "Content-Security-Policy": _POLICY}
     if entry:
-        headers |= {"Content-Length": str(size), "X-Content-SHA256": entry["sha256"], "ETag": f'"{entry["sha256"]}"'}
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return StreamingResponse(_rest(service, run_id, name, first, size, caller.tenant), headers=headers, media_type=kind)
+        headers |= {"X-Content-SHA256": entry["sha256"], "ETag": f'"{entry["sha256"]}"'}
+        if is_known(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        headers["Content-Length"] = str(entry["bytes"])
+    # Read the first part before the answer begins: what is not there is then a proper 404.
+    first = await service.artifact(run_id, name, offset=0, length=CHUNK, tenant=caller.tenant)
+    size = entry["bytes"] if entry else None
+    body = pieces(service, run_id, name, first, size, caller.tenant)
+    return StreamingResponse(body, headers=headers, media_type=content_type(name))

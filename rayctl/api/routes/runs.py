@@ -11,7 +11,7 @@ from starlette.responses import Response
 from rayctl.api.auth import Principal
 from rayctl.api.bodies import media_type, parse_json, read_form, read_json, unsupported_media
 from rayctl.api.deps import Caller, IdempotencyKey, RunId, Service, Settings
-from rayctl.api.documents import RunPage, answer, etag_of
+from rayctl.api.documents import RunPage, answer, etag_of, is_known
 from rayctl.api.problems import invalid_document
 from rayctl.api.tables import check_format, format_of
 from rayctl.automl.model import RunRequest, RunState, RunView
@@ -64,6 +64,13 @@ def _checked(document: Any, caller: Principal) -> RunRequest:
                 errors=[{"pointer": f"/search_space/{index}/pickled_class", "message": "not accepted over HTTP"}],
                 hint="Name a class that the service can import, or connect over Ray.",
             )
+    if request.custom_metric is not None and request.custom_metric.pickled is not None:
+        raise InvalidRequest(
+            "Pickled functions are not accepted over HTTP.",
+            code="pickled-metric-over-http",
+            errors=[{"pointer": "/custom_metric/pickled", "message": "not accepted over HTTP"}],
+            hint="Name a function that the service can import (module:function), or connect over Ray.",
+        )
     return request
 
 
@@ -139,8 +146,7 @@ async def get_run(request: Request, run_id: RunId, service: Service, caller: Cal
     """Look at one run. With `If-None-Match` the answer is 304 while nothing but the clock has changed."""
     view = await service.get_run(run_id, tenant=caller.tenant)
     etag = etag_of(view)
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-    if known & {"*", etag.removeprefix("W/")}:
+    if is_known(request, etag):
         return Response(status_code=304, headers={"ETag": etag})
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if not RunState(view["state"]).is_terminal:
