@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from rayctl.automl.engine import engine_for
 from rayctl.automl.model import RunRequest, RunView
@@ -127,7 +127,9 @@ class Reporter:
         try:
             files: dict[str, bytes] = await task.remote(order, data, bundle)
         except RayError as error:
-            raise Unavailable(f"The report could not be built: {error}"[:800], code="report-failed") from error
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            text = f"The report could not be built: {type(cause).__name__}: {cause}"
+            raise Unavailable(text[:500], code="report-failed") from error
         return await asyncio.to_thread(self._keep, run_id, files)
 
     def _collect(self, run_id: str, view: RunView) -> tuple[ReportOrder, bytes, bytes | None]:
