@@ -24,7 +24,8 @@ _MIN_ROWS = 30
 _LEAK_AUC = 0.995
 _LEAK_ACCURACY = 0.995
 _LEAK_CORRELATION = 0.999
-_BINS = 64
+_ROWS_PER_VALUE = 10
+_MIN_CLASS = 10
 _REPEATED_SHARE = 0.01
 _REPEATED_ROWS = 200_000
 _MISSING_SHARE = 0.95
@@ -100,6 +101,8 @@ def _leaks(features: Sequence[Feature], columns: Sequence[pa.ChunkedArray], targ
     if len(rows) > _SAMPLE_ROWS:
         rows = np.sort(np.random.default_rng(0).choice(len(rows), _SAMPLE_ROWS, replace=False))
     truth = target.values[rows]
+    if target.classes is not None and np.sort(np.bincount(truth, minlength=2))[-2] < _MIN_CLASS:
+        return  # a few rows are told by chance
     for feature, column in zip(features, columns, strict=True):
         found = _tells(feature, column.take(pa.array(rows)), truth, target)
         if found:
@@ -129,23 +132,47 @@ def _tells(feature: Feature, column: pa.ChunkedArray, truth: np.ndarray, target:
         return f"rank correlation {correlation:.4f}" if correlation > _LEAK_CORRELATION else None
     if len(target.classes) == 2:
         # Whether there is a value at all may tell it too: missing values count as smallest, then as largest.
-        areas = [score(METRICS["roc_auc"], truth, np.nan_to_num(values, nan=end), 2) for end in (-np.inf, np.inf)]
+        _, ranks = np.unique(values, return_inverse=True)  # NaN comes last
+        missing_first = np.where(np.isnan(values), -1, ranks)
+        areas = [score(METRICS["roc_auc"], truth, order.astype(np.float64), 2) for order in (ranks, missing_first)]
         best = max(max(area, 1 - area) for area in areas)
         return f"ROC AUC {best:.4f}" if best > _LEAK_AUC else None
-    present = values[~np.isnan(values)]
-    edges = np.unique(np.quantile(present, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(present) else np.empty(0)
-    codes = np.where(np.isnan(values), 0, 1 + np.searchsorted(edges, values, side="right"))
-    return _codes_tell(codes, truth, target)
+    found, codes = np.unique(values, return_inverse=True)
+    if len(found) <= len(values) // _ROWS_PER_VALUE:
+        return _codes_tell(codes.ravel(), truth, target)
+    return _neighbours_tell(values, truth)
+
+
+def _halves(rows: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(rows) % 2 == 0
+
+
+def _neighbours_tell(values: np.ndarray, truth: np.ndarray) -> str | None:
+    """As `_tells` for numbers and three or more classes: each row is told by the nearest row of the other half."""
+    values = np.nan_to_num(values, nan=np.finfo(np.float64).min)
+    hits, half = 0, _halves(len(truth))
+    for known in (half, ~half):
+        order = np.argsort(values[known], kind="stable")
+        near, classes = values[known][order], truth[known][order]
+        above = np.clip(np.searchsorted(near, values[~known]), 1, len(near) - 1)
+        closer = np.where(values[~known] - near[above - 1] <= near[above] - values[~known], above - 1, above)
+        hits += int((classes[closer] == truth[~known]).sum())
+    return _suspicious(hits / len(truth), truth)
+
+
+def _suspicious(accuracy: float, truth: np.ndarray) -> str | None:
+    # Where nearly all rows are of one class, guessing it is no leak: at least 90% of the other rows must be told.
+    others = 1 - np.bincount(truth).max() / len(truth)
+    return f"accuracy {accuracy:.4f}" if accuracy > _LEAK_ACCURACY and 1 - accuracy < 0.1 * others else None
 
 
 def _codes_tell(codes: np.ndarray, truth: np.ndarray, target: Target) -> str | None:
     """As `_tells` for codes: each half of the rows is told by what the other half has learned."""
-    half = np.random.default_rng(0).permutation(len(truth)) % 2
+    half = _halves(len(truth))
     size = int(codes.max()) + 1
     if target.classes is None:
         guesses = np.empty(len(truth))
-        for part in (0, 1):
-            known = half != part
+        for known in (half, ~half):
             count = np.bincount(codes[known], minlength=size)
             total = np.bincount(codes[known], truth[known], size)
             means = np.where(count > 0, total / np.maximum(count, 1), truth[known].mean())
@@ -155,13 +182,8 @@ def _codes_tell(codes: np.ndarray, truth: np.ndarray, target: Target) -> str | N
         return f"{share:.2%} of its variance" if share > _LEAK_CORRELATION else None
     classes = len(target.classes)
     hits = 0
-    for part in (0, 1):
-        known = half != part
+    for known in (half, ~half):
         votes = np.bincount(codes[known] * classes + truth[known], minlength=size * classes).reshape(size, classes)
         told = np.where(votes.sum(axis=1) > 0, votes.argmax(axis=1), -1)
         hits += int((told[codes[~known]] == truth[~known]).sum())
-    accuracy = hits / len(truth)
-    # Where nearly all rows are of one class, guessing it is no leak: at least 90% of the other rows must be told.
-    others = 1 - np.bincount(truth).max() / len(truth)
-    suspicious = accuracy > _LEAK_ACCURACY and 1 - accuracy < 0.1 * others
-    return f"accuracy {accuracy:.4f}" if suspicious else None
+    return _suspicious(hits / len(truth), truth)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MISSING_MARKS", "find_reading", "is_plain", "parse"]
+__all__ = ["MISSING_MARKS", "find_reading", "is_mark", "is_plain", "parse"]
 
 MISSING_MARKS = ("", "?", "-", "--", ".", "na", "n/a", "nan", "nat", "none", "null", "missing", "unknown", "<na>")
 _SHARE = 0.95
@@ -40,22 +40,27 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p"
 
 
 def find_reading(values: pa.Array) -> str | None:
-    """Return the reading of a text column, None if it is text: at least 95% of its values must read so.
+    """Return the reading of a text column (type string), None if it is text.
 
-    Args:
-        values: The distinct values that are not missing (type string).
+    At least 95% of its values must read so, and of its distinct values; marks for missing values do not count.
     """
-    marks = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=pa.array(MISSING_MARKS))
-    values = values.filter(pc.invert(marks))
-    if len(values) < 2:
+    values = values.filter(pc.invert(is_mark(values))).drop_null()
+    distinct = values.unique()
+    if len(distinct) < 2:
         return None
     # Spread over the column, so that an ordered column shows all of its forms.
-    step = max(1, len(values) // _PROBE)
-    probe = values.take(pa.array(range(0, len(values), step)))
+    step = max(1, len(distinct) // _PROBE)
+    probe = distinct.take(pa.array(range(0, len(distinct), step)))
     for reading in _candidates(probe):
-        if _share(values, reading) >= _SHARE:
+        if _share(distinct, reading) >= _SHARE and _share(values, reading) >= _SHARE:
             return reading
     return None
+
+
+def is_mark(values: pa.Array) -> pa.Array:
+    """Return which texts mark a missing value (see `MISSING_MARKS`): booleans, null for null."""
+    marks = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=pa.array(MISSING_MARKS))
+    return pc.if_else(values.is_valid(), marks, pa.scalar(None, pa.bool_()))
 
 
 def is_plain(values: pa.Array) -> bool:

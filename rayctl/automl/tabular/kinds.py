@@ -64,7 +64,7 @@ def _decide_text(name: str, values: pa.Array) -> Decision:
         return Decision(None, "all its values are missing")
     if len(distinct) == 1 and not values.null_count:
         return Decision(None, f"all {len(values)} rows have the same value")
-    reading = formats.find_reading(distinct)
+    reading = formats.find_reading(values)
     few = len(distinct) <= _FEW_NUMBERS and formats.is_plain(distinct)
     if reading is not None and not (reading.startswith("number") and few):
         return _read(name, values, reading)

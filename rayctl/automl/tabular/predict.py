@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayctl.automl.tabular.columns import Feature, Kind, kind_of, numbers, texts
-from rayctl.automl.tabular.formats import MISSING_MARKS, parse
+from rayctl.automl.tabular.formats import is_mark, parse
 from rayctl.automl.tabular.target import Label, examples
 from rayctl.automl.tabular.validate import duplicates
 from rayctl.errors import FieldError, InvalidData
@@ -104,8 +104,7 @@ def _read(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str:
     """Read text as in training: what does not read so is missing, unless nothing does."""
     values = texts(column)
     parsed = parse(values, feature.reading)
-    known = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=pa.array(MISSING_MARKS))
-    others = values.filter(pc.invert(known))  # drops null as well
+    others = values.filter(pc.invert(is_mark(values))).drop_null()
     if parsed.null_count == len(parsed) and len(others):
         shown = ", ".join(map(repr, dict.fromkeys(others.slice(0, 20).to_pylist())))
         return f"none of its {len(others)} values reads like those of training (for example {shown[:120]})"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from rayctl.automl.model import RunRequest
+from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.engine import ENGINE
 from rayctl.automl.tabular.validate import inspect_table
 from rayctl.errors import InvalidData, InvalidRequest
@@ -66,9 +67,18 @@ def test_nan_counts_as_missing_target() -> None:
     assert len(plan.target.values) == N - 1
 
 
-@pytest.mark.parametrize("field", ["features", "id_columns", "time_column"])
-def test_unknown_columns(field: str) -> None:
-    error = defect(table(), **{field: "sise" if field == "time_column" else ["sise"]})
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"features": ["sise"]},
+        {"id_columns": ["sise"]},
+        {"time_column": "sise"},
+        {"weight_column": "sise"},
+        {"validation": {"group_column": "sise"}},
+    ],
+)
+def test_unknown_columns(fields: dict[str, Any]) -> None:
+    error = defect(table(), **fields)
     assert error.code == "unknown-column"
     assert "'sise'" in error.message
     assert error.hint == "Did you mean 'size'?"
@@ -76,6 +86,7 @@ def test_unknown_columns(field: str) -> None:
 
 def test_target_among_the_features() -> None:
     assert defect(table(), features=["size", "y"]).code == "target-in-features"
+    assert defect(table(), weight_column="y").code == "target-in-features"
 
 
 def test_empty_table() -> None:
@@ -103,12 +114,33 @@ def test_too_few_rows() -> None:
     assert defect(table().slice(0, 10), validation={"scheme": "time_series"}).code == "too-few-rows"
 
 
-def test_small_classes_reduce_the_folds() -> None:
-    plan = inspect_table(table(y=["rare"] * 3 + ["common"] * (N - 3)), request())
-    assert "A class has only 3 rows: 3 folds instead of 5" in plan.warnings[0]
-    plan = inspect_table(table(y=["single"] + ["common"] * (N - 1)), request())
-    assert len(plan.warnings) == 1
-    assert "1 classes have a single row" in plan.warnings[0]
+def test_too_few_groups() -> None:
+    data = table(g=["a", "b"] * (N // 2))
+    assert defect(data, validation={"group_column": "g", "folds": 3}).code == "too-few-groups"
+    assert inspect_table(data, request(validation={"group_column": "g"})).features == (
+        Feature("size", "number"),
+        Feature("kind", "category"),
+    )
+
+
+def test_bad_weights() -> None:
+    error = defect(table(w=[-1.0] + [1.0] * (N - 1)), weight_column="w")
+    assert error.code == "invalid-weights"
+    assert error.errors[0]["pointer"] == "/weight_column"
+
+
+def warnings_of(data: pa.Table, **fields: Any) -> list[str]:
+    return ENGINE.validate(data, request(**fields)).warnings
+
+
+def test_small_classes_are_named() -> None:
+    rare = warnings_of(table(kind=list("abcd") * 10, y=["rare"] * 3 + ["common"] * (N - 3)))
+    assert rare == [
+        "A class has only 3 rows: 3 folds instead of 8.",
+        "1 class has fewer than 10 rows ('rare': 3): what is said about them is uncertain.",
+    ]
+    [single] = warnings_of(table(kind=list("abcd") * 10, y=["single"] + ["common"] * (N - 1)))
+    assert "1 classes have a single row" in single
 
 
 def test_text_target_for_regression() -> None:
@@ -151,7 +183,7 @@ def test_useless_columns_are_dropped_with_their_reason() -> None:
         day=[dt.date(2026, 1, 1)] * N,
     )
     plan = inspect_table(data, request())
-    assert plan.features == (("size", "number"), ("kind", "category"))
+    assert plan.features == (Feature("size", "number"), Feature("kind", "category"))
     reasons = " ".join(plan.warnings)
     assert "'nothing' was dropped: all its values are missing" in reasons
     assert "'nan' was dropped: all its values are missing" in reasons
@@ -160,11 +192,102 @@ def test_useless_columns_are_dropped_with_their_reason() -> None:
     assert "'day' was dropped" in reasons
 
 
-def test_free_text_is_dropped() -> None:
-    n = 300
-    data = pa.table({"x": np.arange(n), "text": [f"word {i}" for i in range(n)], "y": [0, 1, 2] * 100})
+def test_identifiers_as_text_are_dropped() -> None:
+    data = pa.table({"x": np.arange(300.0), "id": [f"user-{i}" for i in range(300)], "y": [0, 1, 2] * 100})
     plan = inspect_table(data, request())
-    assert "'text' was dropped: it is text with 300 different values in 300 rows" in plan.warnings[0]
+    assert "'id' was dropped: it is text with 300 different values in 300 rows, like an identifier" in plan.warnings[0]
+
+
+def test_what_was_read_from_text_is_said() -> None:
+    prices = [f"${index},000" for index in range(1, N)] + [None]
+    [warning] = warnings_of(table(kind=list("abcde") * 8, price=prices))
+    assert warning == "Column 'price' is text and was read as numbers ('$1,000' is 1000.0)."
+
+
+def test_equal_columns_are_dropped() -> None:
+    sizes = np.arange(N, dtype=float)
+    data = table(kind=list("abcd") * 10, copy=sizes.astype(np.int32), again=list("abcd") * 10, other=sizes[::-1])
+    plan = inspect_table(data, request())
+    assert [feature.name for feature in plan.features] == ["size", "kind", "other"]
+    assert plan.warnings == (
+        "Column 'copy' was dropped: it is the same as column 'size'.",
+        "Column 'again' was dropped: it is the same as column 'kind'.",
+    )
+
+
+RNG = np.random.default_rng(0)
+ROWS = 400
+BINARY, THREE, AMOUNT = RNG.integers(0, 2, ROWS), RNG.integers(0, 3, ROWS), RNG.normal(size=ROWS)
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "leak", "found"),
+    [
+        ("classification", BINARY, BINARY + 0.4 * RNG.random(ROWS), "ROC AUC 1.0000"),
+        ("classification", BINARY, [f"v{value}" for value in BINARY], "accuracy 1.0000"),
+        ("classification", BINARY, [7.0 if value else None for value in BINARY], "ROC AUC 1.0000"),
+        ("classification", THREE, THREE * 10 + RNG.random(ROWS), "accuracy"),
+        ("regression", AMOUNT, np.exp(AMOUNT), "rank correlation 1.0000"),
+        ("regression", THREE * 1.5, [f"v{value}" for value in THREE], "of its variance"),
+    ],
+)
+def test_likely_leaks_are_named(task: str, target: Any, leak: Any, found: str) -> None:
+    data = pa.table({"noise": RNG.normal(size=ROWS), "leak": leak, "y": target})
+    [warning] = warnings_of(data, task=task)
+    assert "Column 'leak' alone tells the target almost exactly" in warning
+    assert found in warning
+
+
+def test_good_features_and_high_cardinality_are_no_leaks() -> None:
+    codes = RNG.integers(0, 150, ROWS)
+    data = pa.table(
+        {
+            "good": BINARY + RNG.normal(0, 0.7, ROWS),
+            "many": [f"v{code}" for code in codes],
+            "y": BINARY,
+        }
+    )
+    assert warnings_of(data) == []
+    rare = np.zeros(ROWS, dtype=int)
+    rare[:6] = [1, 2, 1, 2, 1, 2]  # almost all rows are of one class: telling it is no achievement
+    assert not any("alone tells" in text for text in warnings_of(pa.table({"x": RNG.random(ROWS), "y": rare})))
+
+
+def test_real_data_has_no_false_alarms() -> None:
+    from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+
+    for load, task in (
+        (load_iris, "classification"),
+        (load_breast_cancer, "classification"),
+        (load_diabetes, "regression"),
+    ):
+        frame = load(as_frame=True).frame
+        found = warnings_of(pa.Table.from_pandas(frame, preserve_index=False), task=task, target="target")
+        assert not any("alone tells" in text for text in found)
+
+
+def test_repeated_rows_are_counted_and_shown() -> None:
+    rows = np.r_[np.arange(100), np.arange(5)]
+    data = pa.table({"a": rows * 1.5, "b": [f"v{row % 7}" for row in rows], "y": [None, *(rows[1:] % 2).tolist()]})
+    [dropped, repeated] = warnings_of(data)
+    assert "1 rows without a value" in dropped
+    assert repeated.startswith("4 of 104 rows (4%) repeat another row exactly (rows 1 and 101; 2 and 102; 3 and 103)")
+    assert warnings_of(data.slice(1, 99)) == []
+
+
+def test_numbered_rows_and_empty_columns_are_mentioned() -> None:
+    data = pa.table(
+        {
+            "id": np.arange(100, 200),
+            "empty": [1.0, 2.0, *[None] * 98],
+            "x": RNG.normal(size=100),
+            "y": RNG.integers(0, 2, 100),
+        }
+    )
+    numbered, empty = warnings_of(data)
+    assert "Column 'id' holds a different, steadily rising or falling whole number in each of 100 rows" in numbered
+    assert empty == "Column 'empty' has a value in only 2 of 100 rows."
+    assert warnings_of(data, time_column="id") == [empty]
 
 
 def test_no_features_left() -> None:
@@ -185,6 +308,43 @@ def test_request_errors_are_found_before_the_run() -> None:
         with pytest.raises(InvalidRequest) as raised:
             inspect_request(fields)
         assert raised.value.code == code
+
+
+def _mean_error(truth: Any, predicted: Any) -> float:
+    return float(np.abs(np.asarray(truth) - np.asarray(predicted)).mean())
+
+
+def _fails(truth: Any, predicted: Any) -> float:
+    raise RuntimeError("no such thing")
+
+
+def _no_number(truth: Any, predicted: Any) -> float:
+    return float("nan")
+
+
+def _uses_probabilities(truth: Any, predicted: Any) -> float:
+    assert set(truth) == {"no", "yes"}
+    assert predicted.shape == (len(truth), 2)
+    return float(predicted[:, 1].mean())
+
+
+def own_metric(name: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "path": f"{__name__}.{name}", **fields}
+
+
+def test_own_metrics_are_tried_before_the_run() -> None:
+    data = table(kind=list("abcd") * 10, y=["no", "yes"] * (N // 2))
+    ENGINE.validate(data, request(custom_metric=own_metric("_uses_probabilities", needs_proba=True)))
+    ENGINE.validate(table(kind=list("abcd") * 10), request(task="regression", custom_metric=own_metric("_mean_error")))
+    for name, code, said in (
+        ("_fails", "invalid-metric", "RuntimeError: no such thing"),
+        ("_no_number", "invalid-metric", "it gave nan"),
+        ("_missing", "unknown-metric", "_missing"),
+    ):
+        with pytest.raises(InvalidRequest) as raised:
+            ENGINE.validate(data, request(custom_metric=own_metric(name)))
+        assert raised.value.code == code
+        assert said in raised.value.message
 
 
 def inspect_request(fields: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""The check of a table that is to be predicted against the columns that the model was trained on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from rayctl.automl.tabular.columns import Feature
+from rayctl.automl.tabular.predict import match_columns
+from rayctl.errors import InvalidData
+
+NUMBER, FLAG, CATEGORY = Feature("x", "number"), Feature("x", "bool"), Feature("x", "category")
+TEXT, DAY = Feature("x", "text"), Feature("x", "datetime")
+PRICE, DATE = Feature("x", "number", "number:point"), Feature("x", "datetime", "date:%d.%m.%Y")
+
+
+def match(feature: Feature, values: Any) -> list[Any]:
+    [column] = match_columns([feature], pa.table({"other": [0] * len(values), "x": values}))
+    return column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "expected"),
+    [
+        (NUMBER, ["1.5", None, "-2"], [1.5, None, -2.0]),
+        (NUMBER, [True, False], [True, False]),
+        (NUMBER, pa.nulls(2), [None, None]),
+        (FLAG, ["true", "false"], [True, False]),
+        (FLAG, [1, 0], [1, 0]),
+        (CATEGORY, [1, None, 20], ["1", None, "20"]),
+        (CATEGORY, [1.0, None, 20.0], ["1", None, "20"]),
+        (CATEGORY, [True], ["true"]),
+        (CATEGORY, ["new"], ["new"]),
+        (TEXT, ["some words"], ["some words"]),
+        (TEXT, [17], ["17"]),
+        (DAY, ["2024-05-01"], [dt.datetime(2024, 5, 1)]),
+        (PRICE, ["$1,234", "free", None, "?"], [1234.0, None, None, None]),
+        (PRICE, [12.5], [12.5]),
+        (PRICE, ["?", None], [None, None]),
+        (DATE, ["31.12.2024", "never"], [dt.datetime(2024, 12, 31), None]),
+        (DATE, [dt.date(2024, 1, 1)], [dt.date(2024, 1, 1)]),
+    ],
+)
+def test_columns_that_fit(feature: Feature, values: Any, expected: list[Any]) -> None:
+    assert match(feature, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "said"),
+    [
+        (NUMBER, ["1.5", "many", "few"], "2 of 3 values are other text (for example 'many', 'few')"),
+        (NUMBER, [dt.date(2024, 1, 1)], "has type date32"),
+        (CATEGORY, [1.5, 2.0], "has type double"),
+        (TEXT, [dt.date(2024, 1, 1)], "must hold text"),
+        (DAY, [20240101], "must hold dates"),
+        (PRICE, ["free", "gratis"], "none of its 2 values reads like those of training (for example 'free', 'gratis')"),
+        (DATE, ["2024-12-31"], "none of its 1 values"),
+    ],
+)
+def test_columns_that_do_not_fit(feature: Feature, values: Any, said: str) -> None:
+    with pytest.raises(InvalidData) as raised:
+        match(feature, values)
+    assert raised.value.code == "wrong-type"
+    assert said in raised.value.message
+    assert raised.value.errors[0]["pointer"] == "/data/x"
+
+
+def test_missing_columns_are_all_named() -> None:
+    with pytest.raises(InvalidData) as raised:
+        match_columns([Feature("size", "number"), Feature("age", "number")], pa.table({"sice": [1]}))
+    assert raised.value.code == "missing-column"
+    assert [error["pointer"] for error in raised.value.errors] == ["/data/size", "/data/age"]
+    assert raised.value.hint == "Did you mean 'sice' by 'size'?"
+
+
+def test_infinite_numbers_and_empty_tables() -> None:
+    with pytest.raises(InvalidData) as raised:
+        match(NUMBER, [1.0, float("inf")])
+    assert raised.value.code == "non-finite"
+    with pytest.raises(InvalidData) as raised:
+        match(NUMBER, pa.array([], pa.float64()))
+    assert raised.value.code == "empty-table"
