@@ -12,8 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rayctl.cli.board import percent
 from rayctl.cli.output import clean, duration_text, number
 from rayctl.cli.progress import Progress
+from rayctl.client.figures import spark, spark_scale
 
 __all__ = ["live_view", "render"]
 
@@ -94,6 +96,9 @@ def _numbers(progress: Progress, elapsed_s: float) -> Text:
     score, model = progress.best
     if score is not None:
         text.append(f" · best {number(score)} {clean(model)}", style="bold")
+    ensemble, members = progress.ensemble
+    if ensemble is not None:
+        text.append(f" · ensemble {number(ensemble)} of {len(members)}", style="bold green")
     return text
 
 
@@ -103,15 +108,21 @@ def _table(progress: Progress) -> Table:
     table.add_column("#", justify="right")
     table.add_column("model")
     table.add_column(f"{clean(progress.view.get('metric'))} {arrow}", justify="right")
-    for title in ("±", "fit", "predict"):
+    _, weights = progress.ensemble
+    top = progress.top(_ROWS)
+    scale = spark_scale(row.get("fold_scores") or () for row in top)
+    for title in ("±", *(["weight"] if weights else []), "fit", "predict"):
         table.add_column(title, justify="right")
-    for place, row in enumerate(progress.top(_ROWS), start=1):
+    table.add_column("folds" if any(len(row.get("fold_scores") or ()) > 1 for row in top) else "")
+    for place, row in enumerate(top, start=1):
         table.add_row(
             str(place),
             Text(clean(row["model"])),
             number(row["score"]),
             number(row.get("std"), 2),
+            *([percent(weights.get(row["trial"]))] if weights else []),
             duration_text(row.get("fit_s")),
             duration_text(row.get("predict_s")),
+            Text(spark(row.get("fold_scores") or (), scale)),
         )
     return table

@@ -58,11 +58,12 @@ def _report(ctx: click.Context, error: RayctlError) -> None:
 
 
 COMMANDS = {
-    "automl": ("rayctl.cli.automl:automl", "Train models: submit, watch, leaderboard, predict, deploy."),
+    "automl": ("rayctl.cli.automl:automl", "Train models: submit, watch, leaderboard, report, predict, deploy."),
     "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),
     "down": ("rayctl.cli.local:down", "Stop what `up` started."),
     "status": ("rayctl.cli.local:status", "Show what runs and what needs attention."),
     "env": ("rayctl.cli.local:env", "Print environment variables for other programs."),
+    "completion": ("rayctl.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
     "version": ("rayctl.cli.version:version", "Show the versions of client and service."),
 }
 
@@ -76,6 +77,8 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 not found, 4 run failed, 5 timed out, 6 conflict,
     7 not allowed, 8 server unreachable.
+
+    Completion of commands and options for this shell: eval "$(rayctl completion bash)"
     """
 
 

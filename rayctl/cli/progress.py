@@ -18,12 +18,15 @@ class Progress:
     def __init__(self, view: Document) -> None:
         self.view = view
         self.rows: dict[int, Document] = {}
+        self._ensemble: Document = {}
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one event of the run."""
         kind, data = event["kind"], event["data"]
         if kind in ("state", "done") and "state" in data:
             self.view = data
+        elif kind == "ensemble":
+            self._ensemble = data
         elif kind == "trial" and "trial" in data:
             self.rows[data["trial"]] = data
         elif kind == "leaderboard":
@@ -54,6 +57,14 @@ class Progress:
             return top[0]["score"], top[0]["model"]
         return score, model
 
+    @property
+    def ensemble(self) -> tuple[float | None, dict[int, float]]:
+        """Score and weights (by trial) of the combination: so far, or as delivered."""
+        score, weights = self.view.get("ensemble_score"), self.view.get("ensemble")
+        if not weights:
+            score, weights = self._ensemble.get("score"), self._ensemble.get("weights") or {}
+        return score, {int(trial): float(weight) for trial, weight in weights.items() if weight > 0}
+
     def top(self, limit: int) -> list[Document]:
         """The best trials so far."""
         done = [row for row in self.rows.values() if row.get("score") is not None]
@@ -74,6 +85,9 @@ class Progress:
         ]
         if score is not None:
             parts += [f"best={number(score)}", f"model={clean(model)}"]
+        ensemble, members = self.ensemble
+        if ensemble is not None:
+            parts += [f"ensemble={number(ensemble)}", f"members={len(members)}"]
         if self.state == "queued" and self.view.get("queue_position") is not None:
             parts.append(f"position={self.view['queue_position']}")
         if self.view.get("cancel_requested") and self.state == "running":

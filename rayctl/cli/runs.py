@@ -1,4 +1,4 @@
-"""``rayctl automl list | leaderboard | result | cancel | delete``."""
+"""``rayctl automl list | result | cancel | delete``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import Column, age, clean, duration_text, emit, emit_document, emit_table, number, say
 from rayctl.errors import RayctlError
 
-__all__ = ["cancel", "delete", "leaderboard", "list_runs", "result"]
+__all__ = ["cancel", "delete", "list_runs", "result"]
 
 Row = Mapping[str, Any]
 
@@ -27,6 +28,20 @@ def _best(view: Row) -> str:
     return "–" if view.get("best_score") is None else f"{number(view['best_score'])} {clean(view.get('best_model'))}"
 
 
+def ensemble_text(view: Row) -> str:
+    """Return score and size of the delivered model, ``0.96 of 3 trials``; a dash where there is none."""
+    members = sum(weight > 0 for weight in (view.get("ensemble") or {}).values())
+    if not members:
+        return "–"
+    return f"{number(view.get('ensemble_score'))} of {members} {'trial' if members == 1 else 'trials'}"
+
+
+def _follows(view: Row) -> str:
+    if view.get("continues"):
+        return f"continues {view['continues']}"
+    return f"repeats {view['replay_of']}" if view.get("replay_of") else "–"
+
+
 _RUN: list[Column] = [
     ("RUN", lambda view: str(view["id"])),
     ("NAME", lambda view: clean(view.get("name"))),
@@ -37,6 +52,8 @@ _RUN: list[Column] = [
     ("AGE", lambda view: age(view.get("created_at"))),
 ]
 _RUN_WIDE: list[Column] = [
+    ("ENSEMBLE", ensemble_text),
+    ("FOLLOWS", _follows),
     ("TASK", lambda view: clean(view.get("task"))),
     ("TARGET", lambda view: clean(view.get("target"))),
     ("TENANT", lambda view: clean(view.get("tenant"))),
@@ -68,49 +85,6 @@ def list_runs(settings: Settings, state: str | None, tenant: str | None, limit: 
             settings.note(f"There are more than these {limit}; --all or --limit shows them.")
 
 
-def _why(row: Row) -> str:
-    error = row.get("error") or {}
-    return " ".join(clean(error[key]) for key in ("code", "message") if error.get(key))
-
-
-_ROW: list[Column] = [
-    ("#", lambda row: clean(row.get("rank"))),
-    ("MODEL", lambda row: str(row["model"])),
-    ("SCORE", lambda row: number(row.get("score"))),
-    ("±", lambda row: number(row.get("std"), 2)),
-    ("FIT", lambda row: duration_text(row.get("fit_s"))),
-    ("PREDICT", lambda row: duration_text(row.get("predict_s"))),
-    ("STATE", lambda row: str(row["state"])),
-    ("REASON", _why),
-]
-_ROW_WIDE: list[Column] = [
-    ("TRIAL", lambda row: str(row["trial"])),
-    ("FOLDS", lambda row: " ".join(number(score) for score in row.get("fold_scores") or ())),
-    ("PARAMS", lambda row: " ".join(f"{key}={value}" for key, value in (row.get("params") or {}).items())),
-]
-
-
-@click.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many trials.")
-@global_options()
-@pass_settings
-def leaderboard(settings: Settings, run_id: str, limit: int | None) -> None:
-    """Show the trials of a run, best first; failed ones with their reason. Also while the run goes on."""
-    with settings.connect() as connection:
-        rows = connection.automl.run(run_id).leaderboard_documents(limit)
-        columns = _ROW if any(row.get("error") for row in rows) else _ROW[:-1]
-        emit(
-            settings,
-            rows,
-            rows=rows,
-            columns=columns,
-            wide=_ROW_WIDE,
-            name=lambda row: str(row["trial"]),
-            empty="No trial has ended yet.",
-        )
-
-
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--wait/--no-wait", default=False, help="Wait for the run to end (see --timeout).")
@@ -140,6 +114,7 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
         "state": view.get("state"),
         "best": f"{clean(best.get('model'))} {params}".strip(),
         clean(view.get("metric") or "score"): f"{number(best.get('score'))} ± {number(best.get('std'), 2)}",
+        "ensemble": _ensemble_line(found),
         "trials": _trials(view),
         "elapsed": duration_text(view.get("elapsed_s")),
         "seed": reproduce.get("seed"),
@@ -156,6 +131,17 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
     forecast = found.get("forecast") or []
     if forecast:
         settings.note(f"{len(forecast)} forecast rows: `rayctl automl predict {run_id}`.")
+
+
+def _ensemble_line(found: Row) -> str | None:
+    """Say what the delivered model consists of, heaviest first; None if it is a single trial."""
+    weights = (found.get("ensemble") or {}).get("weights") or {}
+    models = {str(row["trial"]): row["model"] for row in found.get("leaderboard") or ()}
+    members = sorted(((w, t) for t, w in weights.items() if w > 0), key=lambda item: (-item[0], int(item[1])))
+    if len(members) < 2:
+        return None
+    parts = [f"{percent(weight)} {models.get(str(trial), '?')} #{trial}" for weight, trial in members]
+    return f"{number((found.get('ensemble') or {}).get('score'))} = {', '.join(parts)}"
 
 
 @click.command()

@@ -3,62 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.follow import follow, raise_verdict
 from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say
-from rayctl.cli.values import byte_size, document, duration, number_pairs, pairs
+from rayctl.cli.request_options import request_fields, request_options
 
 if TYPE_CHECKING:
     from rayctl.client.run import Run
 
 __all__ = ["submit"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _SHOWN_ROWS = 5
 
-_REQUEST_OPTIONS = [
-    click.option("--target", required=True, metavar="COLUMN", help="Column to learn."),
-    click.option("--task", required=True, type=click.Choice(["classification", "regression", "forecasting"])),
-    click.option("--time-column", metavar="COLUMN", help="Series: the column with the time."),
-    click.option("--id-column", "id_columns", multiple=True, metavar="COLUMN", help="Series: what tells them apart."),
-    click.option("--horizon", type=int, help="Series: how many steps ahead."),
-    click.option("--season-length", type=int, multiple=True, help="Series: steps per season (repeatable)."),
-    click.option("--frequency", metavar="FREQ", help="Series: distance of the steps, for example D or h."),
-    click.option("--features", multiple=True, metavar="A,B", help="Columns to learn from (default: all others)."),
-    click.option("--metric", help="What to score by, for example roc_auc, rmse, mase."),
-    click.option("--time-budget", metavar="TIME", help="End after this long with the best found."),
-    click.option("--max-trials", type=int, help="End after this many trials; alone it makes runs repeatable."),
-    click.option("--trial-timeout", metavar="TIME", help="Give up a single trial after this long."),
-    click.option("--validation", type=click.Choice(["auto", "kfold", "holdout", "time_series"])),
-    click.option("--folds", type=int, help="Number of folds, or of windows for series."),
-    click.option("--search-space", metavar="FILE|JSON", help="Models and parameters to try."),
-    click.option("--seed", type=int, help="Seed of everything random (default 0)."),
-    click.option("--cpus", type=float, help="CPUs per trial."),
-    click.option("--gpus", type=float, help="GPUs per trial."),
-    click.option("--memory", metavar="SIZE", help="Memory per trial, for example 2GiB."),
-    click.option("--resource", "custom", multiple=True, metavar="NAME=N", help="Custom Ray resource per trial."),
-    click.option("--max-parallel", type=int, help="Most trials at the same time."),
-    click.option("--name", help="Name of the run, for people."),
-    click.option("--label", "labels", multiple=True, metavar="K=V", help="Label of the run (repeatable)."),
-    click.option("--tenant", envvar="RAYCTL_TENANT", help="Whom the run belongs to."),
-]
+_EXAMPLES = """\b
+Examples:
+  rayctl automl submit churn.csv --target churned --task classification --time-budget 2m --wait
+  rayctl automl submit churn.csv --target churned --task classification --metric f1 --class-weight balanced
+  rayctl automl submit sales.parquet --target units --task forecasting --time-column day \\
+      --id-column shop --horizon 28 --known-future price,holiday --levels 50,90
+  rayctl automl submit prices.csv --target price --task regression --no-ensemble --max-trials 20 --seed 7
+  rayctl automl submit prices.csv --target price --task regression --metric sklearn.metrics:mean_pinball_loss
+"""
 
 
-def _request_options(command: F) -> F:
-    for option in reversed(_REQUEST_OPTIONS):
-        command = option(command)
-    return command
-
-
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @click.argument("data", metavar="DATA")
-@_request_options
+@request_options
 @click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same run.")
 @click.option("--dry-run", is_flag=True, help="Check the request here and print it; send nothing.")
 @click.option("--wait/--no-wait", default=False, help="Wait for the end; the exit code is the verdict.")
@@ -72,7 +48,7 @@ def submit(
     DATA is a CSV, Parquet or Arrow file; - for standard input; or the URI of a file that the service may read
     (s3://…, uri:/path/on/the/service).
     """
-    fields = _fields(options)
+    fields = request_fields(options)
     content: Any = sys.stdin.buffer.read() if data == "-" else data
     if dry_run:
         _dry_run(settings, fields, content)
@@ -92,33 +68,6 @@ def submit(
         run.fetch()
         _finished(settings, run)
         raise_verdict(view)
-
-
-def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {key: value for key, value in options.items() if value not in (None, ())}
-    for name in ("time_budget", "trial_timeout"):
-        if name in fields:
-            fields[name] = duration(fields[name])
-    for name in ("id_columns", "season_length"):
-        if name in fields:
-            fields[name] = list(fields[name])
-    if "features" in fields:
-        fields["features"] = [name for text in fields["features"] for name in text.split(",") if name]
-    if "labels" in fields:
-        fields["labels"] = pairs(fields["labels"], "--label")
-    if "search_space" in fields:
-        fields["search_space"] = document(fields["search_space"], "--search-space")
-    resources: dict[str, Any] = {key: fields.pop(key) for key in ("cpus", "gpus") if key in fields}
-    if "memory" in fields:
-        resources["memory_bytes"] = byte_size(fields.pop("memory"))
-    if "custom" in fields:
-        resources["custom"] = number_pairs(fields.pop("custom"), "--resource")
-    if resources:
-        fields["resources"] = resources
-    validation = {"scheme": fields.pop("validation", None), "folds": fields.pop("folds", None)}
-    if any(value is not None for value in validation.values()):
-        fields["validation"] = {key: value for key, value in validation.items() if value is not None}
-    return fields
 
 
 def _dry_run(settings: Settings, fields: dict[str, Any], content: Any) -> None:
@@ -155,17 +104,31 @@ def _finished(settings: Settings, run: Run) -> None:
         return
     if view["state"] != "succeeded":
         return  # the verdict says it
+    metric = clean(view.get("metric"))
     say(
         f"run {run.id} {view['state']} after {duration_text(view.get('elapsed_s'))}: "
-        f"{clean(view.get('best_model'))} {clean(view.get('metric'))}={number(view.get('best_score'))}"
+        f"{clean(view.get('best_model'))} {metric}={number(view.get('best_score'))}"
     )
+    members = sum(weight > 0 for weight in (view.get("ensemble") or {}).values())
+    if members > 1:
+        say(f"the model is an ensemble of {members} trials: {metric}={number(view.get('ensemble_score'))}")
     done = [row for row in rows if row.get("score") is not None]
     if done:
         emit_table(
             settings,
-            ["#", "MODEL", "SCORE", "±"],
-            [[clean(r.get("rank")), r["model"], number(r["score"]), number(r.get("std"), 2)] for r in done],
+            ["#", "MODEL", "SCORE", "±", "WEIGHT"],
+            [
+                [
+                    clean(r.get("rank")),
+                    r["model"],
+                    number(r["score"]),
+                    number(r.get("std"), 2),
+                    percent(r.get("weight")),
+                ]
+                for r in done
+            ],
         )
+    settings.note(f"`rayctl automl report {run.id} --open` shows more.")
 
 
 def _summary(view: Mapping[str, Any], run_id: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["byte_size", "document", "duration", "number_pairs", "pairs"]
+__all__ = ["byte_size", "document", "duration", "number_pairs", "pairs", "percentages"]
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -53,6 +53,17 @@ def number_pairs(values: tuple[str, ...], what: str) -> dict[str, float]:
         return {key: float(value) for key, value in pairs(values, what).items()}
     except ValueError:
         raise click.BadParameter(f"{what}: the value after = must be a number.") from None
+
+
+def percentages(text: str, what: str) -> list[int]:
+    """Return ``80,95`` as numbers between 1 and 99."""
+    try:
+        found = [int(part) for part in text.replace("%", "").split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found or not all(0 < level < 100 for level in found):
+        raise click.BadParameter(f"{what}: write whole percentages such as 80,95.")
+    return found
 
 
 def document(text: str, what: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,10 @@ from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.follow import follow, raise_verdict
 from rayctl.cli.output import emit_document, say
 
-__all__ = ["watch"]
+if TYPE_CHECKING:
+    from rayctl.client.run import Run
+
+__all__ = ["show", "watch"]
 
 
 @click.command()
@@ -24,11 +28,14 @@ def watch(settings: Settings, run_id: str) -> None:
     Ctrl-C stops watching, not the run.
     """
     with settings.connect() as connection:
-        run = connection.automl.get(run_id)
-        as_json = settings.output == "json"
-        view = follow(settings, run, stream=sys.stdout, events_as_json=as_json)
-        if settings.output == "yaml":
-            emit_document(settings, view)
-        elif settings.output == "name":
-            say(run.id)
-        raise_verdict(view)
+        show(settings, connection.automl.get(run_id))
+
+
+def show(settings: Settings, run: Run) -> None:
+    """Follow a run on standard output. Raises RunFailed if it does not succeed."""
+    view = follow(settings, run, stream=sys.stdout, events_as_json=settings.output == "json")
+    if settings.output == "yaml":
+        emit_document(settings, view)
+    elif settings.output == "name":
+        say(run.id)
+    raise_verdict(view)

@@ -1,0 +1,128 @@
+"""``rayctl automl report``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rayctl.cli.board import percent
+from rayctl.cli.context import Settings, global_options, pass_settings
+from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say
+
+__all__ = ["report"]
+
+_METRICS, _MEMBERS, _FEATURES, _WARNINGS = 8, 8, 5, 8
+_BAR = 20
+_EXAMPLES = """\b
+Examples:
+  rayctl automl report RUN                               a summary, here
+  rayctl automl report RUN -o report.html                one page that needs nothing else
+  rayctl automl report RUN --plots figures --format png  its pictures
+  rayctl automl report RUN --open                        in the browser
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("run_id", metavar="RUN")
+@click.option("-o", "--output", "target", metavar="FILE", help="Save the page (.html) or the data behind it (.json).")
+@click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Save the pictures there.")
+@click.option("--format", "picture", type=click.Choice(["svg", "png", "both"]), default="svg", show_default=True)
+@click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
+@global_options(output=False)
+@pass_settings
+def report(settings: Settings, run_id: str, target: str | None, plots: Path | None, picture: str, opened: bool) -> None:
+    """Show the report of an ended run: a summary here, a page, pictures, or all of them.
+
+    The service builds it when it is asked for the first time, which takes some seconds.
+    """
+    suffix = Path(target).suffix.lower() if target else ""
+    if target and suffix not in (".html", ".htm", ".json"):
+        raise click.BadParameter("write the name of a .html or .json file.", param_hint="-o")
+    with settings.connect() as connection:
+        run = connection.automl.run(run_id)
+        data = run.report_data()
+        if suffix == ".json":
+            _write(Path(str(target)), json.dumps(data, indent=2, ensure_ascii=False))
+            settings.note(f"data in {target}")
+        page = run.report(str(target)) if suffix in (".html", ".htm") else None
+        if page is not None:
+            settings.note(f"report in {page}")
+        if plots is not None:
+            saved = run.plots(plots, None if picture == "both" else picture)
+            settings.note(f"{len(saved)} pictures in {plots}")
+        if opened:
+            _open(settings, page if page is not None else run.report(_own_folder() / f"{run_id}.html"))
+    if not settings.for_people:
+        if settings.output == "name":
+            say(run_id)
+        else:
+            emit_document(settings, data)
+    else:
+        _summary(settings, data)
+
+
+def _write(path: Path, text: str) -> None:
+    from rayctl.client.download import atomic_file
+
+    with atomic_file(path) as stream:
+        stream.write(text.encode())
+
+
+def _own_folder() -> Path:
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix="rayctl-report-"))  # stays: the browser reads it after this command has ended
+
+
+def _open(settings: Settings, page: Path) -> None:
+    import webbrowser
+
+    if webbrowser.open(page.resolve().as_uri()):
+        settings.note(f"opened {page}")
+    else:
+        settings.note(f"No browser could be started; the report is in {page}.")
+
+
+def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
+    run, verdict = data.get("run") or {}, data.get("verdict") or {}
+    took = duration_text(run.get("elapsed_s"))
+    say(f"run {clean(run.get('id'))}  {clean(run.get('target'))}  {clean(run.get('state'))} after {took}")
+    say(clean(verdict.get("sentence") or "There is no model."))
+    counts = verdict.get("counts") or {}
+    trials = [f"{counts[state]} {state}" for state in ("done", "failed", "skipped") if counts.get(state)]
+    say(f"trials: {', '.join(trials) or 'none'}")
+    metrics = (data.get("metrics") or [])[:_METRICS]
+    if metrics:
+        columns = ["METRIC", "VALUE", "±", "NO MODEL"]
+        _table(
+            settings, columns, [[m["name"], *(number(m.get(k)) for k in ("value", "std", "constant"))] for m in metrics]
+        )
+    members = ((data.get("weights") or {}).get("trials") or [])[:_MEMBERS]
+    if members:
+        columns = ["WEIGHT", "MODEL", "TRIAL", "SCORE"]
+        _table(
+            settings,
+            columns,
+            [[percent(m.get("weight")), m.get("family"), str(m["trial"]), number(m.get("score"))] for m in members],
+        )
+    features = (data.get("importance") or [])[:_FEATURES]
+    if features:
+        top = max(abs(item.get("importance") or 0.0) for item in features) or 1.0
+        rows = [[item["feature"], number(item.get("importance"), 3), _bar(item, top)] for item in features]
+        _table(settings, ["FEATURE", "IMPORTANCE", ""], rows)
+    for text in (data.get("warnings") or [])[:_WARNINGS]:
+        print(f"warning: {clean(text)}", file=sys.stderr)
+
+
+def _bar(item: Mapping[str, Any], top: float) -> str:
+    return "█" * round(_BAR * max(0.0, item.get("importance") or 0.0) / top)
+
+
+def _table(settings: Settings, titles: list[str], rows: list[list[Any]]) -> None:
+    say("")
+    emit_table(settings, titles, rows)
