@@ -7,6 +7,7 @@ the seed and the results that it may know, so a run can be repeated; no study li
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rayctl.automl.engine import Candidate
@@ -40,7 +41,7 @@ def propose(
 
     if not spaces:
         return None
-    done = [row for row in rows if row.state is TrialState.DONE and row.score is not None]
+    done = [row for row in rows if row.state is TrialState.DONE and row.score is not None and isfinite(row.score)]
     order = _by_best_score(spaces, done, greater_is_better)
     model = order[_TURNS[number % len(_TURNS)] % len(order)]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -83,7 +84,8 @@ def _distribution(choice: Range | Sequence[Any]) -> BaseDistribution:
 def _value(choice: Range | Sequence[Any], drawn: Any) -> Any:
     if not isinstance(choice, Range):
         return choice[drawn]
-    return int(drawn) if choice.whole else float(f"{drawn:.4g}")
+    # Four digits are short in leaderboards; rounding must not leave the range.
+    return int(drawn) if choice.whole else min(max(float(f"{drawn:.4g}"), choice.low), choice.high)
 
 
 def _within(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -92,9 +94,15 @@ def _within(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     for name, choice in space.items():
         value = params.get(name)
         if not isinstance(choice, Range):
-            if value in list(choice):
-                found[name] = list(choice).index(value)
+            # Through JSON a tuple has become a list.
+            same = [place for place, item in enumerate(choice) if name in params and _listed(item) == _listed(value)]
+            if same:
+                found[name] = same[0]
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             held = min(max(value, choice.low), choice.high)
             found[name] = int(held) if choice.whole else float(held)
     return found
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value

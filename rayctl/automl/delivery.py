@@ -6,7 +6,7 @@ fitted for it (at once where there are none).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,14 +25,23 @@ COMBINE_SHARE = 0.1
 """Weights are chosen again after this time, and so seldom that it takes at most this share of the time."""
 
 Rows = Mapping[int, LeaderboardRow]
+Key = tuple[int, int]
+"""(trial, fold)"""
 
 
 @dataclass
 class _Final:
     waiting: list[int]
-    running: set[int] = field(default_factory=set)
-    seconds: float = 0.0
+    predicted_s: float
+    running: dict[int, float] = field(default_factory=dict)
     losses: int = 0
+
+    def recall(self) -> list[int]:
+        """Put the running folds back; returns them."""
+        folds = sorted(self.running)
+        self.waiting = sorted({*self.waiting, *folds})
+        self.running.clear()
+        return folds
 
 
 class Delivery:
@@ -60,6 +69,9 @@ class Delivery:
         self._spent_s = 0.0
         self._combination: Combination | None = None
         self._basis: tuple[int, ...] = ()
+        self._seen: tuple[int, int] = (0, 0)
+        self._best: LeaderboardRow | None = None
+        self._keep: tuple[int, ...] = ()
         self._combining: tuple[int, ...] | None = None
         self._combine_s: float | None = None
         self._combine_started_at: float | None = None
@@ -82,27 +94,46 @@ class Delivery:
         final = self._finals.get(trial)
         if final is None or fold not in final.running:
             return
-        final.running.discard(fold)
-        final.seconds += seconds
+        del final.running[fold]
         if not final.running and not final.waiting:
             self._ready.add(trial)
 
-    def fold_failed(self, trial: int, error: Mapping[str, Any]) -> None:
-        """The trial cannot be fitted on all data: others will be delivered."""
-        self._finals.pop(trial, None)
-        self._no_model[trial] = error
-
-    def fold_lost(self, trial: int, fold: int, error: Mapping[str, Any], most: int) -> None:
-        """A worker died under an unscored fold. It is repeated, unless that happened ``most`` times."""
+    def fold_failed(self, trial: int, fold: int, error: Mapping[str, Any]) -> list[Key]:
+        """The trial cannot be fitted on all data: others will be delivered. Returns its folds that still run."""
         final = self._finals.get(trial)
         if final is None or fold not in final.running:
-            return
-        final.running.discard(fold)
+            return []  # it was being stopped
+        del final.running[fold]
+        return self._give_up(trial, error)
+
+    def fold_lost(self, trial: int, fold: int, error: Mapping[str, Any], most: int) -> list[Key]:
+        """A worker died under an unscored fold. It is repeated, unless that happened ``most`` times.
+
+        Returns the trial's folds that still run and are of no use now.
+        """
+        final = self._finals.get(trial)
+        if final is None or fold not in final.running:
+            return []
+        del final.running[fold]
         final.losses += 1
         if final.losses >= most:
-            self.fold_failed(trial, error)
-        else:
-            final.waiting.insert(0, fold)
+            return self._give_up(trial, error)
+        final.waiting.insert(0, fold)
+        return []
+
+    def fail_overdue(self, now: float) -> list[Key]:
+        """Give up trials with an unscored fold that hangs; returns their running folds."""
+        late = [trial for trial, final in self._finals.items() for at in final.running.values() if self._hangs(at, now)]
+        message = f"A fit on all rows did not end within its time cap of {self._limits.fold_timeout_s:g} s."
+        error = {"code": "trial-timeout", "message": message}
+        return [key for trial in dict.fromkeys(late) for key in self._give_up(trial, error)]
+
+    def _hangs(self, at: float, now: float) -> bool:
+        return now - at >= self._limits.overdue_s
+
+    def _give_up(self, trial: int, error: Mapping[str, Any]) -> list[Key]:
+        self._no_model[trial] = error
+        return [(trial, fold) for fold in self._finals.pop(trial).recall()]
 
     def combined(self, trials: tuple[int, ...], combination: Combination, seconds: float) -> None:
         """The weights of these trials were chosen."""
@@ -117,11 +148,9 @@ class Delivery:
         self._combination = None
         self._basis = trials
 
-    def abandon(self) -> list[tuple[int, int]]:
+    def abandon(self) -> list[Key]:
         """Forget all running unscored folds; returns (trial, fold) of each."""
-        running = [(trial, fold) for trial, final in self._finals.items() for fold in sorted(final.running)]
-        self._finals = {trial: final for trial, final in self._finals.items() if not final.running}
-        return running
+        return [(trial, fold) for trial, final in self._finals.items() for fold in final.recall()]
 
     # Time ---------------------------------------------------------------------------------------------
 
@@ -158,8 +187,8 @@ class Delivery:
         at = self.deliver_at(rows)
         if at is not None and not searching:
             times.append(at)
-        elif at is None and self._finals and any(final.running for final in self._finals.values()):
-            times.append(now + self._limits.fold_timeout_s)
+        for final in self._finals.values():
+            times.extend(begun + self._limits.overdue_s for begun in final.running.values())
         if searching and self._stale(rows) and self._combine_started_at is not None and self._combining is None:
             times.append(max(now, self._combine_started_at + self._combine_interval_s))
         return min(times) if times else None
@@ -169,11 +198,22 @@ class Delivery:
     def _usable(self, rows: Rows) -> list[LeaderboardRow]:
         return [row for trial, row in rows.items() if row.state is TrialState.DONE and trial not in self._no_model]
 
+    def _look(self, rows: Rows) -> None:
+        """Find the best trial and those worth combining; once, because rows only ever come in addition."""
+        if self._seen != (len(rows), len(self._no_model)):
+            usable = self._usable(rows)
+            self._seen = (len(rows), len(self._no_model))
+            self._best = best_row(usable, self._greater)
+            self._keep = worth_keeping(usable, self._greater) if self._ensemble else ()
+
+    def _best_of(self, rows: Rows) -> LeaderboardRow | None:
+        self._look(rows)
+        return self._best
+
     def _pool(self, rows: Rows) -> tuple[int, ...]:
-        usable = self._usable(rows)
+        best = self._best_of(rows)
         if self._ensemble:
-            return worth_keeping(usable, self._greater)
-        best = best_row(usable, self._greater)
+            return self._keep
         return () if best is None else (best.trial,)
 
     def _stale(self, rows: Rows) -> bool:
@@ -198,12 +238,24 @@ class Delivery:
 
     def _wanted(self, rows: Rows) -> dict[int, float]:
         """Return trial → weight of what would be delivered now if everything were ready."""
-        if self._combination is not None and (self._ensemble or not self._stale(rows)):
-            weights = {t: w for t, w in self._combination.weights.items() if t not in self._no_model and t in rows}
-            if weights:
-                return weights
-        best = best_row(self._usable(rows), self._greater)
+        best = self._best_of(rows)
+        weights = self._chosen_weights(rows)
+        if weights and not self._beaten_by(best):
+            return weights
         return {} if best is None else {best.trial: 1.0}
+
+    def _chosen_weights(self, rows: Rows) -> dict[int, float]:
+        """Return the weights that were chosen last, without trials that cannot be delivered."""
+        if self._combination is None or not (self._ensemble or not self._stale(rows)):
+            return {}
+        return {t: w for t, w in self._combination.weights.items() if t not in self._no_model and t in rows}
+
+    def _beaten_by(self, best: LeaderboardRow | None) -> bool:
+        """Whether a trial that ended after the weights were chosen is better alone than all of them together."""
+        if self._combination is None or best is None or best.score is None or best.trial in self._basis:
+            return False
+        chosen = self._combination.score
+        return best.score > chosen if self._greater else best.score < chosen
 
     # Unscored folds -----------------------------------------------------------------------------------
 
@@ -211,36 +263,53 @@ class Delivery:
         return not self._folds or trial in self._ready
 
     def finals(
-        self, rows: Rows, now: float, searching: bool, room: int
-    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Return ((trial, fold) to start, (trial, fold) that run for trials which are no longer wanted)."""
+        self, rows: Rows, now: float, searching: bool, room: int, busy: Collection[Key] = ()
+    ) -> tuple[list[Key], list[Key]]:
+        """Return ((trial, fold) to start, (trial, fold) that run for trials which are no longer wanted).
+
+        ``room``: how many may start. ``busy``: tasks that are being stopped; they are not started again before that.
+        """
         if not self._folds:
             return [], []
         wanted = self._wanted(rows)
-        order = sorted((t for t in wanted if t not in self._ready), key=lambda trial: (-wanted[trial], trial))
-        unwanted = []
+        unwanted: list[Key] = []
         if not searching:
-            for trial in [t for t in self._finals if t not in wanted and self._finals[t].running]:
-                unwanted += [(trial, fold) for fold in sorted(self._finals.pop(trial).running)]
-        starts: list[tuple[int, int]] = []
-        for trial in order:
+            idle = [trial for trial in self._finals if trial not in wanted]
+            unwanted = [(trial, fold) for trial in idle for fold in self._finals[trial].recall()]
+        starts: list[Key] = []
+        for trial in self._order_of_finals(wanted, searching):
             final = self._finals.get(trial)
             if final is None:
-                if searching and not self._worth_it_now(rows[trial], now):
+                predicted_s = (rows[trial].fit_s or 0.0) * self._limits.rows_factor * len(self._folds)
+                if searching and not self._worth_it_now(predicted_s, now):
                     break
-                final = self._finals[trial] = _Final(list(self._folds))
-            while final.waiting and len(starts) < room:
-                fold = final.waiting.pop(0)
-                final.running.add(fold)
+                final = self._finals[trial] = _Final(list(self._folds), predicted_s)
+            free = [fold for fold in final.waiting if (trial, fold) not in busy]
+            for fold in free[: max(0, room - len(starts))]:
+                final.waiting.remove(fold)
+                final.running[fold] = now
                 starts.append((trial, fold))
         return starts, unwanted
 
-    def _worth_it_now(self, row: LeaderboardRow, now: float) -> bool:
+    def _begun(self) -> list[int]:
+        return [trial for trial in self._finals if trial not in self._ready]
+
+    def _order_of_finals(self, wanted: Mapping[int, float], searching: bool) -> list[int]:
+        missing = sorted((t for t in wanted if t not in self._ready), key=lambda trial: (-wanted[trial], trial))
+        if not searching or self._ready:
+            return missing
+        # What was begun first is completed first, even if the lead has changed: then there is something to deliver.
+        return list(dict.fromkeys([*self._begun(), *missing]))
+
+    def _worth_it_now(self, predicted_s: float, now: float) -> bool:
         if self._limits.deadline_at is None:
             return False
-        predicted = (row.fit_s or 0.0) * self._limits.rows_factor * len(self._folds)
+        begun = self._begun()
+        if not self._ready and not begun:
+            return True
+        under_way = sum(self._finals[trial].predicted_s for trial in begun if self._finals[trial].running)
         elapsed = now - self._limits.started_at
-        return not self._ready or self._spent_s + predicted <= SPECULATIVE_SHARE * elapsed
+        return self._spent_s + under_way + predicted_s <= SPECULATIVE_SHARE * elapsed
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -257,6 +326,9 @@ class Delivery:
         ready = {trial: weight for trial, weight in wanted.items() if self._is_ready(trial)}
         if len(ready) < len(wanted) and not late:
             return None, None
+        if not ready:
+            chosen = self._chosen_weights(rows)
+            ready = {trial: weight for trial, weight in chosen.items() if self._is_ready(trial)}
         if not ready:
             best = best_row([row for row in self._usable(rows) if self._is_ready(row.trial)], self._greater)
             if best is None:

@@ -44,7 +44,8 @@ def greedy_blend(
         loss: Of predictions; lower is better. NaN counts as infinitely bad.
         steps: At most so many additions.
         patience: Stop after so many additions without a lower loss.
-        min_weight: Members with less are left out (each costs prediction time), the rest is scaled up.
+        min_weight: Members with less are left out (each costs prediction time), the rest is scaled up. Should that be
+            worse than the best single trial, this one counts alone.
 
     Raises:
         ValueError: there is no trial.
@@ -77,9 +78,13 @@ def greedy_blend(
     kept = chosen[: best + 1]
     counts = {trial: kept.count(trial) / len(kept) for trial in sorted(set(kept))}
     large = {trial: weight for trial, weight in counts.items() if weight >= min_weight}
+    if len(large) == len(counts):
+        return Blend(counts, losses[best], tuple(losses[: best + 1]))
     scale = sum(large.values())
     weights = {trial: weight / scale for trial, weight in large.items()}
-    final = losses[best] if len(large) == len(counts) else clean(weighted_sum(predictions, weights))
+    final = clean(weighted_sum(predictions, weights)) if weights else float("inf")
+    if not weights or final > losses[0]:  # what was left out had been needed
+        return Blend({chosen[0]: 1.0}, losses[0], (losses[0],))
     return Blend(weights, final, tuple(losses[: best + 1]))
 
 

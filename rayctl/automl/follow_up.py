@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, TrialState
+from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, TaskType, TrialState, Validation
 from rayctl.errors import Conflict, InvalidRequest
 
 __all__ = ["continuation", "refuse_unfinished", "repetition"]
@@ -66,7 +66,28 @@ def repetition(run_id: str, request: RunRequest, trials: Sequence[LeaderboardRow
     if not any(row.state is not TrialState.SKIPPED for row in trials):
         raise Conflict(f"Nothing finished in run {run_id}; there is nothing to repeat.", code="nothing-to-replay")
     count = max(row.trial for row in trials) + 1
-    return _again(request, continues=None, replay_of=run_id, time_budget_s=None, max_trials=count, reuse=False)
+    validation = _same_windows(request, trials)
+    return _again(
+        request,
+        continues=None,
+        replay_of=run_id,
+        time_budget_s=None,
+        max_trials=count,
+        reuse=False,
+        **({} if validation is None else {"validation": validation}),
+    )
+
+
+def _same_windows(request: RunRequest, trials: Sequence[LeaderboardRow]) -> Validation | None:
+    """Return the validation with the number of windows that a forecasting run had; None: nothing to change.
+
+    How many there are by default depends on the time budget, which a repetition does not have.
+    """
+    windows = max((len(row.fold_scores) for row in trials if row.state is TrialState.DONE), default=0)
+    if request.task is not TaskType.FORECASTING or request.validation.folds is not None or windows == 0:
+        return None
+    change: dict[str, object] = {"scheme": "holdout"} if windows == 1 else {"folds": windows}
+    return request.validation.model_copy(update=change)
 
 
 def _again(request: RunRequest, **changes: object) -> RunRequest:

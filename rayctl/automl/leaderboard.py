@@ -23,8 +23,8 @@ def rank(rows: Iterable[LeaderboardRow], greater_is_better: bool) -> list[Leader
     sign = -1.0 if greater_is_better else 1.0
 
     def order(row: LeaderboardRow) -> tuple[int, float, int]:
-        score = row.score if row.state is TrialState.DONE and row.score is not None else 0.0
-        return (_GROUP[row.state], sign * score, row.trial)
+        scored = row.state is TrialState.DONE and row.score is not None
+        return (_GROUP[row.state], sign * (row.score or 0.0) if scored else float("inf"), row.trial)
 
     ordered = sorted(rows, key=order)
     return [
@@ -34,9 +34,14 @@ def rank(rows: Iterable[LeaderboardRow], greater_is_better: bool) -> list[Leader
 
 
 def best_row(rows: Iterable[LeaderboardRow], greater_is_better: bool) -> LeaderboardRow | None:
-    """Return the best done trial, or None if no trial is done."""
-    done = [row for row in rows if row.state is TrialState.DONE]
-    return rank(done, greater_is_better)[0] if done else None
+    """Return the best done trial (ties: the earlier one), or None if no trial is done."""
+    best: tuple[float, int, LeaderboardRow] | None = None
+    for row in rows:
+        if row.state is TrialState.DONE and row.score is not None:
+            loss = -row.score if greater_is_better else row.score
+            if best is None or (loss, row.trial) < best[:2]:
+                best = (loss, row.trial, row)
+    return None if best is None else best[2].model_copy(update={"rank": 1})
 
 
 def trial_row(

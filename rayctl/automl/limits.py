@@ -35,6 +35,11 @@ class Limits:
         """Seconds from start to deadline."""
         return None if self.deadline_at is None else self.deadline_at - self.started_at
 
+    @property
+    def overdue_s(self) -> float:
+        """After this time a task counts as hanging: it should have ended itself at its cap (and waited before)."""
+        return 2 * self.fold_timeout_s + 60.0
+
     def soft_fold_s(self, slots: int, folds: int) -> float | None:
         """Wall seconds that one fold may take before its model ends the fit by itself; None without a deadline."""
         if self.budget_s is None:

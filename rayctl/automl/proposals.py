@@ -16,6 +16,7 @@ from rayctl.automl.search import candidate_key
 __all__ = ["LAG", "WAIT", "Proposals"]
 
 LAG = 8
+"""Proposal n may know the trials up to n - LAG, so that many trials can be under way while it is made."""
 WAIT: Final = "wait"
 _ATTEMPTS = 16
 
@@ -40,6 +41,16 @@ class Proposals:
         self._keys: set[str] = set()
         self._fixed_is_over = False
         self._over = False
+
+    @property
+    def count(self) -> int:
+        """So many candidates were proposed until now."""
+        return len(self._found)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the fixed sequence is over."""
+        return self._fixed_is_over
 
     def known(self, number: int) -> Candidate:
         """Return the candidate of a trial that was proposed before."""
@@ -81,7 +92,7 @@ class Proposals:
     def _from_search(self, rows: Mapping[int, LeaderboardRow], number: int) -> Candidate | Literal["wait"] | None:
         if self._adaptive is None:
             return None
-        last = number - LAG if self._ordered else number
+        last = number - LAG + 1 if self._ordered else number
         if self._ordered and any(earlier not in rows for earlier in range(last)):
             return WAIT
         known = [rows[earlier] for earlier in sorted(rows) if earlier < last]

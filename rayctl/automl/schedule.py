@@ -19,7 +19,7 @@ from typing import Any, Literal
 from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
 from rayctl.automl.delivery import Delivery
 from rayctl.automl.engine import Candidate, Combination
-from rayctl.automl.leaderboard import best_row, trial_row
+from rayctl.automl.leaderboard import trial_row
 from rayctl.automl.limits import Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
@@ -45,6 +45,11 @@ CONFIDENT = 0.85
 """A trial is begun only if its predicted time is at most this part of what is left."""
 MUCH_TOO_LONG = 4.0
 """A fold that would take this many times what it may is not begun: cut that short it would be worthless."""
+LEFT_OUT = 200
+LEFT_OUT_OF_SEARCH = 8
+"""After so many trials in a row that were left out (of adaptive search: it has no end) nothing more is proposed."""
+NEARLY = 0.8
+"""A fit that time had cut short is taken over if it had this part of the time that it may take now."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Schedule:
         self._rows: dict[int, LeaderboardRow] = {row.trial: row for row in recorded}
         self._opened = 0
         self._exhausted = False
+        self._left_out = 0
+        self._out_of_time = False
         self._active: dict[int, _Trial] = {}
         self._stopping: dict[tuple[int, int], _Stopping] = {}
         self._to_record: list[RecordTrial] = []
@@ -167,9 +174,10 @@ class Schedule:
 
     def candidate(self, trial: int) -> Candidate:
         """Return the configuration of a trial that was opened before, also of a recorded one."""
-        while self._opened <= trial and not self._exhausted:
-            if self._next_candidate() in (None, WAIT):
-                break
+        while self._proposals.count <= trial:
+            if self._proposals.next(self._rows) in (None, WAIT):
+                row = self._rows[trial]  # adaptive search has not come to it again
+                return Candidate(row.model, dict(row.params))
         return self._proposals.known(trial)
 
     # What happened ----------------------------------------------------------------------------------
@@ -200,7 +208,7 @@ class Schedule:
         """A fold failed by its own fault: the trial has failed and its other folds are stopped."""
         self._stopping.pop((trial, fold), None)
         if fold not in self._scored:
-            self.delivery.fold_failed(trial, error)
+            self._stop(self.delivery.fold_failed(trial, fold, error), now)
         elif self._runs(trial, fold):
             del self._active[trial].running[fold]
             self._end_trial(trial, TrialState.FAILED, error, now)
@@ -209,7 +217,7 @@ class Schedule:
         """A fold's worker died. It is repeated, unless that happened too often to this trial."""
         self._stopping.pop((trial, fold), None)
         if fold not in self._scored:
-            self.delivery.fold_lost(trial, fold, error, MAX_LOSSES)
+            self._stop(self.delivery.fold_lost(trial, fold, error, MAX_LOSSES), now)
             return
         if not self._runs(trial, fold):
             return
@@ -269,13 +277,14 @@ class Schedule:
         stops = [stop for stop in self._stopping.values() if not stop.forced]
         times = [stop.since + STOP_GRACE_S if stop.asked else max(stop.ask_at, now) for stop in stops]
         for trial in self._active.values():
-            times.extend(at + self._overdue_s for at in trial.running.values())
+            times.extend(at + self.limits.overdue_s for at in trial.running.values())
         stop_at = self.stop_searching_at
         if stop_at is not None and not self._closed:
             times.append(stop_at)
-        later = self.delivery.next_check(now, self._rows, self._searching)
-        if later is not None:
-            times.append(later)
+        if self._closed != "cancelled":
+            later = self.delivery.next_check(now, self._rows, self._searching)
+            if later is not None:
+                times.append(later)
         return max(now, min(times)) if times else None
 
     # Inside: trials -----------------------------------------------------------------------------------
@@ -289,27 +298,29 @@ class Schedule:
         bounded = self.limits.max_trials is not None and self._opened >= self.limits.max_trials
         return self._exhausted or bounded
 
-    @property
-    def _overdue_s(self) -> float:
-        # Tasks end themselves at their own time cap; this is for those that cannot (and waited for a worker before).
-        return 2 * self.limits.fold_timeout_s + 60.0
-
     def _runs(self, trial: int, fold: int) -> bool:
         return trial in self._active and fold in self._active[trial].running
 
     def _groups_done(self, trial: _Trial) -> dict[int, float]:
-        """Return group → score, for the groups of folds that have ended."""
+        """Return position in a row's ``fold_scores`` → score, for the groups of folds that have ended."""
         open_groups = {self._shapes[fold].group for fold in self._scored if fold not in trial.results}
         row = trial_row(0, trial.candidate, TrialState.SKIPPED, trial.results, self._shapes)
+        places = sorted({self._shapes[fold].group for fold in self._scored})
         groups = sorted({self._shapes[fold].group for fold in trial.results})
-        return {group: score for group, score in zip(groups, row.fold_scores, strict=True) if group not in open_groups}
+        pairs = zip(groups, row.fold_scores, strict=True)
+        return {places.index(group): score for group, score in pairs if group not in open_groups}
 
     def _fail_overdue(self, now: float) -> None:
         for number, trial in list(self._active.items()):
-            late = [fold for fold, at in trial.running.items() if now - at >= self._overdue_s]
+            late = [fold for fold, at in trial.running.items() if now - at >= self.limits.overdue_s]
             if late:
                 message = f"Fold {late[0]} did not end within its time cap of {self.limits.fold_timeout_s:g} s."
                 self._end_trial(number, TrialState.FAILED, {"code": "trial-timeout", "message": message}, now)
+        self._stop(self.delivery.fail_overdue(now), now)
+
+    def _stop(self, keys: Iterable[tuple[int, int]], now: float) -> None:
+        for key in keys:
+            self._stopping.setdefault(key, _Stopping(now))
 
     def _skip_all(self, now: float) -> None:
         reason = "cancelled" if self._closed == "cancelled" else "deadline"
@@ -317,8 +328,7 @@ class Schedule:
         for number in list(self._active):
             self._end_trial(number, TrialState.SKIPPED, {"code": reason, "message": text}, now)
         if self._closed == "cancelled":
-            for key in self.delivery.abandon():
-                self._stopping.setdefault(key, _Stopping(now))
+            self._stop(self.delivery.abandon(), now)
 
     def _end_trial(
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0
@@ -335,7 +345,10 @@ class Schedule:
         self._to_record.append(RecordTrial(row, candidate, results))
 
     def _next_candidate(self) -> Candidate | Literal["wait"] | None:
-        candidate = self._proposals.next(self._rows)
+        if self._opened < self._proposals.count:
+            candidate: Candidate | Literal["wait"] | None = self._proposals.known(self._opened)
+        else:
+            candidate = self._proposals.next(self._rows)
         if candidate is None:
             self._exhausted = True
         elif candidate != WAIT:
@@ -351,27 +364,46 @@ class Schedule:
             number = self._opened - 1
             if number in self._rows:
                 continue
-            known = self._known.get(candidate_key(candidate))
-            error = self._not_to_run(number, candidate, now)
-            if known is not None and known.row is not None and self._usable(known.row):
+            known = self._known.get(candidate_key(candidate)) or KnownTrial({})
+            results = {fold: known.results[fold] for fold in self._scored if self._worth_taking(known, fold)}
+            if known.row is not None and len(results) == len(known.results) and self._usable(known.row, results):
                 update = {"trial": number, "rank": None, "weight": None, "reused": True}
                 self._record(known.row.model_copy(update=update), candidate, known.results)
-            elif error is not None:
+                continue
+            error = self._not_to_run(number, candidate, now)
+            if error is not None:
                 row = trial_row(number, candidate, TrialState.SKIPPED, {}, self._shapes, error)
                 self._record(row, candidate, {})
-            else:
-                results = dict(known.results) if known is not None else {}
-                waiting = [fold for fold in self._scored if fold not in results]
-                self._active[number] = _Trial(candidate, waiting, results=results)
-                if not waiting:
-                    self._end_trial(number, TrialState.DONE)
-                    continue
+                self._count_left_out(error["code"])
+                continue
+            self._left_out = 0
+            waiting = [fold for fold in self._scored if fold not in results]
+            self._active[number] = _Trial(candidate, waiting, results=results)
+            if waiting:
                 return True
+            self._end_trial(number, TrialState.DONE)
         return False
 
-    def _usable(self, row: LeaderboardRow) -> bool:
+    def _worth_taking(self, known: KnownTrial, fold: int) -> bool:
+        """Whether an earlier run's fit may stand for one of this run: not if it would get more time now."""
+        result = known.results.get(fold)
+        if result is None or result.stopped_at is None:
+            return result is not None
+        soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
+        return soft_s is not None and result.fit_s + result.predict_s >= NEARLY * soft_s
+
+    def _usable(self, row: LeaderboardRow, results: Mapping[int, FoldResult]) -> bool:
         given_up = row.state is TrialState.SKIPPED and (row.error or {}).get("code") == "abandoned"
-        return row.state is TrialState.DONE or (given_up and self._strategy.race)
+        done = row.state is TrialState.DONE and len(results) == len(self._scored)
+        return done or (given_up and self._strategy.race)
+
+    def _count_left_out(self, code: str) -> None:
+        """Adaptive search would go on for ever with proposals that do not fit into the time or memory that is left."""
+        if code in ("too-slow", "too-large"):
+            self._left_out += 1
+            if self._left_out >= (LEFT_OUT_OF_SEARCH if self._proposals.adapts else LEFT_OUT):
+                self._exhausted = True
+                self._out_of_time = code == "too-slow"
 
     def _not_to_run(self, number: int, candidate: Candidate, now: float) -> dict[str, str] | None:
         """Say why a trial is not run at all, None if it is."""
@@ -380,7 +412,7 @@ class Schedule:
             if row is None or row.state is TrialState.SKIPPED:
                 return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
             return None
-        if self.limits.deadline_at is None or best_row(self._rows.values(), self._greater) is None:
+        if self.limits.deadline_at is None or all(row.state is not TrialState.DONE for row in self._rows.values()):
             return None
         needs = self._pace.memory_bytes(candidate)
         if needs is not None and self._memory_bytes is not None and needs > self._memory_bytes:
@@ -458,12 +490,13 @@ class Schedule:
 
     def _plan_delivery(self, now: float, actions: list[Action]) -> None:
         searching = self._searching
+        if not searching and self.delivery.is_late(now, self._rows):
+            return  # what is there will be delivered
         # After the search, folds that are being stopped must not hold up what is delivered.
         room = self.slots - (self.in_flight if searching else self.delivery.in_flight)
-        starts, unwanted = self.delivery.finals(self._rows, now, searching, room)
+        starts, unwanted = self.delivery.finals(self._rows, now, searching, room, self._stopping)
         actions.extend(StartFold(trial, fold, self.candidate(trial), 0) for trial, fold in starts)
-        for key in unwanted:
-            self._stopping.setdefault(key, _Stopping(now))
+        self._stop(unwanted, now)
         basis = self.delivery.combine_now(self._rows, now, searching)
         if basis is not None:
             actions.append(Combine(basis))
@@ -482,7 +515,8 @@ class Schedule:
             return  # killed with the trainer, their workers would be cold for the next run
         combination, error = self.delivery.deliver(self._rows, late)
         if combination is not None:
-            self._finish(actions, FinishRun(combination, self._closed or "completed"))
+            early = "deadline" if self._out_of_time else "completed"
+            self._finish(actions, FinishRun(combination, self._closed or early))
         elif error is not None:
             reason = "deadline" if late and self._closed else "no-model"
             self._finish(actions, FinishRun(None, reason, error))

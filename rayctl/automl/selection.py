@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rayctl.automl.leaderboard import rank
+from rayctl.automl.leaderboard import best_row
 from rayctl.automl.model import LeaderboardRow, TrialState
 
 __all__ = ["KEEP_OF_FAMILY", "KEEP_OVERALL", "hopeless", "worth_keeping"]
@@ -25,13 +25,18 @@ def worth_keeping(rows: Iterable[LeaderboardRow], greater_is_better: bool) -> tu
     A trial that is among them when the run ends was among them ever since it ended, whatever ended in between: others
     only push trials out. So models can be dropped on the way, and the result does not depend on the order of ends.
     """
-    done = rank((row for row in rows if row.state is TrialState.DONE), greater_is_better)
+    sign = -1.0 if greater_is_better else 1.0
+    done = sorted(
+        (sign * row.score, row.trial, row.model)
+        for row in rows
+        if row.state is TrialState.DONE and row.score is not None
+    )
     of_family: dict[str, int] = {}
     kept = []
-    for place, row in enumerate(done):
-        of_family[row.model] = of_family.get(row.model, 0) + 1
-        if place < KEEP_OVERALL or of_family[row.model] <= KEEP_OF_FAMILY:
-            kept.append(row.trial)
+    for place, (_, trial, model) in enumerate(done):
+        of_family[model] = of_family.get(model, 0) + 1
+        if place < KEEP_OVERALL or of_family[model] <= KEEP_OF_FAMILY:
+            kept.append(trial)
     return tuple(sorted(kept))
 
 
@@ -46,7 +51,7 @@ def hopeless(
 
     Args:
         model: The trial's model family.
-        scores: Fold (or window) → score, of those that have ended.
+        scores: Position in the rows' ``fold_scores`` → score, of the folds (or windows) that have ended.
         rows: The leaderboard so far.
         greater_is_better: Direction of the scores.
     """
@@ -54,12 +59,13 @@ def hopeless(
         return None
     sign = 1.0 if greater_is_better else -1.0
     own = sum(scores.values()) / len(scores)
-    done = [row for row in rank(rows, greater_is_better) if row.state is TrialState.DONE and row.fold_scores]
+    done = [row for row in rows if row.state is TrialState.DONE and row.fold_scores]
     same = [(row, _mean(row, scores)) for row in done]
     ahead = [row for row, mean in same if mean is not None and sign * (mean - own) > 0]
     if sum(row.model == model for row in ahead) < KEEP_OF_FAMILY:
         return None
-    leader = done[0]
+    leader = best_row(done, greater_is_better)
+    assert leader is not None
     worst = min(sign * value for value in leader.fold_scores)
     if sign * own < worst:
         return f"{own:.6g} on {_folds(scores)} is worse than the worst fold of the leader, trial {leader.trial}"

@@ -11,19 +11,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
 from rayctl.automl.actions import FoldResult
-from rayctl.automl.engine import Candidate, FoldOutcome
+from rayctl.automl.engine import Candidate, Fold, FoldOutcome
 from rayctl.automl.model import LeaderboardRow, RunRequest
 from rayctl.automl.search import candidate_key
 from rayctl.errors import NotFound
 from rayctl.state.artifacts import ArtifactStore
 
-__all__ = ["REUSE", "FoundTrial", "TrialFiles", "forget_data", "prune", "question_folder"]
+__all__ = ["REUSE", "FoundTrial", "TrialFiles", "folds_digest", "forget_data", "prune", "question_folder"]
 
 REUSE = "reuse"
 _FORMAT = 1
@@ -54,20 +54,34 @@ def question_folder(request: RunRequest, fingerprint: str, versions: Mapping[str
     return f"{REUSE}/{request.tenant}/{fingerprint[:32]}/{digest[:32]}"
 
 
+def folds_digest(folds: Sequence[Fold]) -> str:
+    """Return 16 hex digits that are equal for equal folds.
+
+    Folds may depend on what is not part of the question (the number of windows of a forecast on the time budget), and
+    results of one split mean nothing for another. So trials belong below ``<folder>/<folds_digest>``.
+    """
+    digest = sha256()
+    for fold in folds:
+        digest.update(f"{fold.index}/{fold.group}/{fold.weight!r}/{fold.scored}/{len(fold.train)}/".encode())
+        digest.update(sha256(fold.train.tobytes()).digest() + sha256(fold.test.tobytes()).digest())
+    return digest.hexdigest()[:16]
+
+
 def forget_data(store: ArtifactStore, data_key: str) -> None:
     """Remove what was learned from a table that is removed itself, for every tenant.
 
     ``data_key``: ``data/<fingerprint>.arrow``.
     """
     fingerprint = data_key.rsplit("/", 1)[1].partition(".")[0]
-    folders = {file.key.rsplit("/", 2)[0] for file in store.list(REUSE)}
+    # reuse/<tenant>/<fingerprint>/<question>/…
+    folders = {tuple(file.key.split("/")[:3]) for file in store.list(REUSE)}
     for folder in sorted(folders):
-        if folder.rsplit("/", 1)[1] == fingerprint[:32]:
-            store.delete(folder)
+        if folder[2] == fingerprint[:32]:
+            store.delete("/".join(folder))
 
 
 def prune(store: ArtifactStore, most_bytes: int) -> int:
-    """Remove the questions that were not asked for the longest time until all take at most ``most_bytes``.
+    """Remove the questions to which nothing was added for the longest time until all take at most ``most_bytes``.
 
     Returns the number of questions removed.
     """
@@ -103,20 +117,24 @@ class TrialFiles:
     ) -> None:
         """Keep a trial. ``outcomes``: with predictions and models, or empty if only its results are worth keeping."""
         key = candidate_key(candidate)
-        if outcomes:
-            # The arrays first: an index entry must not name what is not there.
-            self._store.put(f"{self._folder}/{key}.npz", _pack(outcomes), durable=False)
         index = {
             "format": _FORMAT,
             "pickled": candidate.pickled_class is not None,
             "results": {str(fold): asdict(result) for fold, result in results.items()},
-            "row": row.model_dump(mode="json"),
         }
         try:
-            text = json.dumps(index)
+            index["row"] = row.model_dump(mode="json")
+            json.dumps(index)
         except (TypeError, ValueError):
             return  # parameters that JSON cannot express: such a trial cannot be recognised again
-        self._store.put(f"{self._folder}/{key}.json", text.encode(), durable=False)
+        if outcomes:
+            # Folds that were taken over from an earlier run are in the old file only.
+            old = self.load(candidate) if results.keys() - outcomes.keys() else {}
+            kept = {fold: outcome for fold, outcome in old.items() if _belongs(outcome, results.get(fold))}
+            # The arrays first: an index entry must not name what is not there.
+            stored = self._store.put(f"{self._folder}/{key}.npz", _pack(kept | dict(outcomes)), durable=False)
+            index["arrays"] = stored.sha256
+        self._store.put(f"{self._folder}/{key}.json", json.dumps(index).encode(), durable=False)
 
     def find(self) -> dict[str, FoundTrial]:
         """Return the trials that are there: candidate key → trial, in the order of their old numbers."""
@@ -125,15 +143,23 @@ class TrialFiles:
             name = file.key.rsplit("/", 1)[1]
             if name.endswith(".json"):
                 trial = _read(self._get(file.key))
-                if trial is not None:
+                # Through JSON some parameters become others (a tuple a list): that is not the same configuration.
+                if trial is not None and candidate_key(trial.candidate) == name.removesuffix(".json"):
                     found[name.removesuffix(".json")] = trial
         return dict(sorted(found.items(), key=lambda item: (item[1].row.trial, item[0])))
 
     def load(self, candidate: Candidate) -> dict[int, FoldOutcome]:
         """Return what is kept of a trial's folds: predictions and models. Empty if nothing (usable) is."""
         key = f"{self._folder}/{candidate_key(candidate)}"
-        data, index = self._get(f"{key}.npz"), _read(self._get(f"{key}.json"))
-        return {} if data is None or index is None else _unpack(data, index.results)
+        text = self._get(f"{key}.json")
+        trial, digest = _read(text), _digest(text)
+        if trial is None or digest is None:
+            return {}
+        data = self._get(f"{key}.npz")
+        # Another run may be writing the same trial, and unsynced files may be damaged after a power cut.
+        if data is None or sha256(data).hexdigest() != digest:
+            return {}
+        return _unpack(data, trial.results)
 
     def _get(self, key: str) -> bytes | None:
         try:
@@ -151,9 +177,22 @@ def _read(text: bytes | None) -> FoundTrial | None:
             return None
         row = LeaderboardRow.model_validate(index["row"])
         results = {int(fold): FoldResult(**result) for fold, result in index["results"].items()}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None  # cut short by a crash, or of another version
     return FoundTrial(Candidate(row.model, dict(row.params)), results, row)
+
+
+def _digest(text: bytes | None) -> str | None:
+    """Return the sha256 of the arrays that an index entry (which can be read) belongs to."""
+    try:
+        found = json.loads(text or b"null")
+    except ValueError:
+        return None
+    return found.get("arrays") if isinstance(found, dict) else None
+
+
+def _belongs(outcome: FoldOutcome, result: FoldResult | None) -> bool:
+    return result is not None and (outcome.score, outcome.stopped_at) == (result.score, result.stopped_at)
 
 
 def _pack(outcomes: Mapping[int, FoldOutcome]) -> memoryview:
