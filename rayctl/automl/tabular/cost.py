@@ -18,6 +18,8 @@ __all__ = ["cost"]
 
 _TRAIN_SHARE = 0.8
 _DENSE_PER_FEATURE = 2.0
+_CODES_PER_FEATURE = 0.25
+_EPOCHS_SHARE = 0.4  # of the epochs allowed are done before early stopping
 _MATRIX_BYTES = 4.0
 
 
@@ -47,34 +49,48 @@ def cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cos
 def _seconds(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float | None:
     dense = _DENSE_PER_FEATURE * columns
     if model == "lightgbm":
-        leaves = min(_number(params, "num_leaves", 31), rows / _number(params, "min_child_samples", 20))
-        rounds = _rounds(params, "n_estimators", 100)
-        per_tree = 5e-5 + rows * columns * (0.5 + math.log2(1 + leaves)) * 2.0e-10 + leaves * (columns * 2.5e-7 + 3e-6)
-        return 0.02 + rows * columns * 4e-8 + rounds * outputs * per_tree
+        return _lightgbm(params, rows, columns, outputs)
     if model == "catboost":
         depth = _number(params, "depth", 6)
-        rounds = _rounds(params, "iterations", 1000)
-        per_tree = 4e-4 + depth * rows * (columns * 6e-10 + 1e-8) * outputs**0.7 + 2**depth * columns * outputs * 4e-9
-        return 0.05 + rows * columns * 1e-7 + rounds * per_tree
+        codes = _CODES_PER_FEATURE * columns
+        per_tree = outputs * depth * (rows * (codes * 3.8e-8 + 4e-10) + columns * 1.1e-5)
+        per_tree += outputs * 2**depth * columns * 1.9e-6
+        return 0.02 + rows * columns * 1.3e-7 + _rounds(params, "iterations", 1000, 15.0) * per_tree
     if model in ("extra_trees", "random_forest"):
-        trees = _number(params, "n_estimators", 100)
-        tried = _tried(params.get("max_features", "sqrt" if outputs else 1.0), columns)
-        unit = 1.6e-8 if model == "extra_trees" else 4.0e-8
-        depth = math.log2(2 + rows / _number(params, "min_samples_leaf", 1))
-        return 0.02 + trees * (1e-3 + rows * depth * (1 + tried) * unit * (1 + 0.02 * outputs))
-    if model in ("linear", "logistic_regression", "ridge"):
-        if model == "ridge" or "alpha" in params:
-            return 0.005 + rows * dense**1.5 * 5e-10
-        return 0.01 + min(_number(params, "max_iter", 100), 100) * outputs * (rows * dense * 8e-10 + 1e-5)
+        return _forest(model, params, rows, columns, outputs)
+    if model == "ridge" or (model == "linear" and "alpha" in params):
+        return 0.005 + rows * dense * (2e-9 + 1e-10 * dense)
+    if model in ("linear", "logistic_regression"):
+        return 0.01 + rows * dense * outputs * 2.8e-8
     if model == "mlp":
         sizes = [dense, *_layers(params.get("hidden_layer_sizes", [100])), float(outputs)]
         products = sum(a * b for a, b in itertools.pairwise(sizes))
-        batches = rows / _number(params, "batch_size", 200)
-        epochs = 0.6 * _number(params, "max_iter", 60)
-        return 0.02 + epochs * (batches * 2.5e-4 + rows * products * 2.2e-10 + rows * 2e-7)
+        epochs = _EPOCHS_SHARE * _number(params, "max_iter", 60)
+        return 0.02 + epochs * rows * (8.4e-5 / _number(params, "batch_size", 200) + 2e-10 * products + 3e-6)
     if model == "knn":
-        return 0.01 + rows * (1 - _TRAIN_SHARE) / _TRAIN_SHARE * rows * (dense * 1e-10 + 1e-8)
+        return 0.01 + rows * (1 - _TRAIN_SHARE) / _TRAIN_SHARE * rows * (dense * 2e-10 + 2.5e-9)
     return None
+
+
+def _lightgbm(params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:
+    leaves = max(2.0, min(_number(params, "num_leaves", 31), rows / _number(params, "min_child_samples", 20)))
+    used = columns * _number(params, "colsample_bytree", 1.0)
+    sampled = rows * (_number(params, "subsample", 1.0) if params.get("subsample_freq") else 1.0)
+    per_tree = 2.6e-4 + sampled * math.log2(1 + leaves) * (used * 1.2e-9 + 1e-8) + leaves * used * 2.6e-6
+    return 0.01 + rows * columns * 1.9e-7 + _rounds(params, "n_estimators", 100, 12.0) * outputs * per_tree
+
+
+def _forest(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:
+    """A tree costs by its depth for every row and tried column, and by its leaves for everything else."""
+    least = _number(params, "min_samples_leaf", 1)
+    work = rows * math.log2(2 + rows / least)
+    tried = max(1.0, _tried(params.get("max_features", "sqrt"), columns))
+    leaves = rows / least
+    if model == "extra_trees":
+        per_tree = 1.5e-3 + work * (7.2e-9 * tried + 4.1e-8) + leaves * (7.1e-8 * tried + 1e-7 * outputs)
+    else:
+        per_tree = 1.8e-3 + work * (6.3e-8 * tried + 2.6e-8) + leaves * 1.4e-7 * outputs
+    return 0.005 + _number(params, "n_estimators", 100) * per_tree
 
 
 def _bytes(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:
@@ -94,12 +110,12 @@ def _number(params: Mapping[str, Any], name: str, default: float) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else default
 
 
-def _rounds(params: Mapping[str, Any], name: str, default: float) -> float:
-    """Return the expected number of rounds: with early stopping mostly far below the limit."""
+def _rounds(params: Mapping[str, Any], name: str, default: float, steps: float) -> float:
+    """Return the expected number of rounds: with early stopping mostly far below the limit, ``steps`` / rate."""
     rounds = _number(params, name, default)
     if not params.get("early_stopping_rounds"):
         return rounds
-    return min(rounds, 10.0 / _number(params, "learning_rate", 0.1) + _number(params, "early_stopping_rounds", 50))
+    return min(rounds, steps / _number(params, "learning_rate", 0.1) + _number(params, "early_stopping_rounds", 50))
 
 
 def _tried(value: Any, columns: float) -> float:
