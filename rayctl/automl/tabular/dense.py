@@ -28,14 +28,17 @@ _FEW = 16
 _HOT_NUMBERS = 8
 _HOT_CATEGORIES = 31
 _MAX_BYTES = 2**30
-_KINDS = ("map", "flag", "hot", "rest", "cycle", "lookup")
+_SAME = 0.995
+_BEND = 3.0
+_KINDS = ("map", "bend", "flag", "hot", "rest", "cycle", "lookup")
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
     """One function of the encoded column ``source``.
 
-    ``map``: interpolate at ``knots`` to ``images``. ``flag``: is missing. ``hot``: one column per value in ``knots``.
+    ``map``: interpolate at ``knots`` to ``images``. ``bend``: (value - center) / scale, bent; ``knots`` holds both.
+    ``flag``: is missing. ``hot``: one column per value in ``knots``.
     ``rest``: is none of ``knots`` and not missing. ``cycle``: sine and cosine of the period ``knots[0]``.
     ``lookup``: ``images`` by code, the last one for missing. ``fill``: in place of a missing value.
     """
@@ -54,6 +57,9 @@ class _Step:
         """Write the result of ``values`` (float32, NaN where ``missing``) to ``out``, float32 (rows, width)."""
         if self.kind == "map":
             out[:, 0] = np.interp(values, self.knots, self.images)
+            out[missing, 0] = self.fill
+        elif self.kind == "bend":
+            out[:, 0] = _bent(values, self.knots)
             out[missing, 0] = self.fill
         elif self.kind == "flag":
             out[:, 0] = missing
@@ -125,7 +131,7 @@ class DenseEncoder:
         for source, kind, fill, knots, images in value:
             if kind not in _KINDS or not 0 <= source < sources or knots < 0 or images < 0:
                 raise ValueError(f"unknown step {kind!r} of column {source}")
-            if start + knots + images > len(numbers) or (kind == "map" and knots != images):
+            if start + knots + images > len(numbers) or not _fits(kind, knots, images):
                 raise ValueError("the arrays of the dense encoder do not fit together")
             first, second = numbers[start : start + knots], numbers[start + knots : start + knots + images]
             steps.append(_Step(source, kind, first, second, float(fill)))
@@ -134,6 +140,20 @@ class DenseEncoder:
 
 
 _NONE = np.empty(0)
+
+
+def _fits(kind: str, knots: int, images: int) -> bool:
+    """Whether a step of a kind can have arrays of these sizes."""
+    if kind == "map":
+        return knots == images > 0
+    needed = {"bend": 2, "cycle": 1, "flag": 0, "lookup": 0}
+    return knots == needed.get(kind, knots) and (images > 0) == (kind == "lookup")
+
+
+def _bent(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Return x / sqrt(1 + (x / 3)²) of x = (value - center) / scale."""
+    scaled = (values - knots[0]) / knots[1]
+    return scaled / np.sqrt(1 + (scaled / _BEND) ** 2)
 
 
 def _fit_column(source: int, values: np.ndarray, column: Column, hot: int) -> list[_Step]:
@@ -173,7 +193,9 @@ def _fit_number(source: int, values: np.ndarray) -> list[_Step]:
         present = present[:: len(present) // _SAMPLE_ROWS + 1]
     distinct = np.unique(present)
     if len(distinct) > _FEW:
-        return [_normal_scores(source, present)]
+        scores, bent = _normal_scores(source, present), _bend(source, present)
+        same = np.corrcoef(np.interp(present, scores.knots, scores.images), _bent(present, bent.knots))[0, 1]
+        return [scores] if same > _SAME else [scores, bent]
     steps = [_standardised(source, values, np.inf)]
     if 3 <= len(distinct) <= _HOT_NUMBERS and (distinct == np.round(distinct)).all():
         steps.append(_Step(source, "hot", distinct, _NONE))
@@ -205,3 +227,10 @@ def _normal_scores(source: int, present: np.ndarray) -> _Step:
     scores = np.interp(present, knots, images)
     images = (images - scores.mean()) / (scores.std() or 1.0)
     return _Step(source, "map", knots, images, float(np.interp(np.median(present), knots, images)))
+
+
+def _bend(source: int, present: np.ndarray) -> _Step:
+    """Return the number in units of its middle half's width, as a normal distribution has it; or of its deviation."""
+    low, center, high = np.quantile(present, [0.25, 0.5, 0.75])
+    scale = (high - low) / 1.349 or float(present.std()) or 1.0
+    return _Step(source, "bend", np.array([center, scale]), _NONE)
