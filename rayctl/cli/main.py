@@ -78,7 +78,9 @@ def cli() -> None:
     Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 not found, 4 run failed, 5 timed out, 6 conflict,
     7 not allowed, 8 server unreachable.
 
-    Completion of commands and options for this shell: eval "$(rayctl completion bash)"
+    \b
+    Completion of commands and options, for this shell:
+      eval "$(rayctl completion bash)"
     """
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from rayctl.automl.follow_up import continuation, refuse_unfinished, repetition
+from rayctl.automl.model import LeaderboardRow, RunRequest, RunState
+from rayctl.automl.request import build_request
+from rayctl.automl.staging import check_http_request
 from rayctl.errors import (
     Conflict,
     IdempotencyConflict,
@@ -18,6 +22,9 @@ from rayctl.errors import (
     ResultNotReady,
     RunFailed,
 )
+from rayctl.settings import ServiceSettings
+
+from .sample_report import sample_report
 
 NOW = "2030-01-01T00:00:00Z"
 MODEL = bytes(range(256)) * 40_000  # 10 MB: more than two download chunks
@@ -36,6 +43,7 @@ class MemoryService:
         self.uploads: list[tuple[bytes, str | None, str]] = []
         self.deployments: dict[str, dict[str, Any]] = {}
         self.predicted: list[tuple[Any, bool, str | None]] = []
+        self.built = 0  # how often a report was asked for
         self.broken: Exception | None = None  # raised by every method, if set
         self.changed = asyncio.Condition()
         self.waiting = 0
@@ -63,7 +71,7 @@ class MemoryService:
         await self.emit(run_id, "trial", row)
 
     async def succeed(self, run_id: str) -> None:
-        self.files[run_id] = {"model.zip": MODEL, "report.html": b"<script>1</script>"}
+        self.files[run_id] = {"model.zip": MODEL, "page.html": b"<script>1</script>"}
         await self.move(run_id, "succeeded", finished_at=NOW)
 
     # -- the port
@@ -82,6 +90,7 @@ class MemoryService:
         if self.broken:
             raise self.broken
         assert via == "http"
+        check_http_request(build_request(request), ServiceSettings())
         if len(self.runs) >= self.max_runs:
             raise QueueFull("Too many runs wait.", retry_after_s=7)
         if idempotency_key is not None:
@@ -90,9 +99,13 @@ class MemoryService:
                 if known[1] != request:
                     raise IdempotencyConflict("The key was used with another request.")
                 return known[0]
-        run_id = f"run-{len(self.runs) + 1}"
+        run_id = await self._begin(request, data)
         if idempotency_key is not None:
             self.keys[request["tenant"], idempotency_key] = (run_id, request)
+        return run_id
+
+    async def _begin(self, request: dict[str, Any], data: Any) -> str:
+        run_id = f"run-{len(self.runs) + 1}"
         self.requests[run_id] = (request, data)
         self.boards[run_id], self.log[run_id] = [], []
         self.runs[run_id] = {
@@ -106,6 +119,8 @@ class MemoryService:
             "seed": 0,
             "created_at": NOW,
             "elapsed_s": 0.0,
+            "continues": request.get("continues"),
+            "replay_of": request.get("replay_of"),
         }
         await self.emit(run_id, "state", dict(self.runs[run_id]))
         return run_id
@@ -179,6 +194,44 @@ class MemoryService:
         if run["state"] in ("queued", "running"):
             await self.move(run_id, "cancelled", cancel_requested=True)
         return dict(run)
+
+    async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        run = self._mine(run_id, tenant)
+        if run["state"] == "queued":
+            raise Conflict(f"Run {run_id} is not training now.", code="run-not-training", hint="Cancel it.")
+        if run["state"] == "running":
+            await self.succeed(run_id)
+        return dict(run)
+
+    def _ended(self, run_id: str, tenant: str | None) -> tuple[RunRequest, list[LeaderboardRow]]:
+        refuse_unfinished(run_id, RunState(self._mine(run_id, tenant)["state"]))
+        rows = [LeaderboardRow.model_validate(row) for row in self.boards[run_id]]
+        return RunRequest.model_validate(self.requests[run_id][0]), rows
+
+    async def extend(
+        self,
+        run_id: str,
+        time_budget_s: float | None = None,
+        max_trials: int | None = None,
+        tenant: str | None = None,
+    ) -> str:
+        wanted = continuation(run_id, *self._ended(run_id, tenant), time_budget_s, max_trials)
+        await asyncio.sleep(0)
+        return await self._begin(wanted.model_dump(mode="json"), None)
+
+    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+        return await self._begin(repetition(run_id, *self._ended(run_id, tenant)).model_dump(mode="json"), None)
+
+    async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
+        run = self._mine(run_id, tenant)
+        refuse_unfinished(run_id, RunState(run["state"]))
+        built = sample_report(run, self.boards[run_id], {"0": 1.0})
+        self.files.setdefault(run_id, {}).update(built)
+        self.built += 1
+        return [
+            {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in built.items()
+        ]
 
     async def delete_run(self, run_id: str, tenant: str | None = None) -> None:
         if self._mine(run_id, tenant)["state"] in ("queued", "running"):

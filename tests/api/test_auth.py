@@ -90,15 +90,23 @@ async def test_runs_of_others_look_as_if_they_were_not_there(
         ("GET", "/events"),
         ("GET", "/artifacts"),
         ("GET", "/artifacts/model.zip"),
+        ("GET", "/artifacts/plots/roc.svg"),
+        ("GET", "/report"),
+        ("GET", "/report?format=json"),
+        ("GET", "/report/files"),
         ("POST", ":cancel"),
+        ("POST", ":finish"),
+        ("POST", ":extend"),
+        ("POST", ":replay"),
         ("POST", ":predict"),
         ("POST", ":deploy"),
         ("DELETE", ""),
     ]
     for method, path in asked:
-        foreign = await blue.request(method, f"/v1/runs/{run_id}{path}")
+        body = {"json": {"max_trials": 1}} if path == ":extend" else {}
+        foreign = await blue.request(method, f"/v1/runs/{run_id}{path}", **body)
         check_problem(foreign, 404, "not-found")
-        missing = await blue.request(method, f"/v1/runs/run-0{path}")
+        missing = await blue.request(method, f"/v1/runs/run-0{path}", **body)
         assert (
             foreign.text.replace(run_id, "*").split("trace_id")[0]
             == missing.text.replace("run-0", "*").split("trace_id")[0]

@@ -92,6 +92,8 @@ async def test_a_request_is_repeated_only_with_a_key() -> None:
         lambda s: s.upload(b""),
         lambda s: s.deploy("x"),
         lambda s: s.undeploy("x"),
+        lambda s: s.extend("x", 60.0),
+        lambda s: s.replay("x"),
     ],
 )
 async def test_other_writes_are_not_repeated(call: Any) -> None:
@@ -131,7 +133,7 @@ async def test_watch_goes_on_where_it_was() -> None:
 
 
 async def test_every_method_passes_the_tenant_on() -> None:
-    handle = Handle(*[{}] * 9)
+    handle = Handle(*[{}] * 13)
     service = RayService(lambda: handle)
     for call in (
         service.get_run("x", tenant="red"),
@@ -139,6 +141,10 @@ async def test_every_method_passes_the_tenant_on() -> None:
         service.leaderboard("x", tenant="red"),
         service.get_result("x", tenant="red"),
         service.cancel("x", tenant="red"),
+        service.finish_early("x", tenant="red"),
+        service.extend("x", 60.0, 3, tenant="red"),
+        service.replay("x", tenant="red"),
+        service.report("x", tenant="red"),
         service.artifact("x", "y", tenant="red"),
         service.predict("x", tenant="red"),
         service.deploy("x", tenant="red"),
@@ -146,6 +152,7 @@ async def test_every_method_passes_the_tenant_on() -> None:
     ):
         await call
     assert {kwargs["tenant"] for _, _, kwargs in handle.calls} == {"red"}
+    assert ("extend", ("x", 60.0, 3), {"tenant": "red"}) in handle.calls
 
 
 async def test_not_found_is_not_taken_for_an_absent_actor() -> None:

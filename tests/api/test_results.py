@@ -64,13 +64,17 @@ async def test_a_failed_run_has_no_result(client: httpx2.AsyncClient, service: M
 
 async def test_artifacts(client: httpx2.AsyncClient, done: str) -> None:
     items = (await client.get(f"/v1/runs/{done}/artifacts")).json()["items"]
-    assert {item["name"] for item in items} == {"model.zip", "report.html"}
+    assert {item["name"] for item in items} == {"model.zip", "page.html"}
     response = await client.get(f"/v1/runs/{done}/artifacts/model.zip")
     assert response.content == MODEL
     assert response.headers["content-length"] == str(len(MODEL))
     assert response.headers["x-content-sha256"] == hashlib.sha256(MODEL).hexdigest()
     assert response.headers["content-disposition"] == 'attachment; filename="model.zip"'
-    page = await client.get(f"/v1/runs/{done}/artifacts/report.html")
+    etag = response.headers["etag"]
+    again = await client.get(f"/v1/runs/{done}/artifacts/model.zip", headers={"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    page = await client.get(f"/v1/runs/{done}/artifacts/page.html")
+    assert "sandbox" in page.headers["content-security-policy"]
     assert page.headers["content-disposition"].startswith("attachment")
     assert page.headers["x-content-type-options"] == "nosniff"
 
