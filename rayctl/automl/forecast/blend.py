@@ -24,6 +24,7 @@ _MAX_MEMBERS = 8
 _STEPS = 25
 _PATIENCE = 6
 _TOP = 4
+_NEAR = 0.15  # of the best trial's loss: who is further behind is not averaged in for lack of evidence
 _BELIEF = 30.0  # series times windows at which greedy weights and the plain average count the same
 _CLEARLY = 0.003  # another rule must be better than the weighted average by this share
 _POWERS = (1.0, 3.0)
@@ -186,19 +187,22 @@ def _splits(windows: Sequence[Window]) -> list[tuple[list[Window], list[Window]]
     return [([halves[0]], [halves[1]]), ([halves[1]], [halves[0]])]
 
 
-def _ranked(windows: Sequence[Window]) -> list[int]:
+def _top(windows: Sequence[Window]) -> list[int]:
+    """Return the best few trials, those far behind the best left out."""
     own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
-    return sorted(own, key=lambda trial: (own[trial], trial))
+    ranked = sorted(own, key=lambda trial: (own[trial], trial))[:_TOP]
+    best = own[ranked[0]]
+    return [trial for trial in ranked if trial == ranked[0] or own[trial] - best <= _NEAR * abs(best)]
 
 
 def _median(windows: Sequence[Window]) -> Rule:
-    top = _ranked(windows)[:_TOP]
+    top = _top(windows)
     return Rule(dict.fromkeys(sorted(top), 1 / len(top)), median=True)
 
 
 def _weighted(windows: Sequence[Window]) -> Rule:
     """Greedy weights, drawn towards the average of the best few as far as there are few errors to judge by."""
-    top = _ranked(windows)[:_TOP]
+    top = _top(windows)
     sizes = np.cumsum([0, *(len(window.series) for window in windows)])
     predictions = {
         trial: np.concatenate([window.forecasts[trial] for window in windows]) for trial in windows[0].forecasts

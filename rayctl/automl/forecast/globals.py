@@ -122,13 +122,21 @@ class _GlobalModel:
         self.stopped_at: int | None = None
         self.layout: Layout | None = None
 
-    def _values(self, series: PreparedSeries) -> tuple[np.ndarray, np.ndarray]:
-        """Return (values to learn from; which series are logarithms)."""
-        if not self.log:
-            return series.y, np.zeros(series.n_series, bool)
-        positive = np.minimum.reduceat(series.y, series.offsets[:-1]) > 0
-        by_step = np.repeat(positive, series.lengths)
-        return np.where(by_step, np.log(np.where(by_step, series.y, 1.0)), series.y), positive
+    def _values(self, series: PreparedSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (values to learn from; per series the factor they were divided by; which series are logarithms).
+
+        The factor is the mean size: running sums over series of very different sizes would lose digits.
+        """
+        count = series.n_series
+        logs = np.zeros(count, bool)
+        if self.log:
+            logs = np.minimum.reduceat(series.y, series.offsets[:-1]) > 0
+        sizes = np.add.reduceat(np.abs(series.y), series.offsets[:-1]) / series.lengths
+        factors = np.where((sizes > 0) & ~logs, sizes, 1.0)
+        by_step = np.repeat(logs, series.lengths)
+        values = series.y / np.repeat(factors, series.lengths)
+        values[by_step] = np.log(values[by_step])
+        return values, factors, logs
 
     def _choose(self, series: PreparedSeries, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (series, origin, step) of training rows: all there are, or so many drawn evenly."""
@@ -170,7 +178,7 @@ class _GlobalModel:
     def _ahead(self, series: PreparedSeries, horizon: int, recursive: bool) -> np.ndarray:
         """Return the forecasts (series, horizon) after the ends of all series."""
         assert self.layout is not None
-        y, logs = self._values(series)
+        y, factors, logs = self._values(series)
         count = series.n_series
         # Only what the features look back to, and room for the horizon: one row per series.
         width = min(self.layout.reach + 2, int(series.lengths.max()))
@@ -201,9 +209,9 @@ class _GlobalModel:
                 values[:, first] = found
             else:
                 values = found.reshape(count, horizon)
-        if logs.any():
-            values[logs] = np.exp(np.minimum(values[logs], 600.0))
-        return values
+        values = values * factors[:, None]
+        values[logs] = np.exp(np.minimum(values[logs], 600.0))
+        return np.asarray(values)
 
     def _predict(self, features: np.ndarray, steps: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -226,10 +234,10 @@ class GlobalLightGBM(_GlobalModel):
 
     def __init__(
         self,
-        strategy: str = "direct",
-        relative: str = "level",
+        strategy: str = "recursive",
+        relative: str = "season",
         log: bool = False,
-        objective: str = "regression",
+        objective: str = "huber",
         num_leaves: int = 31,
         learning_rate: float = 0.08,
         min_child_samples: int = 20,
@@ -270,7 +278,7 @@ class GlobalLightGBM(_GlobalModel):
         import lightgbm
 
         self.layout = layout_of(series, self.relative)
-        y, _ = self._values(series)
+        y, _, _ = self._values(series)
         panel = Panel.of(y)
         recursive = self.strategy == "recursive"
         group, origin, step = self._choose(series, 1 if recursive else horizon, seed)
@@ -379,7 +387,7 @@ class GlobalRidge(_GlobalModel):
             TrialError: ``model-error``: too little data.
         """
         self.layout = layout_of(series, self.relative)
-        y, _ = self._values(series)
+        y, _, _ = self._values(series)
         panel = Panel.of(y)
         per_step = self.max_rows
         self.max_rows = per_step * horizon
