@@ -24,6 +24,7 @@ __all__ = [
     "kind_of",
     "merged",
     "numbers",
+    "take",
     "texts",
     "timestamps",
 ]
@@ -76,6 +77,14 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
     if types.is_timestamp(dtype) or types.is_date(dtype):
         return "datetime"
     return "empty" if types.is_null(dtype) else None
+
+
+def take(table: pa.Table, rows: np.ndarray | None) -> pa.Table:
+    """Return some rows of a table (None: all of them), with texts in a type for which Arrow can do so."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+    return table if rows is None else table.take(pa.array(rows))
 
 
 def merged(column: pa.ChunkedArray) -> pa.Array:

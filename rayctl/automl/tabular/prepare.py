@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayctl.automl.model import RunRequest
-from rayctl.automl.tabular.columns import Feature, canonical
+from rayctl.automl.tabular.columns import Feature, canonical, take
 from rayctl.automl.tabular.encoder import Encoded, TableEncoder
 from rayctl.automl.tabular.target import Label
 from rayctl.automl.tabular.validate import TablePlan, inspect_table
@@ -62,9 +62,7 @@ def prepare_table(table: pa.Table, request: RunRequest) -> PreparedTable:
         InvalidData: as `rayctl.automl.tabular.validate.inspect_table`.
     """
     plan = inspect_table(table, request)
-    used = table.select([feature.name for feature in plan.features])
-    if plan.target.rows is not None:
-        used = used.take(pa.array(plan.target.rows))
+    used = take(table.select([feature.name for feature in plan.features]), plan.target.rows)
     columns = [canonical(feature, column) for feature, column in zip(plan.features, used.columns, strict=True)]
     encoder, encoded = TableEncoder.fit_encode(plan.features, columns, len(used), request.seed)
     return PreparedTable(

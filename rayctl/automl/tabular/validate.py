@@ -60,7 +60,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
     classes = plan.target.classes
     _check_metric(request, plan.target)
     check_search_space(request)
-    usable = table if plan.target.rows is None else table.take(pa.array(plan.target.rows))
+    usable = col.take(table, plan.target.rows)
     advice = advise(usable, plan.features, plan.target, request.time_column)
     return DataSummary(
         rows=len(plan.target.values),
@@ -141,7 +141,7 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
         raise InvalidData("The table is empty: it has no rows.", code="empty-table")
     names = _feature_names(table, request)
     target = read_target(table, request.target, request.task)
-    usable = table if target.rows is None else table.take(pa.array(target.rows))
+    usable = col.take(table, target.rows)
     warnings = list(target.warnings)
     weights, groups = None, None
     if request.weight_column is not None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from rayctl.automl.model import RunRequest
+from rayctl.automl.tabular.predict import match_columns
 from rayctl.automl.tabular.prepare import PreparedTable, prepare_table
 from rayctl.errors import InvalidData
 
@@ -174,3 +175,36 @@ def test_a_wide_table_of_the_usual_size_is_prepared_in_time() -> None:
     for _ in range(10):
         prepared.encoder.transform(first.columns, 1)
     assert (time.process_time() - started) / 10 < 0.02
+
+
+def test_unusual_types_and_values_give_finite_matrices_from_training_to_prediction() -> None:
+    rng = np.random.default_rng(1)
+    rows = 60
+    table = pa.table(
+        {
+            "one_value": [3.0, *[None] * (rows - 1)],
+            "flag": [True, None, False] * 20,
+            "unsigned": pa.array([2**63 + 10_000 * index for index in range(rows)], pa.uint64()),
+            "time": pa.array([60 * index for index in range(rows)], pa.time32("s")),
+            "span": pa.array([7 * index for index in range(rows)], pa.duration("ns")),
+            "half": pa.array(rng.normal(size=rows).astype(np.float16)),
+            "old": [dt.date(1, 1, 1 + index % 28) for index in range(rows)],
+            "blank": ["", " ", "a"] * 20,
+            "marks": ["ä", "💥", "\0x"] * 20,
+            "view": pa.array(["p", "q", "r"] * 20, pa.string_view()),
+            "money": [f"${1000 * index:,}" for index in range(rows)],
+            "tiny": rng.normal(size=rows) * 1e-40,
+            "y": [None, *rng.integers(0, 2, rows - 1).tolist()],
+        }
+    )
+    prepared = prepare(table)
+    assert len(prepared.features) == 12
+    assert np.isfinite(prepared.dense).all()
+    assert not np.isinf(prepared.tree).any()
+    again = prepared.encoder.transform(match_columns(prepared.features, table.slice(1)), rows - 1)
+    np.testing.assert_array_equal(again.tree, prepared.tree)
+    np.testing.assert_array_equal(again.dense, prepared.dense)
+    nothing = pa.table({feature.name: pa.nulls(2) for feature in prepared.features})
+    missing = prepared.encoder.transform(match_columns(prepared.features, nothing), 2)
+    assert np.isnan(missing.tree).all()
+    assert np.isfinite(missing.dense).all()
