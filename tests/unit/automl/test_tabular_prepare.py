@@ -182,7 +182,7 @@ def test_unusual_types_and_values_give_finite_matrices_from_training_to_predicti
     rows = 60
     table = pa.table(
         {
-            "one_value": [3.0, *[None] * (rows - 1)],
+            "one_value": [None, 3.0, *[None] * (rows - 2)],
             "flag": [True, None, False] * 20,
             "unsigned": pa.array([2**63 + 10_000 * index for index in range(rows)], pa.uint64()),
             "time": pa.array([60 * index for index in range(rows)], pa.time32("s")),
