@@ -77,7 +77,7 @@ class Leaderboard(Sequence[LeaderboardRow]):
         scale = spark_scale(row.fold_scores for row in self._rows if row.state is TrialState.DONE)
         return [
             (
-                row.rank, row.model, row.score, row.std, None if row.weight is None else f"{row.weight:.1%}",
+                row.rank, row.model, row.score, row.std, f"{row.weight:.1%}" if row.weight else None,
                 spark(row.fold_scores, scale), row.fit_s, row.predict_s, size_text(row.size_bytes),
                 row.state.value + (" (reused)" if row.reused else ""), (row.error or {}).get("message", ""),
             )

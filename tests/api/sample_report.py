@@ -16,10 +16,11 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 def sample_report(view: dict[str, Any], rows: list[dict[str, Any]], weights: dict[str, float]) -> dict[str, bytes]:
     """Return page, data and two pictures for a run."""
+    succeeded = view["state"] == "succeeded"
     inputs = ReportInputs(
         run={"elapsed_s": 3.5, "time_budget_s": None, "finished_at": None, "reason": None, "error": None, **view},
-        rows=rows,
-        combination={"weights": weights, "score": 0.96},
+        rows=rows if succeeded else [row for row in rows if row["state"] != "done"],
+        combination={"weights": weights, "score": 0.96} if succeeded else {},
         importance=[
             {"feature": "a", "importance": 0.3, "std": 0.01},
             {"feature": "\x1b[31mb", "importance": 0.1, "std": 0.01},

@@ -9,7 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from rayctl.automl.follow_up import continuation, refuse_unfinished, repetition
+from rayctl.automl.model import LeaderboardRow, RunRequest, RunState
+from rayctl.automl.request import build_request
+from rayctl.automl.staging import check_http_request
 from rayctl.errors import Conflict, InvalidData, NotFound, ResultNotReady, RunFailed
+from rayctl.settings import ServiceSettings
+
+from ..api.sample_report import sample_report
 
 AT = "2030-01-01T00:00:0{}Z"
 FILES = {"model.zip": b"model" * 1000, "leaderboard.json": b"[]"}
@@ -45,6 +52,29 @@ ROWS: list[dict[str, Any]] = [
 ]
 ORDER = (2, 0, 1)
 
+#: What a run named ``rich`` has: an ensemble, folds, sizes, trials that were reused, cut short, given up, left out.
+RICH: list[dict[str, Any]] = [
+    ROWS[2] | {"fold_scores": [0.97, 0.93], "size_bytes": 2_400_000, "weight": 0.75, "stopped_at": {"0": 120}},
+    ROWS[0] | {"fold_scores": [0.91, 0.89], "size_bytes": 812, "weight": 0.25, "reused": True},
+    ROWS[1] | {"weight": 0.0},
+    {
+        "trial": 3,
+        "model": "knn",
+        "state": "skipped",
+        "fold_scores": [0.5],
+        "weight": 0.0,
+        "error": {"code": "abandoned", "message": "Given up: 0.5 after 1 fold, the best have 0.97."},
+    },
+    {
+        "trial": 4,
+        "model": "mlp",
+        "state": "skipped",
+        "weight": 0.0,
+        "error": {"code": "too-slow", "message": "A fold is predicted to take 90 s; 12 s were left for all 2."},
+    },
+]
+WEIGHTS = {"2": 0.75, "0": 0.25}
+
 
 class ScriptedService:
     """``name`` of the request chooses what happens: ``slow`` never ends, ``fail`` fails, all others succeed."""
@@ -53,6 +83,7 @@ class ScriptedService:
         self.runs: dict[str, dict[str, Any]] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
         self.requests: list[tuple[dict[str, Any], Any, str | None]] = []
+        self.reports: dict[str, dict[str, bytes]] = {}
         self.served: dict[str, dict[str, Any]] = {}
 
     def _run(self, run_id: str) -> dict[str, Any]:
@@ -63,12 +94,16 @@ class ScriptedService:
     async def do_auto_ml(
         self, request: dict[str, Any], data: Any = None, idempotency_key: str | None = None, via: str = "ray"
     ) -> str:
+        check_http_request(build_request(request), ServiceSettings())
         if request["target"] == "nowhere":
             raise InvalidData("The table has no column nowhere.", code="missing-target", hint="It has: a, y.")
         for number, (_, _, key) in enumerate(self.requests, start=1):
             if idempotency_key == key:
                 return f"r{number}"
-        self.requests.append((request, data, idempotency_key))
+        return self._begin(request, data, idempotency_key)
+
+    def _begin(self, request: dict[str, Any], data: Any, key: str | None) -> str:
+        self.requests.append((request, data, key))
         run_id = f"r{len(self.requests)}"
         name = request.get("name")
         view: dict[str, Any] = {
@@ -83,6 +118,8 @@ class ScriptedService:
             "created_at": AT.format(0),
             "state": "queued",
             "queue_position": 1,
+            "continues": request.get("continues"),
+            "replay_of": request.get("replay_of"),
         }
         log: list[dict[str, Any]] = []
 
@@ -92,8 +129,10 @@ class ScriptedService:
         emit("state", dict(view))
         view |= {"state": "running", "queue_position": None, "time_budget_s": 60.0}
         emit("state", dict(view))
-        for row in ROWS[:1] if name == "slow" else ROWS:
+        for row in ROWS[:1] if name == "slow" else RICH if name == "rich" else ROWS:
             emit("trial", row)
+        if name == "rich":
+            emit("ensemble", {"score": 0.97, "weights": WEIGHTS})
         if name == "slow":
             view |= {"trials": {"done": 1, "running": 1}, "best_score": 0.9, "best_model": "lightgbm"}
         else:
@@ -104,6 +143,9 @@ class ScriptedService:
                 "finished_at": AT.format(9),
             }
             view |= {"best_score": 0.95, "best_model": "linear", "best_trial": 2}
+            if name == "rich":
+                view |= {"reason": "deadline", "elapsed_s": 59.2, "trials": {"done": 2, "failed": 1, "skipped": 2}}
+                view |= {"ensemble_score": 0.97, "ensemble": WEIGHTS}
             if name == "fail":
                 reason = "every trial failed"
                 view |= {"state": "failed", "reason": reason, "best_score": None, "best_model": None}
@@ -129,8 +171,10 @@ class ScriptedService:
     async def leaderboard(
         self, run_id: str, limit: int | None = None, tenant: str | None = None
     ) -> list[dict[str, Any]]:
-        self._run(run_id)
-        return [ROWS[place] for place in ORDER][:limit]
+        return self._rows(run_id)[:limit]
+
+    def _rows(self, run_id: str) -> list[dict[str, Any]]:
+        return RICH if self._run(run_id)["name"] == "rich" else [ROWS[place] for place in ORDER]
 
     async def get_result(self, run_id: str, wait_s: float = 0.0, tenant: str | None = None) -> dict[str, Any]:
         run = self._run(run_id)
@@ -147,7 +191,8 @@ class ScriptedService:
         return {
             "run": dict(run),
             "best": ROWS[2],
-            "leaderboard": ROWS,
+            "ensemble": {"score": run.get("ensemble_score"), "weights": run.get("ensemble") or {}},
+            "leaderboard": self._rows(run_id),
             "artifacts": artifacts,
             "reproduce": reproduce,
             "forecast": [{"ds": AT.format(0), "prediction": 1.5}],
@@ -174,6 +219,41 @@ class ScriptedService:
             log.append({"run_id": run_id, "seq": len(log) + 1, "at": AT.format(8), "kind": "done", "data": dict(run)})
         return dict(run)
 
+    async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        run = self._run(run_id)
+        if run["state"] == "running":
+            run |= {"state": "succeeded", "reason": "deadline", "elapsed_s": 4.0}
+            log = self.log[run_id]
+            log.append({"run_id": run_id, "seq": len(log) + 1, "at": AT.format(8), "kind": "done", "data": dict(run)})
+        return dict(run)
+
+    def _ended(self, run_id: str) -> tuple[RunRequest, list[LeaderboardRow]]:
+        refuse_unfinished(run_id, RunState(self._run(run_id)["state"]))
+        request = RunRequest.model_validate(self.requests[int(run_id[1:]) - 1][0])
+        return request, [LeaderboardRow.model_validate(row) for row in self._rows(run_id)]
+
+    async def extend(
+        self,
+        run_id: str,
+        time_budget_s: float | None = None,
+        max_trials: int | None = None,
+        tenant: str | None = None,
+    ) -> str:
+        wanted = continuation(run_id, *self._ended(run_id), time_budget_s, max_trials)
+        return self._begin(wanted.model_dump(mode="json"), None, None)
+
+    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+        return self._begin(repetition(run_id, *self._ended(run_id)).model_dump(mode="json"), None, None)
+
+    async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
+        run = self._run(run_id)
+        refuse_unfinished(run_id, RunState(run["state"]))
+        self.reports[run_id] = sample_report(run, self._rows(run_id), run.get("ensemble") or {})
+        return [
+            {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in self.reports[run_id].items()
+        ]
+
     async def delete_run(self, run_id: str, tenant: str | None = None) -> None:
         if self._run(run_id)["state"] == "running":
             raise Conflict(f"Run {run_id} has not ended.", hint="Cancel it first.")
@@ -183,9 +263,10 @@ class ScriptedService:
         self, run_id: str, name: str, offset: int = 0, length: int | None = None, tenant: str | None = None
     ) -> bytes:
         self._run(run_id)
-        if name not in FILES:
+        files = FILES | self.reports.get(run_id, {})
+        if name not in files:
             raise NotFound(f"Run {run_id} has no file {name!r}.")
-        return FILES[name][offset:][:length]
+        return files[name][offset:][:length]
 
     async def predict(
         self, run_id: str, data: Any = None, proba: bool = False, format: str | None = None, tenant: str | None = None

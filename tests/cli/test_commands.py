@@ -52,7 +52,9 @@ def test_submit_passes_every_option(run: Run, server: Server) -> None:
         "--features", "price,promo", "--max-trials", "5", "--trial-timeout", "30s", "--folds", "3",
         "--validation", "time_series", "--search-space", "space.yaml", "--cpus", "2", "--gpus", "0.5",
         "--memory", "2GiB", "--resource", "fpga=1", "--max-parallel", "2", "--label", "team=a", "--tenant", "acme",
-        "--idempotency-key", "k1",
+        "--idempotency-key", "k1", "--known-future", "price,promo", "--known-future", "holiday", "--levels", "50,90%",
+        "--weight-column", "w", "--group-column", "g", "--holdout-fraction", "0.2", "--ensemble", "--stacking",
+        "--no-calibrate", "--class-weight", "balanced", "--no-reuse", "--metric", "sklearn.metrics:mean_pinball_loss",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     request, data, key = server.service.requests[0]
@@ -62,7 +64,15 @@ def test_submit_passes_every_option(run: Run, server: Server) -> None:
     assert request["features"] == ["price", "promo"]
     assert request["season_length"] == [7]
     assert (request["trial_timeout_s"], request["horizon"], request["labels"]) == (30.0, 7, {"team": "a"})
-    assert request["validation"]["folds"] == 3
+    assert request["validation"] == {
+        "scheme": "time_series", "folds": 3, "holdout_fraction": 0.2, "group_column": "g",
+    }  # fmt: skip
+    assert (request["known_future"], request["levels"]) == (["price", "promo", "holiday"], [50, 90])
+    assert (request["weight_column"], request["class_weight"]) == ("w", "balanced")
+    assert [request[name] for name in ("ensemble", "stacking", "calibrate", "reuse")] == [True, True, False, False]
+    metric = request["custom_metric"]
+    assert (request["metric"], metric["path"]) == (None, "sklearn.metrics.mean_pinball_loss")
+    assert metric["greater_is_better"] is False, "by its name"
     assert request["search_space"][0]["params"] == {"num_leaves": [15, 31]}
     resources = request["resources"]
     assert (resources["cpus"], resources["gpus"], resources["memory_bytes"]) == (2, 0.5, 2 * 1024**3)
@@ -90,6 +100,12 @@ def test_dry_run_needs_no_server(run: Run) -> None:
         (["--search-space", "none.yaml"], 2, "cannot be read"),
         (["--resource", "fpga"], 2, "key=value"),
         (["--target", "nowhere"], 2, "code:  missing-target"),
+        (["--metric", "os:system"], 7, "code:  metric-not-allowed"),
+        (["--metric", "no such:thing"], 2, "code:  bad-metric"),
+        (["--metric", "f1", "--lower-is-better"], 2, "for a metric of your own"),
+        (["--needs-proba"], 2, "for a metric of your own"),
+        (["--levels", "0,80"], 2, "whole percentages"),
+        (["--class-weight", "heavy"], 2, "balanced"),
     ],
 )
 def test_submit_refusals(run: Run, server: Server, options: list[str], code: int, text: str) -> None:
@@ -122,7 +138,9 @@ def test_timeout_is_exit_5_and_the_run_goes_on(run: Run, server: Server) -> None
 
 
 def test_unknown_run_is_exit_3(run: Run, server: Server) -> None:
-    for command in (["watch"], ["leaderboard"], ["result"], ["cancel"], ["delete", "--yes"], ["predict"], ["deploy"]):
+    commands = [["watch"], ["leaderboard"], ["result"], ["cancel"], ["delete", "--yes"], ["predict"], ["deploy"]]
+    commands += [["finish"], ["extend", "--max-trials", "1"], ["replay"], ["report"], ["why"]]
+    for command in commands:
         result = run("automl", *command, "r9")
         assert result.exit_code == 3, (command, result.stderr)
         assert result.stderr.splitlines()[0] == "error: There is no run 'r9'."

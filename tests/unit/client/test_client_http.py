@@ -211,6 +211,38 @@ def test_what_is_not_idempotent_is_sent_once(script: Script, http: HttpTransport
     assert len(script.asked) == 1
 
 
+def test_what_begins_a_run_is_sent_once(script: Script, http: HttpTransport) -> None:
+    script.then(hang_up)
+    with pytest.raises(ServerUnreachable):
+        http.extend("r1", 90.0, None, "k1")
+    method, path, headers, body = script.asked[0]
+    assert (method, path, headers["idempotency-key"]) == ("POST", "/v1/runs/r1:extend", "k1")
+    assert json.loads(body) == {"time_budget": 90.0}
+    script.then(hang_up)
+    with pytest.raises(ServerUnreachable):
+        http.replay("r1")
+    assert len(script.asked) == 2
+    script.then(hang_up, reply(202, VIEW))
+    assert http.finish("r1") == VIEW, "ending twice is ending once"
+
+
+def test_names_of_files_stay_below_the_run(script: Script, http: HttpTransport) -> None:
+    script.then(reply(200, b"svg", "image/svg+xml"))
+    assert b"".join(http.artifact("r1", "plots/a b?.svg")) == b"svg"
+    assert script.asked[0][1] == "/v1/runs/r1/artifacts/plots/a%20b%3F.svg"
+    for name in ("../../r2", "plots/../../x", "./x", "", "a//b", "/x"):
+        with pytest.raises(NotFound):
+            list(http.artifact("r1", name))
+    assert len(script.asked) == 1
+
+
+def test_ensemble_events_arrive(script: Script, http: HttpTransport) -> None:
+    data = {"score": 0.5, "weights": {"3": 1.0}}
+    script.then(stream(event(1, "ensemble", data), event(2, "done", VIEW)))
+    first, last = http.events("r1")
+    assert (first["kind"], first["data"], last["kind"]) == ("ensemble", data, "done")
+
+
 def test_a_delete_whose_answer_was_lost_has_succeeded(script: Script, http: HttpTransport) -> None:
     gone = reply(404, {"kind": "NotFound", "status": 404, "detail": "gone"})
     script.then(hang_up, gone)

@@ -15,6 +15,7 @@ from rayctl.client.run import Run
 from rayctl.errors import (
     DeadlineExceeded,
     InvalidData,
+    InvalidRequest,
     NotFound,
     RayctlError,
     ServerUnreachable,
@@ -148,6 +149,57 @@ def test_artifacts_come_in_pieces(make: Make, monkeypatch: pytest.MonkeyPatch) -
     transport, handle = make(artifact=[b"ab", b"cd", b""])
     assert b"".join(transport.artifact("r1", "m")) == b"abcd"
     assert [kwargs["offset"] for _, _, kwargs in handle.calls] == [0, 2, 4]
+
+
+def test_following_runs(make: Make) -> None:
+    view = {"id": "r2", "state": "queued"}
+    files = [{"name": "report.json", "bytes": 2, "sha256": "0"}]
+    transport, handle = make(
+        "acme",
+        extend=["r2"],
+        replay=["r2"],
+        get_run=[view, view],
+        finish_early=[view],
+        report=[files],
+        artifact=[b"{}"],
+    )
+    run = Run(transport, "r1")
+    assert run.extend("2m", 5).id == "r2"
+    assert run.replay().document == view
+    assert transport.finish("r1") == view
+    assert run.report_data() == {}
+    tenant = {"tenant": "acme"}
+    assert handle.calls[:2] == [("extend", ("r1", 120.0, 5), tenant), ("get_run", ("r2",), tenant)]
+    assert ("finish_early", ("r1",), tenant) in handle.calls
+    with pytest.raises(InvalidRequest) as caught:
+        run.extend("2m", idempotency_key="k")
+    assert caught.value.code == "no-idempotency-key"
+
+
+def test_what_begins_a_run_is_asked_once(make: Make) -> None:
+    away = exceptions.ActorUnavailableError("restarting", None)
+    transport, handle = make(extend=[away], replay=[away], finish_early=[away, {"id": "r1"}])
+    for follow in (lambda: transport.extend("r1", 1.0, None), lambda: transport.replay("r1")):
+        with pytest.raises(Unavailable):
+            follow()
+    assert transport.finish("r1") == {"id": "r1"}, "ending twice is ending once"
+    assert [name for name, _, _ in handle.calls] == ["extend", "replay", "finish_early", "finish_early"]
+
+
+def test_metrics_travel_over_ray(make: Make) -> None:
+    import cloudpickle
+
+    from rayctl.client.automl import AutoML
+
+    transport, handle = make(do_auto_ml=["r1"], get_run=[{"id": "r1"}])
+
+    def hits(y_true: Any, y_pred: Any) -> float:
+        return float((y_true == y_pred).mean())
+
+    AutoML(transport).submit(pa.table({"a": [1]}), target="y", task="classification", metric=hits)
+    sent = handle.calls[0][1][0]["custom_metric"]
+    assert sent["name"] == "hits"
+    assert cloudpickle.loads(sent["pickled"])(pa.array([1]).to_numpy(), pa.array([1]).to_numpy()) == 1.0
 
 
 def test_close_once() -> None:
