@@ -44,7 +44,8 @@ def test_page_data_and_pictures_are_saved(run: Run, submit: Submit) -> None:
     assert ".html or .json" in refused.stderr
 
 
-def test_the_browser(run: Run, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_browser(run: Run, submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run_id, opened = submit("rich"), []
 
     def fake(url: str) -> bool:
