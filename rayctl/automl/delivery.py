@@ -6,8 +6,9 @@ fitted for it (at once where there are none).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rayctl.automl.engine import Combination
@@ -195,16 +196,24 @@ class Delivery:
 
     # Weights ------------------------------------------------------------------------------------------
 
-    def _usable(self, rows: Rows) -> list[LeaderboardRow]:
-        return [row for trial, row in rows.items() if row.state is TrialState.DONE and trial not in self._no_model]
+    def _usable(self, rows: Iterable[LeaderboardRow]) -> list[LeaderboardRow]:
+        return [row for row in rows if row.state is TrialState.DONE and row.trial not in self._no_model]
 
     def _look(self, rows: Rows) -> None:
-        """Find the best trial and those worth combining; once, because rows only ever come in addition."""
-        if self._seen != (len(rows), len(self._no_model)):
-            usable = self._usable(rows)
-            self._seen = (len(rows), len(self._no_model))
-            self._best = best_row(usable, self._greater)
-            self._keep = worth_keeping(usable, self._greater) if self._ensemble else ()
+        """Find the best trial and those worth combining among what was found before and what came in addition.
+
+        Exact, because rows are never taken away and trials are only ever pushed out (see `worth_keeping`).
+        """
+        count, without = self._seen
+        if self._seen == (len(rows), len(self._no_model)):
+            return
+        before = [] if self._best is None else [self._best, *(rows[trial] for trial in self._keep)]
+        if without != len(self._no_model):
+            count, before = 0, []
+        usable = {row.trial: row for row in [*before, *self._usable(islice(rows.values(), count, None))]}
+        self._seen = (len(rows), len(self._no_model))
+        self._best = best_row(usable.values(), self._greater)
+        self._keep = worth_keeping(usable.values(), self._greater) if self._ensemble else ()
 
     def _best_of(self, rows: Rows) -> LeaderboardRow | None:
         self._look(rows)
@@ -318,7 +327,7 @@ class Delivery:
 
         ``late``: what is ready now is delivered, whatever is still under way.
         """
-        if not self._usable(rows):
+        if self._best_of(rows) is None:
             return None, self._why_no_model(rows)
         if not late and (self._stale(rows) or self._combining is not None):
             return None, None
@@ -330,7 +339,7 @@ class Delivery:
             chosen = self._chosen_weights(rows)
             ready = {trial: weight for trial, weight in chosen.items() if self._is_ready(trial)}
         if not ready:
-            best = best_row([row for row in self._usable(rows) if self._is_ready(row.trial)], self._greater)
+            best = best_row([row for row in self._usable(rows.values()) if self._is_ready(row.trial)], self._greater)
             if best is None:
                 return None, self._why_no_model(rows)
             ready = {best.trial: 1.0}

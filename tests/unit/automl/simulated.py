@@ -161,6 +161,9 @@ class Cluster:
         assert key not in self.alive, f"{key} runs twice at once"
         scored = self.shapes[action.fold].scored
         assert scored != (action.trial in self.rows), "scored folds run before the end of a trial, the others after it"
+        stop_at = self.schedule.stop_searching_at
+        if scored and stop_at is not None:
+            assert self.now < stop_at, "the search is over"
         if not scored:
             assert self.rows[action.trial].state is TrialState.DONE
         self.started.append(action)
