@@ -16,8 +16,8 @@ import numpy as np
 from rayctl.automl.bundle import Member, write_bundle
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.model import RunRequest
-from rayctl.automl.tabular.fitted import thinned_blob
 from rayctl.automl.tabular.prepare import PreparedTable
+from rayctl.automl.tabular.thinning import kept_models, row_us, thinned_forest
 from rayctl.errors import TrialError
 
 __all__ = ["KIND", "assemble"]
@@ -43,16 +43,20 @@ def assemble(
     info, members = prepared.encoder.to_members()
     whole = [place for place, fold in enumerate(folds) if not fold.scored]
     used = whole[-1:] or list(range(len(folds)))
-    trials = []
+    blobs: dict[int, list[bytes]] = {}
     for trial in sorted(combination.weights):
+        models = [outcomes[trial][place].model for place in used]
+        if not all(len(model) for model in models):
+            raise TrialError(f"Trial {trial} has no stored model of a fold.", code="model-error")
+        blobs[trial] = [thinned_forest(np.ascontiguousarray(blob).tobytes(), models=len(used)) for blob in models]
+    costs = {trial: [row_us(blob) for blob in parts] for trial, parts in blobs.items()}
+    trials = []
+    for trial, kept in kept_models(costs, combination.weights).items():
         parts: list[dict[str, Any]] = []
         size = 0
-        for place in used:
-            blob = outcomes[trial][place].model
-            if not len(blob):
-                raise TrialError(f"Trial {trial} has no stored model of fold {place}.", code="model-error")
+        for position in kept:
+            place, data = used[position], blobs[trial][position]
             name = f"trial-{trial}/fold-{place}"
-            data = thinned_blob(np.ascontiguousarray(blob).tobytes(), models=len(used))
             members[name] = Member(data, "bundle")
             size += len(data)
             parts.append({"member": name, "fold": folds[place].index if folds[place].scored else None})

@@ -62,13 +62,17 @@ class Delivered:
 
         Args:
             rows: Encoded rows, in all of `views`.
-            fold: Only the models of the fold with this index (those that have not seen its test part).
+            fold: Only the models of the fold with this index (those that have not seen its test part). The bundle
+                does not have all of them for every trial: the others share the weight, except where a second model
+                combines the trials; there a trial without such a model is represented by its others.
         """
+        own = [trial for trial in self.trials if fold is None or fold in trial.folds]
+        trials = own if own and self.settings.get("stack") is None else self.trials
         work = [
             (trial, model)
-            for trial in self.trials
+            for trial in trials
             for index, model in zip(trial.folds, trial.models, strict=True)
-            if fold is None or index == fold
+            if fold is None or index == fold or fold not in trial.folds
         ]
 
         def one(item: tuple[DeliveredTrial, FittedModel]) -> np.ndarray:
@@ -85,7 +89,8 @@ class Delivered:
         for (trial, _), values in zip(work, found, strict=True):
             per_trial.setdefault(trial.trial, []).append(values)
         parts = {trial: self._averaged(values) for trial, values in per_trial.items()}
-        return mix(parts, {trial.trial: trial.weight for trial in self.trials}, self.settings)
+        total = sum(trial.weight for trial in trials)
+        return mix(parts, {trial.trial: trial.weight / total for trial in trials}, self.settings)
 
     def _averaged(self, values: Sequence[np.ndarray]) -> np.ndarray:
         if len(values) == 1:

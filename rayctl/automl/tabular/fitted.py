@@ -7,7 +7,7 @@ are those that its model gives later.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
@@ -21,11 +21,9 @@ from rayctl.automl.tabular.scale import TargetScale
 from rayctl.automl.tabular.training import Predictor
 from rayctl.errors import InvalidRequest, TrialError
 
-__all__ = ["BLOB_KIND", "FittedModel", "load_model", "one_thread", "thinned_blob"]
+__all__ = ["BLOB_KIND", "FittedModel", "load_model", "one_thread"]
 
 BLOB_KIND = "tabular-fold"
-_TREES_TOGETHER = 200
-_TREES_EACH = 25
 _DERIVED = "derived.json"
 _PREFIX = "model/"
 
@@ -135,6 +133,7 @@ class FittedModel:
             "n_classes": self.n_classes,
             "scale": self.scale.to_json(),
             "predictor": parts,
+            "row_us": round(self.predictor.row_us, 3),
         }
         stored = {_PREFIX + name: member for name, member in members.items()}
         if self.derived is not None:
@@ -169,24 +168,6 @@ def load_model(blob: bytes, *, allow_pickle: bool, max_bytes: int = MAX_BYTES) -
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
     return FittedModel(predictor, cast(View, view), present, n_classes, derived, scale)
-
-
-def thinned_blob(blob: bytes, *, models: int) -> bytes:
-    """Return the stored form of a fold's model as it goes into a bundle together with ``models - 1`` others.
-
-    A forest loses trees: the models of the folds are averaged, and that average of forests is one large forest. More
-    than some two hundred trees change its predictions less than its rows do, but take time with every prediction.
-    """
-    from rayctl.automl.tabular.forest_model import ForestPredictor
-
-    wanted = max(_TREES_EACH, -(-_TREES_TOGETHER // models))
-    if models == 1 or read_bundle(blob, kind=BLOB_KIND).info.get("kind") != ForestPredictor.kind:
-        return blob
-    model = load_model(blob, allow_pickle=False)
-    assert isinstance(model.predictor, ForestPredictor)
-    if len(model.predictor.arrays["sizes"]) <= wanted:
-        return blob
-    return replace(model, predictor=model.predictor.thinned(wanted)).to_blob()
 
 
 def _vector(values: Any, rows: int) -> np.ndarray:

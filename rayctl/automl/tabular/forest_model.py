@@ -46,6 +46,12 @@ class ForestPredictor:
         self.has_proba = n_classes is not None
         self._trees = _rebuild(self.arrays, n_features)
 
+    @property
+    def row_us(self) -> float:
+        """Trees times their depth."""
+        trees = len(self.arrays["sizes"])
+        return trees * 0.009 * math.log2(2 + len(self.arrays["feature"]) / trees)
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""
         x = np.ascontiguousarray(x, dtype=np.float32)

@@ -70,7 +70,8 @@ def _samples(
     """Return (rows, index of the fold whose models may predict them, None: all models)."""
     scored = [fold for fold in folds if fold.scored]
     known = {index for trial in delivered.trials for index in trial.folds}
-    if not all(fold.index in known for fold in scored):
+    scored = [fold for fold in scored if fold.index in known]
+    if not scored:
         rows = np.arange(len(prepared.target))
         return [(np.sort(rng.permutation(rows)[:_ROWS]), None)]
     share = min(1.0, _ROWS / sum(len(fold.test) for fold in scored))

@@ -34,6 +34,11 @@ class NeighborsPredictor:
         cls = KNeighborsRegressor if n_classes is None else KNeighborsClassifier
         self._model = estimators.build(cls, "knn", self.params, 0).fit(x, y)
 
+    @property
+    def row_us(self) -> float:
+        """A distance to each of the rows."""
+        return float(0.0002 * self.x.size + 0.0025 * len(self.x))
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""
         return np.asarray(self._model.predict(x) if self.n_classes is None else self._model.predict_proba(x))

@@ -52,6 +52,11 @@ class NetworkPredictor:
         self.has_proba = n_classes is not None
         self._check()
 
+    @property
+    def row_us(self) -> float:
+        """One multiplication per weight."""
+        return 0.1 + 0.00006 * sum(layer.size for layer in self.weights)
+
     def _check(self) -> None:
         sizes = [layer.shape for layer in self.weights]
         fits = bool(sizes) and len(self.biases) == len(sizes) and self.activation in _ACTIVATIONS

@@ -51,6 +51,10 @@ class Predictor(Protocol):
     rounds: int
     """Rounds, epochs or trees that it consists of; 0 where there is no such thing, and after storage."""
 
+    @property
+    def row_us(self) -> float:
+        """About how many microseconds of one core predicting a row takes, among many rows."""
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows: (n, classes of the training rows) probabilities, or (n,) class codes or numbers."""
 
