@@ -65,8 +65,12 @@ def series_ms(model: str, params: Mapping[str, Any], length: float, season: int)
     wanted = params.get("season_length", season)
     longest = max(wanted) if isinstance(wanted, (list, tuple)) else int(wanted)
     n = min(length, float(params.get("max_history") or length))
+    if isinstance(wanted, (list, tuple)) and len(wanted) > 1 and model in ("Decomposed", "MSTL"):
+        several = 0.02 * n if model == "Decomposed" else 0.2 * n
+    else:
+        several = 0.0
     a, b, c = _COSTS[name][1 if longest > 1 and 2 * longest <= n else 0]
-    return a + b * n + c * n * n
+    return a + b * n + c * n * n + several
 
 
 def chunk_count(lengths: np.ndarray, seasons: Sequence[int]) -> int:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def forecast_all(
         params = resolved.defaults(candidate.params, seasons)
         values = np.empty((len(histories), horizon))
         failures: list[str] = []
+        prototypes: dict[str, Any] = {}
         stopped: int | None = None
         for position, y in enumerate(histories):
             late = deadline is not None and stop_at is None and time.monotonic() >= deadline
@@ -87,7 +89,7 @@ def forecast_all(
                 continue
             x, x_next = exogenous[position] if exogenous is not None else (None, None)
             try:
-                values[position] = forecast_series(resolved, params, y, horizon, seed, x, x_next)
+                values[position] = forecast_series(resolved, params, y, horizon, seed, x, x_next, prototypes)
             except MemoryError:
                 raise
             except TrialError as error:

@@ -5,9 +5,11 @@ statsforecast takes seconds to import, so its names are listed here and it is im
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -107,6 +109,7 @@ def is_global(cls: type) -> bool:
     return bool(getattr(cls, "learns_from_all_series", False))
 
 
+@lru_cache(maxsize=64)
 def _call_style(cls: type) -> str:
     """Return ``forecast``, ``fit`` (fit and predict), or "" if the class has neither."""
     if _takes(cls, "forecast", "h"):
@@ -173,6 +176,7 @@ def forecast_series(
     seed: int,
     x: np.ndarray | None = None,
     x_next: np.ndarray | None = None,
+    prototypes: dict[str, Any] | None = None,
 ) -> np.ndarray:
     """Forecast ``h`` steps after ``y`` with a new instance of the model.
 
@@ -188,6 +192,7 @@ def forecast_series(
         seed: For models that take a ``random_state``.
         x: (len(y), columns): columns with a known future, for models that take them.
         x_next: (h, columns): the same over the horizon.
+        prototypes: Models that were built for earlier series with the same parameters; new ones are added.
 
     Returns:
         float64, shape (h,), finite.
@@ -199,12 +204,18 @@ def forecast_series(
     if isinstance(history := params.get(MAX_HISTORY), int):
         y = y[-history:]
         x = None if x is None else x[-history:]
-    model = _build(resolved, _fitting_seasons(params, len(y)), seed)
+    fitting = _fitting_seasons(params, len(y))
     if not resolved.trusted:
-        return _ask(resolved, model, y, h, {})
+        return _ask(resolved, _build(resolved, fitting, seed), y, h, {})
+    # Checking parameters costs more than a naive forecast: one checked model per season length is copied.
+    prototypes = {} if prototypes is None else prototypes
+    key = str(fitting.get("season_length"))
+    if key not in prototypes:
+        prototypes[key] = _build(resolved, fitting, seed)
     low, high = float(y.min()), float(y.max())
     if low == high or len(y) < _SHORTEST:
         return np.full(h, y[-1])
+    model = copy.deepcopy(prototypes[key])
     more = {}
     if x is not None and x_next is not None and x.shape[1] and resolved.name in _WITH_EXOGENOUS:
         chosen = _independent(x)

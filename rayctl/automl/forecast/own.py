@@ -97,7 +97,7 @@ class Decomposed:
     """Seasons taken off first, then a model without seasons on the rest.
 
     Much cheaper than a model with seasonal states, and as good on most series. ``method`` is how the seasons are
-    found: ``stl`` (one after the other by loess, for which statsforecast's MSTL is used) or ``fourier`` (ridge
+    found: ``stl`` (one after the other by loess) or ``fourier`` (ridge
     regression on a trend and the harmonics of all seasons, for long seasons).
 
     Args:
@@ -157,16 +157,26 @@ class Decomposed:
 
 
 def _stl(values: np.ndarray, h: int, seasons: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    from statsforecast.mstl import mstl
+    """Return (the seasons in history, their last cycles repeated over the horizon).
 
-    found = mstl(x=values, period=seasons if len(seasons) > 1 else seasons[0])
-    names = [name for name in found.columns if name.startswith("seasonal")]
-    seasonal, ahead = np.zeros(len(values)), np.zeros(h)
-    for name, season in zip(names, seasons, strict=True):
-        part = found[name].to_numpy()
-        seasonal += part
-        ahead += np.resize(part[-season:], h)
-    return seasonal, ahead
+    The iteration is that of MSTL (Bandara, Hyndman & Bergmeir 2021): each season is estimated by STL with the others
+    taken off, twice over. Smooth parts are computed at every tenth of their window and interpolated, as R's ``stl``
+    does: for a week of hours that is several times quicker.
+    """
+    from statsmodels.tsa.seasonal import STL  # type: ignore[import-untyped]
+
+    parts = np.zeros((len(seasons), len(values)))
+    rest = np.array(values, dtype=np.float64)
+    for _ in range(2 if len(seasons) > 1 else 1):
+        for place, season in enumerate(seasons):
+            window = 7 + 4 * (place + 1)
+            trend = 1.5 * season / (1 - 1.5 / window)
+            jumps = {"trend_jump": int(np.ceil(trend / 10)), "low_pass_jump": int(np.ceil((season + 1) / 10))}
+            found = STL(rest + parts[place], period=season, seasonal=window, seasonal_deg=0, **jumps).fit()
+            rest = rest + parts[place] - found.seasonal
+            parts[place] = found.seasonal
+    ahead = np.sum([np.resize(part[-season:], h) for part, season in zip(parts, seasons, strict=True)], axis=0)
+    return parts.sum(axis=0), ahead
 
 
 def _fourier(values: np.ndarray, h: int, seasons: list[int], order: int) -> tuple[np.ndarray, np.ndarray]:
