@@ -80,9 +80,11 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return ``350ms``, ``4.2s``, ``6m12s``, ``2h05m`` or ``3d04h``."""
+    """Return ``0.4ms``, ``350ms``, ``4.2s``, ``6m12s``, ``2h05m`` or ``3d04h``."""
     if seconds is None:
         return "–"
+    if seconds < 0.01:
+        return f"{seconds * 1000:.2g}ms" if seconds >= 0.0001 else f"{seconds * 1000:.1f}ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from click.testing import Result
 
+from rayctl.cli.output import duration_text
 from rayctl.cli.progress import Progress
 
 from .scripted import RICH, WEIGHTS
@@ -88,3 +89,8 @@ def test_live_view_of_an_ensemble() -> None:
     assert "· ensemble 0.97 of 2" in text
     assert "75.0%" in text
     assert "█▅" in text
+
+
+def test_durations() -> None:
+    shown = [duration_text(seconds) for seconds in (None, 0.0, 0.00001, 0.00037, 0.0043, 0.02, 4.2, 372, 7500)]
+    assert shown == ["–", "0.0ms", "0.0ms", "0.37ms", "4.3ms", "20ms", "4.2s", "6m12s", "2h05m"]
