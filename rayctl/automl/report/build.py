@@ -14,7 +14,7 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     """Return the report's files by name; equal inputs give equal bytes.
 
     ``report.html``: one page that needs nothing else. ``report.json``: the numbers behind everything on it.
-    ``plots/<name>.svg`` for every picture and ``plots/<name>.png`` for all but those of single series.
+    ``plots/<name>.svg`` for every picture and ``plots/<name>.png`` for the main ones (144 dpi).
 
     Imports matplotlib and jinja2 (about 2 s of CPU the first time). Raises nothing of its own: parts that a run does
     not have are left out, and a run without a model gets a page that says why.

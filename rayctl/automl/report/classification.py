@@ -126,6 +126,10 @@ def classification_data(rows: Labelled) -> dict[str, Any]:
         "confused": _confused(matrix, rows.classes),
         "threshold": rows.threshold,
         "positive": rows.classes[1] if n_classes == 2 else None,
+        "curves": None,
+        "calibration": None,
+        "thresholds": None,
+        "lift": None,
     }
     if rows.proba is None:
         return found

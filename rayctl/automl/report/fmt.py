@@ -9,6 +9,7 @@ __all__ = [
     "bytes_text",
     "clean",
     "compact",
+    "cut",
     "metric_name",
     "model_name",
     "number",
@@ -60,6 +61,12 @@ def short(value: Any, limit: int = 28) -> str:
         return text
     tail = (limit - 1) // 3
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :] if tail else ''}"
+
+
+def cut(value: Any, limit: int) -> str:
+    """Return clean text of at most ``limit`` characters; the end is cut off (for sentences; names: `short`)."""
+    text = clean(value)
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def metric_name(name: Any) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "TEXT",
     "barh",
     "canvas",
+    "legend_above",
     "png",
     "style",
     "svg",
@@ -81,17 +82,18 @@ _STYLE = {
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 9.2,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
+    "axes.titley": 1.02,
     "axes.spines.top": False,
     "axes.unicode_minus": True,
     "figure.facecolor": SURFACE,
     "font.family": ["DejaVu Sans"],
-    "font.size": 8.5,
+    "font.size": 9.2,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
+    "legend.fontsize": 8.8,
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.6,
@@ -103,11 +105,11 @@ _STYLE = {
     "text.color": TEXT,
     "text.parse_math": False,  # a column may be called "$x"
     "xtick.color": MUTED,
-    "xtick.labelsize": 8,
+    "xtick.labelsize": 8.8,
     "xtick.major.size": 0,
     "xtick.major.pad": 4,
     "ytick.color": MUTED,
-    "ytick.labelsize": 8,
+    "ytick.labelsize": 8.8,
     "ytick.major.size": 0,
     "ytick.major.pad": 4,
 }
@@ -127,33 +129,50 @@ def style() -> Iterator[None]:
 
 
 def canvas(
-    width: float = 4.6, height: float = 3.0, *, left: float = 0.55, bottom: float = 0.5, top: float = 0.12
+    width: float = 4.6, height: float = 3.0, *, left: float = 0.6, bottom: float = 0.54, top: float = 0.12
 ) -> tuple[Figure, Axes]:
     """Return an empty figure with one set of axes; sizes and margins in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    right = 0.14
-    axes = figure.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    )
+    wide, high = width - left - 0.14, height - bottom - top
+    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
+    # Fixed places: finding them would lay out all texts once more.
+    axes.xaxis.set_label_coords(0.5, -0.24 / high)
+    axes.yaxis.set_label_coords(-(left - 0.22) / wide, 0.5)
     return figure, axes
 
 
-def ticks(axes: Axes, *, x: bool = True, y: bool = True) -> None:
-    """Write numbers on the axes in short form, at few places."""
+def ticks(axes: Axes, *, x: bool = True, y: bool = True, whole: str = "") -> None:
+    """Write numbers on the axes in short form, at few places; ``whole``: axes (``"x"``, ``"xy"``) that count."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+    for wanted, name, axis in ((x, "x", axes.xaxis), (y, "y", axes.yaxis)):
         if wanted:
-            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_locator(MaxNLocator(5, integer=name in whole))
             axis.set_major_formatter(FuncFormatter(lambda value, _: compact(round(value, 10))))
 
 
-def barh(labels: list[str], *, row: float = 0.24, width: float = 4.6, bottom: float = 0.45) -> tuple[Figure, Axes]:
-    """Return axes for horizontal bars with these labels from top to bottom, in a figure as high as they need."""
+def legend_above(axes: Axes, columns: int) -> None:
+    """Put the legend between the axes and the top of the figure, where it covers nothing."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.99),
+        ncols=columns,
+        borderaxespad=0.2,
+        labelspacing=0.25,
+        columnspacing=1.2,
+        handletextpad=0.5,
+    )
+
+
+def barh(labels: list[str], *, row: float = 0.24, width: float = 4.6, bottom: float = 0.5) -> tuple[Figure, Axes]:
+    """Return axes for horizontal bars with these labels from top to bottom, in a figure as high as they need.
+
+    Give the label of the x-axis ``loc="right"``: it is often wider than the axes.
+    """
     shown = [short(label, 26) for label in labels]
-    left = min(1.95, 0.18 + 0.074 * max((len(label) for label in shown), default=4))
+    left = min(2.05, 0.18 + 0.08 * max((len(label) for label in shown), default=4))
     figure, axes = canvas(width, max(1.3, bottom + 0.15 + row * len(labels)), left=left, bottom=bottom)
     axes.set_yticks(range(len(labels)), shown)
     axes.tick_params(axis="y", labelcolor=TEXT)
@@ -172,7 +191,9 @@ def svg(figure: Figure, name: str) -> bytes:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().decode()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
-    return re.sub(r"(\d+\.\d{2})\d+", r"\1", text).encode()
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
+    # Two places are enough for coordinates; what stands between tags is text and stays as it is.
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group(0)), text).encode()
 
 
 def png(figure: Figure) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayctl.automl.report import fmt
 from rayctl.automl.report.ink import DARK, LIGHT, themed
+from rayctl.automl.report.trials import fold_range
 
 if TYPE_CHECKING:
     from rayctl.automl.report.plots import Picture
@@ -70,12 +71,12 @@ def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     folder = files(__package__)
     script = folder.joinpath("sort.js").read_text(encoding="utf-8")
     shown, hidden = _shown(document["leaderboard"])
-    figures: dict[str, list[dict[str, Any]]] = {}
+    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in ("forecasts", "quality", "search", "features")}
     for picture in pictures:
         if picture.section is not None:
             inline = Markup(themed(picture.svg, str(escape(fmt.clean(f"{picture.title}. {picture.help}")))))
             item = {"title": picture.title, "help": picture.help, "svg": inline, "name": picture.name}
-            figures.setdefault(picture.section, []).append(item)
+            figures[picture.section].append(item)
     return environment.from_string(folder.joinpath("template.html.j2").read_text(encoding="utf-8")).render(
         d=document,
         run=document["run"],
@@ -111,13 +112,10 @@ def _shown(board: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
 
 def _dots(board: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """Return, per trial, where its folds' dots and its mean are (pixels) on the scale that all rows share."""
-    values = sorted(
-        v for row in board if row["state"] == "done" for v in [*row["fold_scores"], row["score"]] if v is not None
-    )
-    if not values:
+    limits = fold_range(board)
+    if limits is None:
         return {}
-    low, high = values[int(0.03 * (len(values) - 1))], values[round(0.97 * (len(values) - 1))]
-    width = high - low or 1.0
+    low, width = limits[0], limits[1] - limits[0]
 
     def place(value: float) -> float:
         return round(6 + (_DOTS_WIDTH - 12) * min(1.0, max(0.0, (value - low) / width)), 1)
@@ -148,7 +146,7 @@ def _tiles(document: Mapping[str, Any]) -> list[dict[str, str]]:
             tile("Without a model", fmt.number(verdict["constant"]), "the same answer for every row")
     counts = verdict["counts"]
     others = [f"{counts[state]} {state}" for state in ("failed", "skipped") if counts[state]]
-    tile("Trials", str(counts["done"]), ", ".join(others) or "all came to an end")
+    tile("Trials done", str(counts["done"]), ", ".join(others) or "all came to an end")
     budget = f"of {fmt.seconds(run['time_budget_s'])} allowed" if run.get("time_budget_s") else ""
     tile("Time", fmt.seconds(run.get("elapsed_s")), budget or f"{fmt.seconds(verdict['fit_s'])} of fitting")
     data = run.get("data")

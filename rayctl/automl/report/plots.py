@@ -22,18 +22,19 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plot:
-    """One kind of picture. ``section``: where the page shows it; None: it is only a file."""
+    """One kind of picture. ``section``: where the page shows it (None: it is only a file); ``png``: a PNG as well."""
 
     name: str
     title: str
     help: str
     section: str | None
     draw: Callable[[Document], Figure | None]
+    png: bool = False
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture: standalone ``svg`` (light), ``png`` (None for the small pictures of single series)."""
+    """A drawn picture: standalone ``svg`` (light), and ``png`` for those that are most often put into documents."""
 
     name: str
     title: str
@@ -50,6 +51,7 @@ PLOTS = [
         "Dots are folds, bars their mean. Trials whose dots overlap are not told apart by this data.",
         None,
         trials.draw_leaderboard,
+        png=True,
     ),
     Plot(
         "score_over_time",
@@ -57,6 +59,7 @@ PLOTS = [
         "Dots are trials as they finished. Lines that still improve at the end say that a longer budget would help.",
         "search",
         trials.draw_progress,
+        png=True,
     ),
     Plot(
         "weights",
@@ -64,6 +67,7 @@ PLOTS = [
         "Each member's share in the prediction. Shares spread over different kinds of model make it sturdier.",
         "search",
         trials.draw_weights,
+        png=True,
     ),
     Plot(
         "fit_time",
@@ -85,6 +89,7 @@ PLOTS = [
         "A row is an actual class; a dark blue diagonal is good, orange off it shows which classes are mixed up.",
         "quality",
         classes.draw_confusion,
+        png=True,
     ),
     Plot(
         "roc",
@@ -92,6 +97,7 @@ PLOTS = [
         "Up and left is good; the diagonal is guessing. AUC: how often a positive row scores above a negative one.",
         "quality",
         classes.draw_roc,
+        png=True,
     ),
     Plot(
         "precision_recall",
@@ -99,6 +105,7 @@ PLOTS = [
         "Up and right is good. Of the rows found (recall), how many are right (precision)? Best for rare classes.",
         "quality",
         classes.draw_pr,
+        png=True,
     ),
     Plot(
         "calibration",
@@ -106,6 +113,7 @@ PLOTS = [
         "On the diagonal, a predicted 70% comes true in 70% of cases. Below it the model promises too much.",
         "quality",
         classes.draw_calibration,
+        png=True,
     ),
     Plot(
         "thresholds",
@@ -127,6 +135,7 @@ PLOTS = [
         "On the line is right. A cloud that bends away from it shows where the model is biased.",
         "quality",
         numbers.draw_actual,
+        png=True,
     ),
     Plot(
         "residuals",
@@ -134,6 +143,7 @@ PLOTS = [
         "The band should be centred on zero and equally wide; a funnel means that large values are harder.",
         "quality",
         numbers.draw_residuals,
+        png=True,
     ),
     Plot(
         "residual_histogram",
@@ -148,6 +158,7 @@ PLOTS = [
         "History, predictions in the validation windows, and the forecast with its intervals.",
         None,
         series.draw_forecasts,
+        png=True,
     ),
     Plot(
         "error_by_step",
@@ -169,19 +180,22 @@ PLOTS = [
         "How much worse the score gets when a column's values are shuffled; columns near zero could be left out.",
         "features",
         trials.draw_importance,
+        png=True,
     ),
 ]
 
 
 def draw_all(document: Document) -> list[Picture]:
     """Draw all pictures that this report's data allow, in the order in which they are listed above."""
-    found = []
+    found: list[Picture] = []
+    if not any(row["state"] == "done" for row in document["leaderboard"]):
+        return found  # and matplotlib is not imported
     with ink.style():
         for plot in PLOTS:
             figure = plot.draw(document)
             if figure is not None:
-                picture = ink.svg(figure, plot.name)
-                found.append(Picture(plot.name, plot.title, plot.help, plot.section, picture, ink.png(figure)))
+                picture, bitmap = ink.svg(figure, plot.name), ink.png(figure) if plot.png else None
+                found.append(Picture(plot.name, plot.title, plot.help, plot.section, picture, bitmap))
         for place, panel in enumerate((document["forecast"] or {}).get("panels") or []):
             figure = series.draw_panel(panel, legend=place == 0)
             name = f"forecast_{place + 1:02d}"

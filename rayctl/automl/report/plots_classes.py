@@ -37,7 +37,7 @@ def draw_confusion(document: Document) -> Figure | None:
 
     for a in range(k):
         for b in range(k):
-            colour = ink.SERIES[0] if a == b else ink.SERIES[1]
+            colour = ink.SERIES[0] if a == b else ink.SERIES[1] if matrix[a, b] else ink.MUTED
             axes.add_patch(
                 Rectangle(
                     (b + 0.02, a + 0.02), 0.96, 0.96, facecolor=colour, lw=0, alpha=0.05 + 0.95 * float(share[a, b])
@@ -58,7 +58,7 @@ def draw_confusion(document: Document) -> Figure | None:
 
 
 def _cell(axes: Axes, a: int, b: int, count: int, share: float, k: int) -> None:
-    colour = ink.ON_ACCENT if share > 0.5 else ink.TEXT
+    colour = ink.ON_ACCENT if share > 0.65 else ink.TEXT
     if k <= 4:
         axes.text(b + 0.5, a + 0.44, f"{count:,}", ha="center", va="center", color=colour, fontsize=11)
         axes.text(b + 0.5, a + 0.68, percent(share), ha="center", va="center", color=colour, fontsize=7.5)
@@ -79,14 +79,14 @@ def _largest(matrix: np.ndarray, labels: list[str]) -> tuple[np.ndarray, list[st
     return small, [*(labels[i] for i in kept), f"{len(labels) - len(kept)} others"]
 
 
-def _square(axes: Axes, x: str, y: str) -> None:
-    from matplotlib.ticker import FixedFormatter, FixedLocator
-
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
-        axis.set_major_formatter(FixedFormatter(["0", "0.2", "0.4", "0.6", "0.8", "1"]))
-    axes.set_xlim(-0.015, 1.015)
-    axes.set_ylim(-0.015, 1.03)
+def _square(axes: Axes, x: str, y: str, end: float = 1.0) -> None:
+    """Both axes from 0 to ``end``."""
+    step = next(step for step in (0.02, 0.05, 0.1, 0.2) if end / step <= 5.01 or step == 0.2)
+    places = [round(step * i, 3) for i in range(int(end / step + 1e-9) + 1)]
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(places, [f"{place:g}" for place in places])
+    axes.set_xlim(-0.015 * end, 1.015 * end)
+    axes.set_ylim(-0.015 * end, 1.03 * end)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
@@ -184,7 +184,8 @@ def draw_calibration(document: Document) -> Figure | None:
     )
     two = len(data["classes"]) == 2
     claimed = f"predicted probability of {short(data['positive'], 18)}" if two else "probability of the predicted class"
-    _square(axes, claimed, "observed share" if two else "share that was right")
+    end = min(1.0, 1.15 * max(max(x), max(b["high"] for b in bins)))  # rare classes: most of the square is empty
+    _square(axes, claimed, "observed share" if two else "share that was right", end if end < 0.6 else 1.0)
     axes.legend(loc="upper left")
     return figure
 

@@ -22,7 +22,7 @@ def draw_actual(document: Document) -> Figure | None:
     data = document["regression"]
     if data is None:
         return None
-    figure, axes = ink.canvas(height=3.2, left=0.65)
+    figure, axes = ink.canvas(height=3.2, left=0.72, top=0.3)
     ink.ticks(axes)
     x, y = np.array(data["sample"]["prediction"]), np.array(data["sample"]["truth"])
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
@@ -44,7 +44,7 @@ def draw_actual(document: Document) -> Figure | None:
     target = short(document["run"]["target"], 22)
     axes.set_xlabel(f"predicted {target}")
     axes.set_ylabel(f"actual {target}")
-    axes.legend(loc="upper left", handletextpad=0.2)
+    ink.legend_above(axes, 1)
     return figure
 
 
@@ -53,7 +53,7 @@ def draw_residuals(document: Document) -> Figure | None:
     data = document["regression"]
     if data is None:
         return None
-    figure, axes = ink.canvas(height=3.2, left=0.65)
+    figure, axes = ink.canvas(height=3.2, left=0.72)
     ink.ticks(axes)
     x = np.array(data["sample"]["prediction"])
     y = np.array(data["sample"]["truth"]) - x
@@ -84,8 +84,8 @@ def draw_histogram(document: Document) -> Figure | None:
     if data is None:
         return None
     bars = data["histogram"]
-    figure, axes = ink.canvas(height=3.2, left=0.65)
-    ink.ticks(axes)
+    figure, axes = ink.canvas(height=3.2, left=0.72)
+    ink.ticks(axes, whole="y")
     edges = np.array(bars["edges"])
     axes.bar(edges[:-1], bars["counts"], width=np.diff(edges) * 0.92, align="edge", color=ink.SERIES[0], alpha=0.85)
     axes.axvline(0, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)))
@@ -94,5 +94,5 @@ def draw_histogram(document: Document) -> Figure | None:
     axes.set_ylabel("rows")
     axes.grid(axis="x", visible=False)
     outside = bars["below"] + bars["above"]
-    axes.legend(loc="upper right", title=f"{outside} rows outside" if outside else None, title_fontsize=7.5)
+    axes.legend(loc="upper right", title=f"{outside} rows outside" if outside else None, title_fontsize=8.2)
     return figure

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_by_series", "draw_by_step", "draw_forecasts", "draw_panel"]
 
 Document = dict[str, Any]
-_TOGETHER = 6
+_TOGETHER = 4
 _YEAR = 365.25 * 86400
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -27,7 +27,7 @@ def draw_by_step(document: Document) -> Figure | None:
     if data is None or len(data["by_step"]) < 2:
         return None
     figure, axes = ink.canvas()
-    ink.ticks(axes)
+    ink.ticks(axes, whole="x")
     steps = [item["step"] for item in data["by_step"]]
     low, high = ([item[key] for item in data["by_step"]] for key in ("p10", "p90"))
     axes.fill_between(steps, low, high, color=ink.SERIES[0], alpha=0.14, lw=0, label="10–90% of series")
@@ -48,7 +48,7 @@ def draw_by_series(document: Document) -> Figure | None:
         return None
     bars = data["by_series"]["histogram"]
     figure, axes = ink.canvas()
-    ink.ticks(axes)
+    ink.ticks(axes, whole="y")
     edges = np.array(bars["edges"])
     axes.bar(edges[:-1], bars["counts"], width=np.diff(edges) * 0.92, align="edge", color=ink.SERIES[0], alpha=0.85)
     middle = next(item["value"] for item in data["by_series"]["quantiles"] if item["quantile"] == 0.5)
@@ -69,29 +69,32 @@ def draw_forecasts(document: Document) -> Figure | None:
 
     shown = data["panels"][:_TOGETHER]
     rows = (len(shown) + 1) // 2
-    figure = Figure(figsize=(9.0, 0.2 + 2.2 * rows))
+    high = 0.65 + 2.1 * rows
+    figure = Figure(figsize=(9.0, high))
     for place, panel in enumerate(shown):
         axes = figure.add_subplot(rows, 2, place + 1)
-        _panel(axes, panel, legend=place == 0)
-        axes.set_title(short(panel["series"], 40), fontsize=8.5, loc="left", color=ink.TEXT)
-    high = 0.2 + 2.2 * rows
-    figure.subplots_adjust(0.07, 0.35 / high, 0.985, 1 - 0.35 / high, wspace=0.16, hspace=0.42)
+        _panel(axes, panel)
+        axes.set_title(short(panel["series"], 40), fontsize=9, loc="left", color=ink.TEXT)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=5)
+    figure.subplots_adjust(0.07, 0.65 / high, 0.985, 1 - 0.3 / high, wspace=0.16, hspace=0.36)
     return figure
 
 
 def draw_panel(panel: dict[str, Any], *, legend: bool) -> Figure:
     """History, windows and forecast of one series."""
-    figure, axes = ink.canvas(4.6, 2.1, left=0.5, bottom=0.3)
-    _panel(axes, panel, legend=legend)
+    figure, axes = ink.canvas(4.6, 2.35 if legend else 2.1, left=0.56, bottom=0.3, top=0.37 if legend else 0.12)
+    _panel(axes, panel)
+    if legend:
+        ink.legend_above(axes, 5)
     return figure
 
 
-def _panel(axes: Axes, panel: dict[str, Any], *, legend: bool) -> None:
+def _panel(axes: Axes, panel: dict[str, Any]) -> None:
     ink.ticks(axes, x=False)
     calendar = any(isinstance(time, str) for time in panel["history"]["time"])
     axes.plot(_x(panel["history"]["time"]), _y(panel["history"]["value"]), color=ink.TEXT, lw=1.1, label="actual")
     for place, item in enumerate(panel["windows"]):
-        label = None if place else "predicted in validation"
+        label = None if place else "validation"
         x = _x(item["time"])
         axes.plot(x, _y(item["prediction"]), color=ink.SERIES[1], lw=1.3, ls="--", label=label)
         axes.axvline(x[0], color=ink.GRID, lw=0.8, zorder=0)
@@ -111,10 +114,6 @@ def _panel(axes: Axes, panel: dict[str, Any], *, legend: bool) -> None:
                 )
         axes.plot(x, _y(ahead["prediction"]), color=ink.SERIES[0], lw=1.6, label="forecast")
     _time_ticks(axes, panel, calendar)
-    if legend:
-        axes.legend(loc="upper left", ncols=2, fontsize=7, handlelength=1.4, columnspacing=1.0, borderaxespad=0.1)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + (high - low) * 0.28)
 
 
 def _x(times: list[Any]) -> np.ndarray:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rayctl.automl.report import ink
 from rayctl.automl.report.fmt import compact, metric_name, percent, seconds, short
+from rayctl.automl.report.trials import fold_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +44,7 @@ def draw_progress(document: Document) -> Figure | None:
     values = [value for _, value in data["best"] + data["ensemble"]]
     low, high = window(scores + values, up)
     low, high = min(low, *values, high) if values else low, max(high, *values, low) if values else high
-    figure, axes = ink.canvas(left=0.62)
+    figure, axes = ink.canvas(height=3.2, left=0.72, top=0.5)
     ink.ticks(axes)
     end = max(data["end_s"], data["budget_s"] or 0.0) * 1.02 or 1.0
     shown = [
@@ -54,7 +53,7 @@ def draw_progress(document: Document) -> Figure | None:
     for inside, marker, size in ((True, "o", 3.6), (False, "v" if up else "^", 3.6)):
         points = [(x, y) for x, y, fits in shown if fits is inside]
         if points:
-            label = "trial" if inside else "trial outside of the picture"
+            label = "trial" if inside else "outside"
             axes.plot(*zip(*points, strict=True), marker, color=ink.MUTED, alpha=0.65, ms=size, mew=0, label=label)
     for key, label, colour, line in (
         ("best", "best trial", ink.SERIES[0], "-"),
@@ -70,7 +69,7 @@ def draw_progress(document: Document) -> Figure | None:
     axes.set_ylim(low - pad, high + pad)
     axes.set_xlabel("seconds since the start")
     axes.set_ylabel(f"{short(metric_name(document['run']['metric']), 24)} ({_direction(document)})")
-    axes.legend(loc="lower right" if up else "upper right")
+    ink.legend_above(axes, 3)
     return figure
 
 
@@ -81,21 +80,17 @@ def draw_leaderboard(document: Document) -> Figure | None:
         return None
     figure, axes = ink.barh([f"#{row['trial']} {row['family']}" for row in rows])
     ink.ticks(axes, y=False)
+    low, high = fold_range(rows) or (0.0, 1.0)
     for place, row in enumerate(rows):
         colour = ink.SERIES[0] if row["weight"] > 0 else ink.MUTED
-        folds = row["fold_scores"]
-        axes.plot(folds, [place] * len(folds), "o", color=colour, alpha=0.45, ms=4, mew=0)
-        axes.plot([row["score"]], [place], "|", color=colour, ms=11, mew=2.2)
-    axes.set_xlim(*_fold_window(rows))
-    axes.set_xlabel(f"{short(metric_name(document['run']['metric']), 24)} per fold ({_direction(document)}); bar: mean")
+        folds = [min(max(value, low), high) for value in row["fold_scores"]]
+        axes.plot(folds, [place] * len(folds), "o", color=colour, alpha=0.45, ms=4, mew=0, clip_on=False)
+        axes.plot([min(max(row["score"], low), high)], [place], "|", color=colour, ms=11, mew=2.2, clip_on=False)
+    axes.set_xlim(low, high)
+    axes.set_xlabel(
+        f"{short(metric_name(document['run']['metric']), 24)} per fold, bar: mean ({_direction(document)})", loc="right"
+    )
     return figure
-
-
-def _fold_window(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    values = np.array([value for row in rows for value in [*row["fold_scores"], row["score"]]])
-    low, high = np.quantile(values, [0.03, 0.97]) if len(values) > 30 else (values.min(), values.max())
-    pad = (high - low) * 0.06 or abs(high) * 0.01 or 0.01
-    return float(low - pad), float(high + pad)
 
 
 def _bars(axes: Axes, values: list[float], labels: list[str], colour: str) -> None:
@@ -103,7 +98,7 @@ def _bars(axes: Axes, values: list[float], labels: list[str], colour: str) -> No
     room = max([*values, 1e-12]) * 1.22
     axes.set_xlim(min([*values, 0.0]) * 1.1, room)
     for place, (value, label) in enumerate(zip(values, labels, strict=True)):
-        axes.text(max(value, 0.0) + room * 0.012, place, label, va="center", fontsize=7.5, color=ink.MUTED)
+        axes.text(max(value, 0.0) + room * 0.012, place, label, va="center", fontsize=8.2, color=ink.MUTED)
 
 
 def draw_weights(document: Document) -> Figure | None:
@@ -120,7 +115,7 @@ def draw_weights(document: Document) -> Figure | None:
     for bar, (_, _, kind) in zip(axes.patches, rows, strict=True):
         bar.set_facecolor(ink.SERIES[kind])
     _percent_axis(axes)
-    axes.set_xlabel("share of the delivered model")
+    axes.set_xlabel("share of the delivered model", loc="right")
     return figure
 
 
@@ -144,7 +139,9 @@ def draw_importance(document: Document) -> Figure | None:
     axes.barh(range(len(items)), values, height=0.62, color=colours, alpha=0.85)
     axes.errorbar(values, range(len(items)), xerr=spread, fmt="none", ecolor=ink.TEXT, elinewidth=0.9, capsize=0)
     axes.axvline(0, color=ink.MUTED, lw=0.8)
-    axes.set_xlabel(f"change of {short(metric_name(document['run']['metric']), 24)} for the worse when shuffled")
+    axes.set_xlabel(
+        f"change of {short(metric_name(document['run']['metric']), 24)} for the worse when shuffled", loc="right"
+    )
     return figure
 
 
@@ -156,7 +153,7 @@ def draw_cost(document: Document) -> Figure | None:
     figure, axes = ink.barh([f"{item['family']} × {item['done'] + item['failed'] + item['skipped']}" for item in items])
     ink.ticks(axes, y=False)
     _bars(axes, [item["fit_s"] for item in items], [seconds(item["fit_s"]) for item in items], ink.SERIES[2])
-    axes.set_xlabel("seconds of fitting, all folds of all trials")
+    axes.set_xlabel("seconds of fitting, all folds of all trials", loc="right")
     return figure
 
 
@@ -167,26 +164,28 @@ def draw_latency(document: Document) -> Figure | None:
         return None
     up = document["run"]["greater_is_better"]
     low, high = window([row["score"] for row in rows], up)
-    figure, axes = ink.canvas(left=0.62)
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    lines = (min(len(families), 8) + 1) // 2
+    figure, axes = ink.canvas(height=2.8 + 0.2 * lines, left=0.72, top=0.14 + 0.19 * lines)
     ink.ticks(axes, x=False)
     axes.set_xscale("log")
-    families = list(dict.fromkeys(row["family"] for row in rows))
     for place, family in enumerate(families[:8]):
         own = [row for row in rows if row["family"] == family]
         x = [row["predict_s"] for row in own]
         y = [min(max(row["score"], low), high) for row in own]
-        axes.plot(x, y, "osD^vPX*"[place], color=ink.SERIES[place], ms=4.6, mew=0, alpha=0.85, label=short(family, 16))
+        axes.plot(x, y, "osD^vPX*"[place], color=ink.SERIES[place], ms=4.6, mew=0, alpha=0.85, label=short(family, 22))
     front: list[tuple[float, float]] = []
     for row in sorted(rows, key=lambda row: (row["predict_s"], -row["score"] if up else row["score"])):
         if not front or (row["score"] > front[-1][1] if up else row["score"] < front[-1][1]):
             front.append((row["predict_s"], row["score"]))
+    front = [point for point in front if low <= point[1] <= high]
     if len(front) > 1:
         axes.plot(*zip(*front, strict=True), color=ink.MUTED, lw=0.9, zorder=0)
     axes.set_ylim(low, high)
     _log_seconds(axes, [row["predict_s"] for row in rows])
     axes.set_xlabel("time to predict one fold")
     axes.set_ylabel(f"{short(metric_name(document['run']['metric']), 24)} ({_direction(document)})")
-    axes.legend(loc="best", ncols=2 if len(families) > 4 else 1, handletextpad=0.2)
+    ink.legend_above(axes, 2)
     return figure
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Part", "Series", "forecast_scores", "read_series", "series_data"]
 
 _LISTED = 10
+_WINDOWS = 6000  # scaled one by one up to this number
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Part:
 class Series:
     """Validation windows, training history and forecast of a collection, on one numbering of the series.
 
-    ``scale``: what errors of each series are divided by (the mean absolute change against one season earlier, over
-    the history before the first window; see `rayctl.automl.metrics.series_scale`), ``scale_squared`` likewise.
+    ``scale``, ``scale_squared``: per validation row what its error is divided by: the mean absolute (squared) change
+    against one season earlier, over the history before its window; see `rayctl.automl.metrics.series_scale`.
     """
 
     labels: list[str]
@@ -83,35 +84,43 @@ def read_series(
         return None
     rest = iter(parts[1:])
     past = next(rest) if history is not None else None
-    scale = np.ones(len(labels))
-    squared = np.ones(len(labels))
-    for one in np.unique(checked.series).tolist():
-        before = _before(checked.of(one), past.of(one) if past is not None else None)
-        scale[one] = series_scale(before, season)
-        squared[one] = series_scale(before, season, squared=True)
-    return Series(
-        labels,
-        Part(
-            checked.series[usable],
-            checked.fold[usable],
-            checked.time[usable],
-            {name: column[usable] for name, column in checked.values.items()},
-        ),
-        past,
-        next(rest) if forecast is not None else None,
-        season,
-        scale,
-        squared,
-        int((~usable).sum()),
+    checked = Part(
+        checked.series[usable],
+        checked.fold[usable],
+        checked.time[usable],
+        {name: column[usable] for name, column in checked.values.items()},
     )
+    scale, squared = _scales(checked, past, season)
+    ahead = next(rest) if forecast is not None else None
+    return Series(labels, checked, past, ahead, season, scale, squared, int((~usable).sum()))
 
 
-def _before(windows: Part, past: Part | None) -> np.ndarray:
-    if past is not None and "target" in past.values and past.time.dtype == windows.time.dtype:
-        before = past.values["target"][past.time < windows.time.min()]
+def _scales(checked: Part, past: Part | None, season: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return per row the scale of its window; in large collections that of the series' first window, for speed."""
+    window, starts, _ = _windows(checked)
+    scale, squared = np.ones(len(starts)), np.ones(len(starts))
+    each = len(starts) <= _WINDOWS
+    ends = np.append(starts[1:], len(window))
+    previous, before = -1, np.empty(0)
+    for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        one = int(checked.series[start])
+        if each or one != previous:
+            own = past.of(one) if past is not None else None
+            before = _before(checked.time[start:end], checked.values["truth"][start:end], own)
+            scale[place] = series_scale(before, season)
+            squared[place] = series_scale(before, season, squared=True)
+        else:
+            scale[place], squared[place] = scale[place - 1], squared[place - 1]
+        previous = one
+    return scale[window], squared[window]
+
+
+def _before(times: np.ndarray, truth: np.ndarray, past: Part | None) -> np.ndarray:
+    if past is not None and "target" in past.values and past.time.dtype == times.dtype:
+        before = past.values["target"][past.time < times.min()]
         if np.isfinite(before).sum() >= 2:
             return before
-    return windows.values["truth"]  # no history: the spread of the windows themselves
+    return truth  # no history: the spread of the window itself
 
 
 def _number_series(tables: Sequence[pa.Table], ids: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
@@ -174,7 +183,7 @@ def _times(column: pa.ChunkedArray) -> np.ndarray:
     return np.arange(len(column))
 
 
-def _groups(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _windows(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the window (series and fold) of each row, the first row of each window, and each row's step from 1."""
     starts = np.flatnonzero((np.diff(part.series, prepend=-1) != 0) | (np.diff(part.fold, prepend=-1) != 0))
     window = np.zeros(len(part.series), np.int64)
@@ -186,11 +195,11 @@ def _groups(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def forecast_scores(rows: Series) -> dict[str, dict[int, float]]:
     """Return metric → fold → score: per series and window, then the mean, as in the leaderboard.
 
-    ``mape`` leaves out zero truths. MASE and RMSSE are close to the leaderboard's, and equal where the history that
-    was handed in is the whole history before the first window.
+    ``mape`` leaves out zero truths. MASE and RMSSE equal the leaderboard's where the history that was handed in is
+    whole and the collection is not too large; else they are close.
     """
     part = rows.validation
-    window, starts, _ = _groups(part)
+    window, starts, _ = _windows(part)
     truth, predicted = part.values["truth"], part.values["prediction"]
     error = np.abs(truth - predicted)
 
@@ -201,12 +210,11 @@ def forecast_scores(rows: Series) -> dict[str, dict[int, float]]:
         return np.divide(sums, totals, out=np.full(len(totals), np.nan), where=totals > 0)
 
     size = np.abs(truth) + np.abs(predicted)
-    one = part.series[starts]
     absolute, square = mean(error), mean(error**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_window = {
-            "mase": absolute / rows.scale[one],
-            "rmsse": np.sqrt(square / rows.scale_squared[one]),
+            "mase": absolute / rows.scale[starts],
+            "rmsse": np.sqrt(square / rows.scale_squared[starts]),
             "smape": mean(np.where(size > 0, 2 * error / size, 0.0)),
             "mape": mean(error / np.abs(truth), truth != 0),
             "mae": absolute,
@@ -232,8 +240,8 @@ def series_data(rows: Series, seed: int) -> dict[str, Any]:
     average over the history.
     """
     part = rows.validation
-    _, _, step = _groups(part)
-    scaled = np.abs(part.values["truth"] - part.values["prediction"]) / rows.scale[part.series]
+    _, _, step = _windows(part)
+    scaled = np.abs(part.values["truth"] - part.values["prediction"]) / rows.scale
     counts = np.bincount(part.series, minlength=len(rows.labels))
     sums = np.bincount(part.series, scaled, minlength=len(rows.labels))
     error = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)

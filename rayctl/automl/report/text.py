@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rayctl.automl.report.data import report_data
-from rayctl.automl.report.fmt import clean, metric_name, number, percent, plural, seconds, short
+from rayctl.automl.report.fmt import clean, cut, metric_name, number, percent, plural, seconds, short
 from rayctl.automl.report.inputs import ReportInputs
 
 __all__ = ["summary_text"]
@@ -13,21 +13,23 @@ __all__ = ["summary_text"]
 _TRIALS = 6
 _FEATURES = 5
 _WIDTH = 100
+_KINDS = {"binary": "binary classification", "multiclass": "classification"}
 
 
 def summary_text(inputs: ReportInputs) -> str:
     """Return 10 to 30 lines of plain text without escape sequences: result, trials, features, warnings."""
     data = report_data(inputs)
     run, verdict = data["run"], data["verdict"]
+    kind = _KINDS.get(data["kind"], data["kind"])
     lines = [
-        f"run {run['id']} · {data['kind']} of {run['target']} · {run['state']} after {seconds(run.get('elapsed_s'))}",
+        f"run {run['id']} · {kind} of {run['target']} · {run['state']} after {seconds(run.get('elapsed_s'))}",
         verdict["sentence"],
         _counts(data),
     ]
     lines += _metric_lines(data) + _trial_lines(data) + _feature_lines(data) + _detail_lines(data)
-    lines += [f"! {short(text, 2 * _WIDTH)}" for text in data["warnings"][:5]]
+    lines += [f"! {cut(text, 2 * _WIDTH)}" for text in data["warnings"][:5]]
     if data["reproduce"]["command"]:
-        lines += ["", short(data["reproduce"]["command"], 3 * _WIDTH)]
+        lines += ["", cut(data["reproduce"]["command"], 3 * _WIDTH)]
     return "\n".join(clean(line).rstrip() for line in lines) + "\n"
 
 
@@ -62,7 +64,7 @@ def _trial_lines(data: dict[str, Any]) -> list[str]:
         lines.append(f"     and {plural(len(done) - _TRIALS, 'more trial')}")
     for row in failed[:3]:
         why = (row["error"] or {}).get("message")
-        lines.append(f"  ✗  {row['trial']:>5}  {short(row['family'], 22):<22} {short(why, _WIDTH - 34)}")
+        lines.append(f"  ✗  {row['trial']:>5}  {short(row['family'], 22):<22} {cut(why, _WIDTH - 34)}")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rayctl.automl.report.fmt import clean, model_name
 
-__all__ = ["costs", "leaderboard", "score_over_time", "weights"]
+__all__ = ["costs", "fold_range", "leaderboard", "score_over_time", "weights"]
 
 Row = dict[str, Any]
 
@@ -41,6 +41,18 @@ def leaderboard(rows: Sequence[Row], combination: Mapping[str, Any]) -> list[Row
             }
         )
     return found
+
+
+def fold_range(board: Sequence[Row]) -> tuple[float, float] | None:
+    """Return limits for dots of fold scores: those of the better half, so that hopeless trials do not flatten them."""
+    done = [row for row in board if row["state"] == "done" and row["score"] is not None]
+    half = done[: max(3, (len(done) + 1) // 2)]
+    values = [value for row in half for value in [*row["fold_scores"], row["score"]] if value is not None]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.15 or abs(high) * 0.01 or 0.01
+    return low - pad, high + pad
 
 
 def weights(board: Sequence[Row], combination: Mapping[str, Any]) -> dict[str, Any]:
