@@ -1,0 +1,1 @@
+"""Learning the order of the tabular portfolio from stored predictions on data that no benchmark judges."""

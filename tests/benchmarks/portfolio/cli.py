@@ -1,0 +1,43 @@
+"""The command line of the learning."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from .measure import measure_all, pairs
+from .sources import KINDS
+from .store import Store
+
+__all__ = ["main"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    it = argparse.ArgumentParser(description="Learn the order of the tabular portfolio.")
+    it.add_argument("--work", help="folder for results (default: below the user's cache)")
+    it.add_argument("--kinds", default=",".join(KINDS), help="kinds of task, with commas")
+    it.add_argument("--limit", type=float, default=11.0, help="leave out pairs with more predicted seconds per fold")
+    it.add_argument("--nice", type=int, default=15, help="how much to stand back behind other processes")
+    it.add_argument("--measure-only", action="store_true", help="fit, but do not order")
+    it.add_argument("--learn-only", action="store_true", help="order by the results that are there")
+    return it
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, learn, write."""
+    arguments = parser().parse_args(argv)
+    os.nice(arguments.nice)
+    kinds = [kind for kind in KINDS if kind in arguments.kinds.split(",")]
+    store = Store(arguments.work)
+    if not arguments.learn_only:
+        measure_all(store, list(pairs(kinds)), arguments.limit, _say)
+    if not arguments.measure_only:
+        from .learn import learn
+
+        learn(store, kinds, _say)
