@@ -1,0 +1,62 @@
+"""Predicted seconds: the table of costs, corrected by what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from rayctl.automl.engine import Candidate, Cost
+from rayctl.automl.pace import Pace
+
+TABLE = {"tree": Cost(2.0, 5e6), "net": Cost(10.0, 9e6), "line": Cost(0.1, 1e6)}
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Pace(lambda candidate: TABLE.get(candidate.model))
+
+
+def test_before_anything_was_measured_the_table_counts(pace: Pace) -> None:
+    assert pace.seconds(Candidate("tree")) == 2.0
+    assert pace.memory_bytes(Candidate("tree")) == 5e6
+
+
+def test_a_measurement_corrects_its_family_by_its_ratio(pace: Pace) -> None:
+    pace.learn(Candidate("tree"), 6.0)
+    assert pace.seconds(Candidate("tree")) == pytest.approx(6.0)
+    assert pace.memory_bytes(Candidate("tree")) == 5e6
+
+
+def test_other_families_get_the_median_of_what_was_found(pace: Pace) -> None:
+    """A machine twice as slow is so for all models."""
+    pace.learn(Candidate("tree"), 4.0)
+    assert pace.seconds(Candidate("net")) == pytest.approx(20.0)
+    pace.learn(Candidate("net"), 80.0)
+    assert pace.seconds(Candidate("line")) == pytest.approx(0.1 * (2 * 8) ** 0.5)
+
+
+def test_newer_measurements_count_more_and_converge(pace: Pace) -> None:
+    pace.learn(Candidate("tree"), 200.0)
+    errors = []
+    for _ in range(12):
+        pace.learn(Candidate("tree"), 2.0)
+        errors.append(abs((pace.seconds(Candidate("tree")) or 0.0) - 2.0))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.05
+
+
+def test_models_that_are_not_in_the_table_are_predicted_by_what_they_took(pace: Pace) -> None:
+    own = Candidate("my.Model")
+    assert pace.seconds(own) is None
+    assert pace.memory_bytes(own) is None
+    pace.learn(Candidate("tree"), 200.0)
+    assert pace.seconds(own) is None
+    pace.learn(own, 3.0)
+    assert pace.seconds(own) == 3.0
+    pace.learn(own, 5.0)
+    assert 3.0 < (pace.seconds(own) or 0.0) < 5.0
+    assert pace.seconds(Candidate("net")) == pytest.approx(1000.0)
+
+
+def test_zero_seconds_are_not_an_infinite_correction(pace: Pace) -> None:
+    pace.learn(Candidate("tree"), 0.0)
+    assert 0 < (pace.seconds(Candidate("tree")) or 0.0) < 0.01
