@@ -134,7 +134,7 @@ def fold_cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -
 def _global_cost(candidate: Candidate, rows: float, horizon: int, series: int) -> tuple[float, float]:
     if candidate.model == "GlobalRidge":
         used = min(rows, float(candidate.params.get("rows", 20_000)))
-        return 0.05 + horizon * used * 2.0e-6 + series * horizon * 2e-6, used * 600.0
+        return 0.05 + horizon * used * 5.0e-7 + series * horizon * 2e-6, used * 600.0
     steps = 1 if candidate.params.get("strategy", "recursive") == "recursive" else horizon
     used = min(rows * steps, float(candidate.params.get("rows", 80_000)))
     return 0.2 + used * 3.0e-5 + series * horizon * 2e-5, used * 500.0
