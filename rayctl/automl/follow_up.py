@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, TaskType, TrialState, Validation
+from rayctl.automl.request import build_request
 from rayctl.errors import Conflict, InvalidRequest
 
 __all__ = ["continuation", "refuse_unfinished", "repetition"]
@@ -48,12 +49,14 @@ def continuation(
             "How much longer? Give a time budget, a number of further trials, or both.", code="missing-budget"
         )
     ended = sum(row.state is not TrialState.SKIPPED for row in trials)
+    validation = _same_windows(request, trials)
     return _again(
         request,
         continues=run_id,
         replay_of=None,
         time_budget_s=time_budget_s,
         max_trials=None if max_trials is None else ended + max_trials,
+        **({} if validation is None else {"validation": validation}),
     )
 
 
@@ -81,7 +84,7 @@ def repetition(run_id: str, request: RunRequest, trials: Sequence[LeaderboardRow
 def _same_windows(request: RunRequest, trials: Sequence[LeaderboardRow]) -> Validation | None:
     """Return the validation with the number of windows that a forecasting run had; None: nothing to change.
 
-    How many there are by default depends on the time budget, which a repetition does not have.
+    How many there are by default depends on the time budget, which another run does not share.
     """
     windows = max((len(row.fold_scores) for row in trials if row.state is TrialState.DONE), default=0)
     if request.task is not TaskType.FORECASTING or request.validation.folds is not None or windows == 0:
@@ -92,4 +95,4 @@ def _same_windows(request: RunRequest, trials: Sequence[LeaderboardRow]) -> Vali
 
 def _again(request: RunRequest, **changes: object) -> RunRequest:
     fields = {name: getattr(request, name) for name in request.model_fields_set if name != "data"}
-    return RunRequest.model_validate(fields | changes)
+    return build_request(fields | changes)

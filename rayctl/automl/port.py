@@ -92,13 +92,14 @@ class AutoMLService(Protocol):
         time_budget_s: float | None = None,
         max_trials: int | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         """Continue a finished run with more budget, as a new run that takes over all of its trials; return its id.
 
         ``max_trials`` counts the new trials only. Raises Conflict while the run lasts, InvalidRequest without a budget.
         """
 
-    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+    async def replay(self, run_id: str, tenant: str | None = None, idempotency_key: str | None = None) -> str:
         """Repeat exactly what finished in a run, as a new run; return its id.
 
         The journal says which trials ended and after how many rounds time ended a fit, so runs that were bounded by

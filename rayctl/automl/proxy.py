@@ -99,8 +99,7 @@ class ProxyActor:
             )
         if via == "http":
             check_http_request(wanted, self._settings)
-        if idempotency_key is not None and not 0 < len(idempotency_key) <= 200:
-            raise InvalidRequest("An idempotency key has 1 to 200 characters.", code="invalid-idempotency-key")
+        _check_key(idempotency_key)
         await self._check_room(wanted.tenant, idempotency_key)
         nodes = await self._cluster.nodes()
         check_satisfiable(wanted.resources, nodes, "task")
@@ -109,6 +108,9 @@ class ProxyActor:
         staged = await self._stager.stage(data, None, wanted, wanted.tenant)
         run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
         await self._check_room(wanted.tenant, idempotency_key)
+        return await self._accept(run, arrived_at)
+
+    async def _accept(self, run: NewRun, arrived_at: float) -> str:
         run_id, is_new = await asyncio.to_thread(self._runs.accept, run)
         if is_new:
             self._announce(run_id)
@@ -262,15 +264,17 @@ class ProxyActor:
         time_budget_s: float | None = None,
         max_trials: int | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         """Continue a finished run with more budget, as a new run."""
         row, request, trials = await self._ended(run_id, tenant)
-        return await self._follow(row, continuation(run_id, request, trials, time_budget_s, max_trials))
+        wanted = continuation(run_id, request, trials, time_budget_s, max_trials)
+        return await self._follow(row, wanted, idempotency_key)
 
-    async def replay(self, run_id: str, tenant: str | None = None) -> str:
+    async def replay(self, run_id: str, tenant: str | None = None, idempotency_key: str | None = None) -> str:
         """Repeat exactly what finished in a run, as a new run."""
         row, request, trials = await self._ended(run_id, tenant)
-        return await self._follow(row, repetition(run_id, request, trials))
+        return await self._follow(row, repetition(run_id, request, trials), idempotency_key)
 
     async def _ended(
         self, run_id: str, tenant: str | None
@@ -280,15 +284,13 @@ class ProxyActor:
         request = RunRequest.model_validate_json(row["request"])
         return row, request, await asyncio.to_thread(self._runs.trials, run_id)
 
-    async def _follow(self, row: Mapping[str, Any], request: RunRequest) -> str:
+    async def _follow(self, row: Mapping[str, Any], request: RunRequest, key: str | None) -> str:
         arrived_at = time.time()
-        await self._check_room(request.tenant, None)
+        _check_key(key)
+        await self._check_room(request.tenant, key)
         found = {"summary": json.loads(row["summary"]), **{n: row[n] for n in ("metric", "greater_is_better")}}
-        run = self._new_run(request, row["data_key"], found, None, arrived_at)
-        run_id, _ = await asyncio.to_thread(self._runs.accept, run)
-        self._announce(run_id)
-        self._supervisor.enqueue(run_id, arrived_at)
-        return run_id
+        run = self._new_run(request, row["data_key"], found, key, arrived_at)
+        return await self._accept(run, arrived_at)
 
     async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
         """Build the report of an ended run, once, and return its files."""
@@ -549,6 +551,11 @@ class ProxyActor:
             self._runs.close_events(run_id, news, time.time())
         else:
             self._runs.add_events(run_id, [("state", document)], time.time())
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 0 < len(key) <= 200:
+        raise InvalidRequest("An idempotency key has 1 to 200 characters.", code="invalid-idempotency-key")
 
 
 def _model_digest(row: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import ray
@@ -134,16 +135,16 @@ class TrainerActor:
         self._order = order
         self._proxy = proxy
         self._store = ArtifactStore(order.store_url)
-        self._files = TrialFiles(self._store, order.folder)
         data = await asyncio.to_thread(self._store.get, order.data_key)
         options = _options(order.request.resources, order.request.runtime_env) | {"num_cpus": 0}
         self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(ray.put(data), order.request)
         del data
-        known = await asyncio.to_thread(self._find_known)
         try:
             self._folds: list[Fold] = await folds_ref
         except RayError as error:
             return Outcome(None, None, "failed", _failure(error).as_error)
+        self._files, *self._earlier_files = self._open_files()
+        known = await asyncio.to_thread(self._find_known)
         # Made once: both cost more than the submission of a task.
         self._request_json = order.request.model_dump_json(exclude_unset=True)
         self._train_and_evaluate = tasks.TRAIN_AND_EVALUATE.options(
@@ -167,13 +168,19 @@ class TrainerActor:
 
     def _find_known(self) -> dict[str, FoundTrial]:
         """Return the trials of earlier runs that answer the same question (and of this run, after a crash)."""
-        order = self._order
-        if order.replay is not None:
+        if self._order.replay is not None:
             return {}
-        found = self._files.find()
-        if order.earlier_folder is not None:
-            found = TrialFiles(self._store, order.earlier_folder).find() | found
+        found: dict[str, FoundTrial] = {}
+        for files in (*self._earlier_files, self._files):
+            found |= files.find()
         return found
+
+    def _open_files(self) -> list[TrialFiles]:
+        """Return the folder of this run's trials, and those of earlier runs. Only trials on the same folds are equal."""
+        shape = [(fold.group, fold.weight, fold.scored, len(fold.train), len(fold.test)) for fold in self._folds]
+        suffix = sha256(repr(shape).encode()).hexdigest()[:16]
+        folders = [self._order.folder, *([self._order.earlier_folder] if self._order.earlier_folder else [])]
+        return [TrialFiles(self._store, f"{folder}-{suffix}") for folder in folders]
 
     def _make_schedule(self, known: Mapping[str, FoundTrial]) -> Schedule:
         order, request = self._order, self._order.request
@@ -342,7 +349,7 @@ class TrainerActor:
         there = dict(self._outcomes.get(trial, {}))
         candidate = self._schedule.candidate(trial)
         if any(fold not in there for fold in folds):
-            for files in self._all_files():
+            for files in (self._files, *self._earlier_files):
                 stored = await asyncio.to_thread(files.load, candidate)
                 there |= {fold: ray.put(outcome) for fold, outcome in stored.items() if fold not in there}
         row = next(row for row in self._schedule.rows if row.trial == trial)
@@ -355,10 +362,6 @@ class TrainerActor:
         if trial in worth_keeping(self._schedule.rows, self._order.greater_is_better):
             self._outcomes.setdefault(trial, {}).update(there)
         return [there[fold] for fold in folds]
-
-    def _all_files(self) -> list[TrialFiles]:
-        earlier = self._order.earlier_folder
-        return [self._files] if earlier is None else [self._files, TrialFiles(self._store, earlier)]
 
     # What tasks get ---------------------------------------------------------------------------------
 
