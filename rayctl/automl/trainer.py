@@ -176,7 +176,7 @@ class TrainerActor:
         return found
 
     def _open_files(self) -> list[TrialFiles]:
-        """Return the folder of this run's trials, and those of earlier runs. Only trials on the same folds are equal."""
+        """Return the folders of this and of earlier runs' trials. Only trials on the same folds are equal."""
         shape = [(fold.group, fold.weight, fold.scored, len(fold.train), len(fold.test)) for fold in self._folds]
         suffix = sha256(repr(shape).encode()).hexdigest()[:16]
         folders = [self._order.folder, *([self._order.earlier_folder] if self._order.earlier_folder else [])]
