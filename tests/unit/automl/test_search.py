@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -13,13 +16,18 @@ from hypothesis import strategies as st
 from rayctl.automl.engine import Candidate
 from rayctl.automl.model import SearchEntry
 from rayctl.automl.search import (
+    Range,
     candidate_key,
     count_candidates,
     derive_seed,
+    distinct,
     expand_search_space,
     int_log_uniform,
+    interleave,
     log_uniform,
     sample_params,
+    seed_key,
+    uniform,
     variations,
 )
 
@@ -63,15 +71,27 @@ def test_keys_ignore_the_order_of_parameters_and_understand_nested_values() -> N
     assert candidate_key(Candidate("m")) != candidate_key(Candidate("m", {}, b"class"))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 10**6), st.integers(-1, 50))
-def test_seeds_are_32_bits(run: int, trial: int, fold: int) -> None:
-    assert 0 <= derive_seed(run, trial, fold) < 2**32
+@given(st.integers(0, 2**32 - 1), st.text(max_size=64), st.integers(-1, 50))
+def test_seeds_are_32_bits(run: int, key: str, fold: int) -> None:
+    assert 0 <= derive_seed(run, key, fold) < 2**32
 
 
 def test_seeds_differ_and_never_change() -> None:
-    seeds = {derive_seed(0, trial, fold) for trial in range(100) for fold in range(10)}
-    assert len(seeds) == 1000
-    assert derive_seed(1, 2, 3) == 2066005695
+    keys = [seed_key(Candidate("m", {"x": number})) for number in range(100)]
+    assert len({derive_seed(0, key, fold) for key in keys for fold in range(10)}) == 1000
+    assert derive_seed(0, keys[0], 0) != derive_seed(1, keys[0], 0)
+    assert derive_seed(1, "2", 3) == 2066005695
+    assert derive_seed(0, seed_key(Candidate("lightgbm", {"num_leaves": 31})), 2) == 962819508
+
+
+def test_seeds_follow_the_configuration_and_not_the_bytes_of_pickled_code() -> None:
+    """The same class pickled twice has other bytes; a repetition must still get the same seeds."""
+    plain = Candidate("mine.Model", {"x": 1, "layers": [64, (1, 2)], "nested": {"a": None}})
+    assert seed_key(plain) == candidate_key(plain)
+    assert seed_key(Candidate("mine.Model", dict(plain.params), b"one")) == seed_key(plain)
+    with_code = {"function": lambda: 1, "arrays": [np.arange(3)], "mixed": {1: 2}}
+    assert seed_key(Candidate("mine.Model", plain.params | with_code)) == seed_key(plain)
+    assert seed_key(Candidate("mine.Model", dict(plain.params) | {"x": 2})) != seed_key(plain)
 
 
 def test_variations_are_the_same_in_every_process() -> None:
@@ -96,3 +116,45 @@ def test_variations_depend_on_seed_and_index_and_stay_in_bounds() -> None:
     assert all(0.01 <= p["rate"] <= 1.0 for p in drawn)
     assert {p["n"] for p in drawn} == {2, 3, 4, 5}
     assert {p["kind"] for p in drawn} == {"a", "b"}
+
+
+@given(
+    low=st.floats(1e-6, 1e3),
+    width=st.floats(1e-3, 1e4),
+    log=st.booleans(),
+    whole=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_numbers_are_drawn_from_their_range(low: float, width: float, log: bool, whole: bool, seed: int) -> None:
+    choice = Range(math.ceil(low), math.ceil(low + width), log, whole) if whole else Range(low, low + width, log)
+    drawn = choice(random.Random(seed))
+    if whole:
+        assert isinstance(drawn, int)
+        assert choice.low <= drawn <= choice.high
+    else:
+        # Four digits: half a unit of the last one may lie outside.
+        assert choice.low * (1 - 5.1e-4) <= drawn <= choice.high * (1 + 5.1e-4)
+        assert drawn == float(f"{drawn:.4g}")
+
+
+def test_a_logarithmic_range_has_as_many_small_as_large_numbers() -> None:
+    rng = random.Random(0)
+    drawn = sorted(log_uniform(0.001, 1.0)(rng) for _ in range(2001))
+    assert 0.02 < drawn[1000] < 0.05
+    even = sorted(uniform(0.0, 1.0)(rng) for _ in range(2001))
+    assert 0.45 < even[1000] < 0.55
+
+
+def test_sources_take_turns_and_are_not_read_ahead() -> None:
+    read: list[str] = []
+
+    def source(name: str, count: int) -> Iterator[Candidate]:
+        for number in range(count):
+            read.append(f"{name}{number}")
+            yield Candidate(name, {"n": number})
+
+    merged = interleave([source("a", 3), source("b", 1), source("c", 2)])
+    assert [c.model for c in islice(merged, 4)] == ["a", "b", "c", "a"]
+    assert read == ["a0", "b0", "c0", "a1"]
+    assert [c.model for c in merged] == ["c", "a"]
+    assert list(distinct([Candidate("a"), Candidate("b"), Candidate("a")])) == [Candidate("a"), Candidate("b")]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,89 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         store.put("runs/r1/model.zip", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_listing_finds_everything_below_a_prefix_with_size_and_time(store: ArtifactStore) -> None:
+    before = time.time()
+    for key, size in {"a/x/1": 3, "a/x/2": 0, "a/y/z/3": 70_000, "ab/4": 1, "b": 2}.items():
+        store.put(key, bytes(size))
+    found = store.list("a")
+    assert [(file.key, file.bytes) for file in found] == [("a/x/1", 3), ("a/x/2", 0), ("a/y/z/3", 70_000)]
+    assert all(before - 2 <= file.changed_at <= time.time() + 2 for file in found)
+    assert [file.key for file in store.list("a/x")] == ["a/x/1", "a/x/2"]
+    assert store.list("nothing/here") == []
+
+
+def test_listing_follows_what_is_put_and_deleted(store: ArtifactStore) -> None:
+    assert store.list("q") == []
+    store.put("q/1", b"1")
+    assert [file.key for file in store.list("q")] == ["q/1"]
+    store.put("q/2", b"2")
+    store.delete("q/1")
+    assert [file.key for file in store.list("q")] == ["q/2"]
+
+
+@pytest.mark.parametrize("prefix", ["../", "/etc", "", "a/../.."])
+def test_listing_cannot_leave_the_store(store: ArtifactStore, prefix: str) -> None:
+    with pytest.raises(NotFound):
+        store.list(prefix)
+
+
+def test_files_that_are_being_written_are_not_listed(tmp_path: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}")
+    store.put("q/1", b"1")
+    (tmp_path / "q" / ".2.json.0a1b2c3d").write_bytes(b"half")
+    assert [file.key for file in store.list("q")] == ["q/1"]
+
+
+def test_a_store_whose_address_ends_with_a_slash_lists_the_same_keys(tmp_path: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/")
+    store.put("q/1", b"1")
+    assert [file.key for file in store.list("q")] == ["q/1"]
+    assert store.get(store.list("q")[0].key) == b"1"
+
+
+def test_listing_a_store_that_does_not_answer_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtifactStore(f"file://{tmp_path}")
+
+    def find(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(store._fs), "find", find)
+    with pytest.raises(Unavailable):
+        store.list("q")
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_durable_files_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor)))
+    store = ArtifactStore(f"file://{tmp_path}")
+    stored = store.put("q/1", b"content", durable=durable)
+    assert bool(synced) is durable
+    assert (store.get("q/1"), stored.bytes) == (b"content", 7)
+    assert [path.name for path in (tmp_path / "q").iterdir()] == ["1"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    """Whatever a reader gets while a file is replaced is the old or the new one, whole."""
+    store = ArtifactStore(f"file://{tmp_path}")
+    contents = [bytes([number]) * 300_000 for number in range(2)]
+    store.put("q/1", contents[0], durable=False)
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in itertools.cycle((1, 0)):
+            if stop.is_set():
+                return
+            store.put("q/1", contents[number], durable=False)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(store.get("q/1") in contents for _ in range(60))
+        assert all([file.key for file in store.list("q")] == ["q/1"] for _ in range(60))
+    finally:
+        stop.set()
+        writer.join()
