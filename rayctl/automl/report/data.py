@@ -10,10 +10,10 @@ import numpy as np
 
 from rayctl.automl.metrics import METRICS
 from rayctl.automl.report.classification import Labelled, classification_data, read_labelled
+from rayctl.automl.report.command import brief, submit_command
 from rayctl.automl.report.fmt import metric_name, number, percent, plural
 from rayctl.automl.report.inputs import ReportInputs
 from rayctl.automl.report.regression import Numbers, read_numbers, regression_data
-from rayctl.automl.report.replay import replay
 from rayctl.automl.report.scores import class_scores, number_scores
 from rayctl.automl.report.series import Series, forecast_scores, read_series, series_data
 from rayctl.automl.report.trials import costs, leaderboard, score_over_time, weights
@@ -40,7 +40,6 @@ def report_data(inputs: ReportInputs) -> dict[str, Any]:
     board = leaderboard(inputs.rows, inputs.combination)
     rows = _read_validation(inputs)
     seed = int(run.get("seed") or 0)
-    line, missing = replay(request) if request else ("", [])
     document: dict[str, Any] = {
         "version": 1,
         "kind": _kind(run, rows),
@@ -54,7 +53,7 @@ def report_data(inputs: ReportInputs) -> dict[str, Any]:
         "classification": None,
         "regression": None,
         "forecast": None,
-        "reproduce": _REPRODUCE | inputs.reproduce | {"command": line, "command_lacks": missing},
+        "reproduce": _reproduce(inputs),
     }
     if isinstance(rows, Labelled):
         document["classification"] = classification_data(rows)
@@ -66,6 +65,13 @@ def report_data(inputs: ReportInputs) -> dict[str, Any]:
     document["warnings"] = _warnings(document, rows, request)
     found: dict[str, Any] = _finite(document)
     return found
+
+
+def _reproduce(inputs: ReportInputs) -> dict[str, Any]:
+    line, missing = submit_command(inputs.request) if inputs.request else ("", [])
+    exact = f"rayctl automl replay {inputs.run['id']}" if inputs.run["state"] == "succeeded" else None
+    more = {"request": brief(inputs.request or None), "command": line, "command_lacks": missing, "replay": exact}
+    return _REPRODUCE | inputs.reproduce | more
 
 
 def _read_validation(inputs: ReportInputs) -> Labelled | Numbers | Series | None:

@@ -195,7 +195,7 @@ def _log_seconds(axes: Axes, values: list[float]) -> None:
     low, high = min(values) / 1.4, max(values) * 1.4
     axes.set_xlim(low, high)
     steps = [m * 10.0**e for e in range(-6, 6) for m in (1, 3) if low <= m * 10.0**e <= high]
-    steps = steps[:: max(1, len(steps) // 4)]
+    steps = steps[:: -(-len(steps) // 5) or 1]
     axes.xaxis.set_major_locator(FixedLocator(steps))
     axes.xaxis.set_major_formatter(FixedFormatter([_unit(value) for value in steps]))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -28,8 +28,9 @@ def summary_text(inputs: ReportInputs) -> str:
     ]
     lines += _metric_lines(data) + _trial_lines(data) + _feature_lines(data) + _detail_lines(data)
     lines += [f"! {cut(text, 2 * _WIDTH)}" for text in data["warnings"][:5]]
-    if data["reproduce"]["command"]:
-        lines += ["", cut(data["reproduce"]["command"], 3 * _WIDTH)]
+    again = data["reproduce"]["replay"] or data["reproduce"]["command"]
+    if again:
+        lines += ["", f"repeat it: {cut(again, 3 * _WIDTH)}"]
     return "\n".join(clean(line).rstrip() for line in lines) + "\n"
 
 

@@ -16,9 +16,9 @@ from sklearn import metrics as sk
 from rayctl.automl.metrics import forecast_score
 from rayctl.automl.model import RunRequest
 from rayctl.automl.report.classification import classification_data, read_labelled
+from rayctl.automl.report.command import brief, submit_command
 from rayctl.automl.report.data import report_data
 from rayctl.automl.report.regression import histogram, read_numbers, regression_data
-from rayctl.automl.report.replay import replay
 from rayctl.automl.report.trials import fold_range, score_over_time
 from rayctl.cli.main import cli
 from tests.unit.automl.report_samples import HORIZON, WINDOWS, classifier, failed, forecaster, regressor
@@ -301,24 +301,51 @@ def test_hopeless_trials_do_not_flatten_the_scale_of_the_others() -> None:
     assert fold_range([{"state": "failed", "score": None, "fold_scores": []}]) is None
 
 
-def test_the_command_line_says_the_same_as_the_request() -> None:
-    request = RunRequest.model_validate(
-        {
-            "task": "forecasting",
-            "target": "it's sales",
-            "time_column": "day",
-            "id_columns": ["shop", "item"],
-            "horizon": 7,
-            "season_length": [7],
-            "time_budget_s": 90,
-            "search_space": {"AutoETS": {"season_length": [7]}},
-            "validation": {"folds": 4},
-            "resources": {"cpus": 2.0, "custom": {"fast": 1}},
-            "data": {"uri": "s3://bucket/a b.parquet"},
-            "seed": 5,
-        }
-    ).model_dump(mode="json")
-    line, missing = replay(request)
+_REQUESTS: list[dict[str, Any]] = [
+    {
+        "task": "forecasting",
+        "target": "it's sales",
+        "time_column": "day",
+        "id_columns": ["shop", "item"],
+        "horizon": 7,
+        "season_length": [7],
+        "frequency": "D",
+        "known_future": ["price", "holiday"],
+        "levels": [50, 90],
+        "time_budget_s": 90,
+        "search_space": {"AutoETS": {"season_length": [7]}},
+        "validation": {"folds": 4},
+        "resources": {"cpus": 2.0, "custom": {"fast": 1}},
+        "data": {"uri": "s3://bucket/a b.parquet"},
+        "seed": 5,
+    },
+    {
+        "task": "classification",
+        "target": "y",
+        "features": ["a", "b c"],
+        "weight_column": "w",
+        "class_weight": "balanced",
+        "ensemble": False,
+        "stacking": True,
+        "calibrate": False,
+        "reuse": False,
+        "validation": {"scheme": "holdout", "holdout_fraction": 0.3, "group_column": "who"},
+        "max_trials": 20,
+        "trial_timeout_s": 30,
+        "custom_metric": {"path": "pack.mod.cost", "name": "cost", "greater_is_better": False, "needs_proba": True},
+        "resources": {"memory_bytes": 2_000_000_000, "gpus": 1},
+        "labels": {"team": "a=b"},
+        "tenant": "acme",
+        "name": "a name",
+        "data": {"uri": "s3://b/x.csv"},
+    },
+]
+
+
+@pytest.mark.parametrize("fields", _REQUESTS, ids=["series", "table"])
+def test_the_command_line_says_the_same_as_the_request(fields: dict[str, Any]) -> None:
+    request = RunRequest.model_validate(fields).model_dump(mode="json")
+    line, missing = submit_command(request)
     assert missing == []
     words = shlex.split(line)
     assert words[:3] == ["rayctl", "automl", "submit"]
@@ -329,5 +356,22 @@ def test_the_command_line_says_the_same_as_the_request() -> None:
 
 
 def test_what_the_command_line_cannot_say_is_named() -> None:
-    _, missing = replay({"task": "regression", "target": "y", "weight_column": "w", "stacking": True, "reuse": True})
-    assert missing == ["stacking", "weight_column"]
+    own = {"name": "f", "pickled": "AAAA", "greater_is_better": True}
+    request = {"task": "regression", "target": "y", "features": ["a,b"], "custom_metric": own, "runtime_env": {"x": 1}}
+    line, missing = submit_command(request)
+    assert missing == ["custom_metric", "features", "runtime_env"]
+    assert line == "rayctl automl submit DATA --task regression --target y"
+
+
+def test_the_shown_request_has_no_tables_and_no_pickles() -> None:
+    request = {
+        "target": "y",
+        "data": {"columns": {"a": [1, 2, 3]}},
+        "search_space": [{"model": "M", "pickled_class": "A" * 500, "params": {"columns": [1]}}],
+    }
+    assert brief(request) == {
+        "target": "y",
+        "data": {"columns": {"a": "<3 values>"}},
+        "search_space": [{"model": "M", "pickled_class": "<500 characters>", "params": {"columns": [1]}}],
+    }
+    assert brief(None) is None

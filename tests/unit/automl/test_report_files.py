@@ -187,7 +187,7 @@ def test_the_summary_fits_a_terminal(name: str) -> None:
     assert 10 <= len(lines) <= 30
     assert "succeeded after 12.5 s" in lines[0]
     assert "The fold needed 5 GB." in said
-    assert "rayctl automl submit" in lines[-1]
+    assert lines[-1] == "repeat it: rayctl automl replay run-1"
 
 
 def test_numbers_as_people_read_them() -> None:
