@@ -50,6 +50,12 @@ LEFT_OUT_OF_SEARCH = 8
 """After so many trials in a row that were left out (of adaptive search: it has no end) nothing more is proposed."""
 NEARLY = 0.8
 """A fit that time had cut short is taken over if it had this part of the time that it may take now."""
+CLOSED = {
+    "deadline": "The run's time was up.",
+    "finished-early": "The run was ended early.",
+    "cancelled": "The run was cancelled.",
+}
+"""Why a search stopped with trials under way, and what their rows say then."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ class Schedule:
         self._active: dict[int, _Trial] = {}
         self._stopping: dict[tuple[int, int], _Stopping] = {}
         self._to_record: list[RecordTrial] = []
-        self._closed: Literal["", "deadline", "cancelled"] = ""
+        self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
         self._finished = False
         self._fold_s: float | None = None
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
@@ -244,7 +250,7 @@ class Schedule:
     def close(self) -> None:
         """The caller wants the best so far: the search stops as if the time were up."""
         if not self._closed:
-            self._closed = "deadline"
+            self._closed = "finished-early"
 
     # What to do next ----------------------------------------------------------------------------------
 
@@ -323,10 +329,9 @@ class Schedule:
             self._stopping.setdefault(key, _Stopping(now))
 
     def _skip_all(self, now: float) -> None:
-        reason = "cancelled" if self._closed == "cancelled" else "deadline"
-        text = "The run was cancelled." if reason == "cancelled" else "The run's time was up."
+        error = {"code": self._closed, "message": CLOSED[self._closed]}
         for number in list(self._active):
-            self._end_trial(number, TrialState.SKIPPED, {"code": reason, "message": text}, now)
+            self._end_trial(number, TrialState.SKIPPED, error, now)
         if self._closed == "cancelled":
             self._stop(self.delivery.abandon(), now)
 
@@ -334,7 +339,7 @@ class Schedule:
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0
     ) -> None:
         trial = self._active.pop(number)
-        ask_at = now + SELF_STOP_S if self._closed == "deadline" else now
+        ask_at = now + SELF_STOP_S if self._closed in ("deadline", "finished-early") else now
         for fold in trial.running:
             self._stopping[(number, fold)] = _Stopping(now, ask_at)
         row = trial_row(number, trial.candidate, state, trial.results, self._shapes, error)

@@ -264,9 +264,11 @@ def test_closing_delivers_the_best_so_far() -> None:
     cluster.schedule.close()
     cluster.run()
     assert cluster.finish is not None
-    assert (cluster.finish.reason, cluster.delivered) == ("deadline", {3: 1.0})
+    assert (cluster.finish.reason, cluster.delivered) == ("finished-early", {3: 1.0})
     assert cluster.now < 8.0
-    assert {row.error["code"] for row in cluster.recorded if row.state is SKIPPED and row.error} == {"deadline"}
+    errors = [row.error for row in cluster.recorded if row.state is SKIPPED and row.error]
+    assert errors
+    assert all(error == {"code": "finished-early", "message": "The run was ended early."} for error in errors)
 
 
 def test_closing_before_any_trial_is_done_says_so() -> None:
