@@ -11,19 +11,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
 from rayctl.automl.actions import FoldResult
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome
-from rayctl.automl.model import LeaderboardRow, RunRequest
+from rayctl.automl.engine import Candidate, FoldOutcome
+from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
 from rayctl.automl.search import candidate_key
 from rayctl.errors import NotFound
 from rayctl.state.artifacts import ArtifactStore
 
-__all__ = ["REUSE", "FoundTrial", "TrialFiles", "folds_digest", "forget_data", "prune", "question_folder"]
+__all__ = ["REUSE", "FoundTrial", "TrialFiles", "forget_data", "prune", "question_folder"]
 
 REUSE = "reuse"
 _FORMAT = 1
@@ -46,25 +46,15 @@ class FoundTrial:
 def question_folder(request: RunRequest, fingerprint: str, versions: Mapping[str, str]) -> str:
     """Return the folder of all trials that answer the same question (see the module's text).
 
-    ``fingerprint``: of the table. ``versions``: of the libraries that results depend on.
+    ``fingerprint``: of the table. ``versions``: of the libraries that results depend on. The windows of a forecast are
+    not part of it: they may follow from the time budget or be those of a continued run, so the trainer tells folds
+    apart itself.
     """
-    asked = request.model_dump(mode="json", exclude=set(_NOT_PART_OF_THE_QUESTION))
+    implied = _NOT_PART_OF_THE_QUESTION | ({"validation"} if request.task is TaskType.FORECASTING else set())
+    asked = request.model_dump(mode="json", exclude=set(implied))
     parts = {"asked": asked, "ensemble": request.delivers_ensemble, "versions": dict(versions), "format": _FORMAT}
     digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return f"{REUSE}/{request.tenant}/{fingerprint[:32]}/{digest[:32]}"
-
-
-def folds_digest(folds: Sequence[Fold]) -> str:
-    """Return 16 hex digits that are equal for equal folds.
-
-    Folds may depend on what is not part of the question (the number of windows of a forecast on the time budget), and
-    results of one split mean nothing for another. So trials belong below ``<folder>/<folds_digest>``.
-    """
-    digest = sha256()
-    for fold in folds:
-        digest.update(f"{fold.index}/{fold.group}/{fold.weight!r}/{fold.scored}/{len(fold.train)}/".encode())
-        digest.update(sha256(fold.train.tobytes()).digest() + sha256(fold.test.tobytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def forget_data(store: ArtifactStore, data_key: str) -> None:

@@ -71,7 +71,34 @@ def test_what_was_not_said_stays_unsaid() -> None:
     """Defaults that depend on other fields (ensemble, folds) are decided anew, and documents stay short."""
     plain = RunRequest(task="regression", target="y")  # type: ignore[arg-type]
     following = continuation("r1", plain, [], 5.0, None)
-    assert following.model_fields_set == {"task", "target", "continues", "replay_of", "time_budget_s", "max_trials"}
+    assert following.model_fields_set == {"task", "target", "continues", "time_budget_s"}
+
+
+@pytest.mark.parametrize("kind", ["continuation", "repetition"])
+def test_everything_else_that_was_asked_stays_as_it_was(kind: str) -> None:
+    asked = RunRequest.model_validate(
+        {
+            "task": "classification",
+            "target": "y",
+            "search_space": [
+                {"model": "a", "params": {"x": [1, None, [2, 3]], "y": ["s"]}},
+                {"model": "b.C", "pickled_class": b"class"},
+            ],
+            "custom_metric": {"name": "mine", "path": "a.b", "greater_is_better": False, "needs_proba": True},
+            "ensemble": True,
+            "features": ["f"],
+            "weight_column": "w",
+            "runtime_env": {"pip": ["x"]},
+            "resources": {"cpus": 0.5, "memory_bytes": 5},
+            "trial_timeout_s": 7,
+            "levels": [50],
+            "max_trials": 3,
+        }
+    )
+    done = rows("done", "done", "done")
+    following = continuation("r", asked, done, None, 2) if kind == "continuation" else repetition("r", asked, done)
+    budget = {"time_budget_s", "max_trials", "continues", "replay_of", "reuse"}
+    assert changed(asked, following).keys() <= budget
 
 
 # Repetition ---------------------------------------------------------------------------------------------
@@ -103,6 +130,7 @@ def series(**fields: object) -> RunRequest:
 def test_a_forecast_is_repeated_with_as_many_windows_as_it_had() -> None:
     """Without a wish there are fewer windows if the time budget is short, and a repetition has none."""
     assert repetition("r1", series(), rows("skipped", "done", scores=2)).validation.folds == 2
+    assert continuation("r1", series(), rows("skipped", "done", scores=2), 60.0, None).validation.folds == 2
     one = repetition("r1", series(), rows("done", scores=1)).validation
     assert (one.scheme, one.folds) == ("holdout", None)
     assert repetition("r1", series(), rows("failed")).validation == series().validation

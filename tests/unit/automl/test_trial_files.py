@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rayctl.automl.actions import FoldResult
-from rayctl.automl.engine import Candidate, Fold, FoldOutcome
+from rayctl.automl.engine import Candidate, FoldOutcome
+from rayctl.automl.follow_up import continuation
 from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType, TrialState
 from rayctl.automl.search import candidate_key
-from rayctl.automl.trial_files import REUSE, TrialFiles, folds_digest, forget_data, prune, question_folder
+from rayctl.automl.trial_files import REUSE, TrialFiles, forget_data, prune, question_folder
 from rayctl.state.artifacts import ArtifactStore
 
 CANDIDATE = Candidate("lightgbm", {"num_leaves": 31, "derived": ["counts"], "objective": None})
@@ -308,28 +309,19 @@ def test_the_folder_does_not_depend_on_the_order_of_versions_and_keeps_tenants_a
     assert folder(request(tenant="other")).startswith(f"{REUSE}/other/")
 
 
-def fold(index: int = 0, train: int = 10, test: int = 3, **fields: object) -> Fold:
-    return Fold(index, np.arange(train, dtype=np.int32), np.arange(test, dtype=np.int32), **fields)  # type: ignore[arg-type]
+def test_a_continued_forecast_asks_the_same_question_with_its_windows_pinned() -> None:
+    """The number of windows follows from the time budget; a continuation keeps that of the run that it continues."""
 
+    def series(**fields: object) -> RunRequest:
+        plain: dict[str, object] = {"task": "forecasting", "target": "y", "time_column": "t", "horizon": 6}
+        return request(**(plain | fields))
 
-def test_the_digest_of_folds_tells_splits_apart() -> None:
-    """Forecasts have fewer windows if the time budget is short: the question alone does not say what the folds are."""
-    base = [fold(), fold(1)]
-    others = [
-        [fold()],
-        [fold(), fold(1), fold(2)],
-        [fold(train=9), fold(1)],
-        [fold(test=2), fold(1)],
-        [fold(group=1), fold(1)],
-        [fold(weight=0.5), fold(1)],
-        [fold(scored=False), fold(1)],
-        [fold(train=11, test=2), fold(1)],
-        [Fold(0, np.arange(10, dtype=np.int32)[::-1], np.arange(3, dtype=np.int32)), fold(1)],
-    ]
-    digests = {folds_digest(folds) for folds in [base, *others]}
-    assert len(digests) == len(others) + 1
-    assert folds_digest([fold(), fold(1)]) == folds_digest(base)
-    assert all(len(digest) == 16 for digest in digests)
+    first = series(time_budget_s=10)
+    done = [LeaderboardRow(trial=0, model="m", state=TrialState.DONE, score=1.0, fold_scores=[1.0, 1.0])]
+    following = continuation("r1", first, done, 60.0, None)
+    assert following.validation.folds == 2
+    assert folder(following) == folder(first)
+    assert folder(series(horizon=7)) != folder(first)
 
 
 # Keeping the bound --------------------------------------------------------------------------------------
@@ -385,7 +377,7 @@ def test_forgetting_a_table_removes_what_was_learned_from_it_for_every_tenant(st
     near = PRINT[:31] + "0" + PRINT[32:]
     for fields, fingerprint in ((asked, PRINT), (other, PRINT), (request(seed=9), PRINT), (asked, near)):
         store.put(f"{question_folder(fields, fingerprint, VERSIONS)}/x.json", b"{}")
-        store.put(f"{question_folder(fields, fingerprint, VERSIONS)}/{folds_digest([fold()])}/x.npz", b"{}")
+        store.put(f"{question_folder(fields, fingerprint, VERSIONS)}-0a1b/x.npz", b"{}")
     store.put(f"data/{PRINT}.arrow", b"data")
     store.put("runs/r1/trials/x.json", b"{}")
     forget_data(store, f"data/{PRINT}.arrow")
