@@ -11,7 +11,6 @@ from rayctl.api.auth import TokenBook
 from rayctl.api.bodies import Budget
 from rayctl.api.documents import DeployOptions, ExtendOptions
 from rayctl.api.middleware import Guard
-from rayctl.api.once import Once
 from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
 from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system
 from rayctl.api.sse import StreamSlots
@@ -54,7 +53,6 @@ def create_app(
     app.state.settings = settings
     app.state.readiness = None
     app.state.slots = StreamSlots(_MAX_READERS)
-    app.state.once = Once()
     app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
     add_problem_handlers(app)
     # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.

@@ -166,13 +166,27 @@ class RayService:
         time_budget_s: float | None = None,
         max_trials: int | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
-        """See the port. Not repeated: the second time would begin another run."""
-        return str(await self._call("extend", run_id, time_budget_s, max_trials, tenant=tenant, idempotent=False))
+        """See the port. Repeated after a loss only with an idempotency key."""
+        return str(
+            await self._call(
+                "extend",
+                run_id,
+                time_budget_s,
+                max_trials,
+                tenant=tenant,
+                idempotency_key=idempotency_key,
+                idempotent=idempotency_key is not None,
+            )
+        )
 
-    async def replay(self, run_id: str, tenant: str | None = None) -> str:
-        """See the port. Not repeated: the second time would begin another run."""
-        return str(await self._call("replay", run_id, tenant=tenant, idempotent=False))
+    async def replay(self, run_id: str, tenant: str | None = None, idempotency_key: str | None = None) -> str:
+        """See the port. Repeated after a loss only with an idempotency key."""
+        idempotent = idempotency_key is not None
+        return str(
+            await self._call("replay", run_id, tenant=tenant, idempotency_key=idempotency_key, idempotent=idempotent)
+        )
 
     async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
         """See the port."""

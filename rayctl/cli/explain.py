@@ -19,6 +19,7 @@ _CODES: dict[str, tuple[str, str]] = {
     "too-slow": ("not begun: it would not have ended in the time that was left", "Extend the run."),
     "too-large": ("not begun: it would not fit into a task's memory", "Ask for more with --memory."),
     "deadline": ("not ended when the time was up", "Extend the run."),
+    "finished-early": ("not ended when somebody ended the run with `finish`", "Extend the run."),
     "cancelled": ("not ended when the run was cancelled", ""),
     "not-replayed": ("left out: it did not end in the run that is repeated", ""),
     "model-error": ("the model raised an error", "Change its parameters, or leave it out of the search space."),
@@ -115,7 +116,11 @@ def _why_enough(view: Row, rows: Sequence[Row]) -> str:
     if view.get("reason") == "deadline":
         if budget_s and elapsed_s >= 0.9 * budget_s:
             return f"its time budget of {duration_text(budget_s)} was used up"
-        return "its search was ended before its budget was used up (`finish`), or what was left was too short for more"
+        return "what was left of its time budget was too short for more"
+    if view.get("reason") == "finished-early":
+        return "somebody ended its search with `finish`" + (
+            f", after {duration_text(elapsed_s)} of {duration_text(budget_s)}" if budget_s else ""
+        )
     if view.get("reason") == "completed":
         most = view.get("max_trials")
         return f"all of its {most or len(rows)} trials have ended"
@@ -141,7 +146,7 @@ def _run_advice(view: Row, outcomes: Sequence[Row]) -> list[Document]:
     elif state == "queued":
         advice += [("list --state running", "see what it waits for"), (f"cancel {run}", "give up its place")]
     elif state == "succeeded":
-        if view.get("reason") == "deadline":
+        if view.get("reason") in ("deadline", "finished-early"):
             advice.append((f"extend {run} --time-budget 2m", "go on where it stopped"))
         advice.append((f"report {run} --open", "look at the result"))
     elif code in ("no-trial-finished", None) or state == "cancelled":
@@ -163,7 +168,7 @@ def explain_trial(view: Row, row: Row, rows: Sequence[Row]) -> Document:
         texts.append(todo)
     params = " ".join(f"{key}={value}" for key, value in (row.get("params") or {}).items())
     advice = []
-    if code in ("deadline", "too-slow"):
+    if code in ("deadline", "finished-early", "too-slow"):
         command = f"rayctl automl extend {view['id']} --time-budget 2m"
         advice.append({"command": command, "effect": "give it another chance"})
     return {

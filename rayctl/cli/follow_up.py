@@ -60,7 +60,7 @@ def finish(settings: Settings, run_id: str, wait: bool, dry_run: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.option("--time-budget", metavar="TIME", help="How much longer, for example 2m.")
 @click.option("--max-trials", type=click.IntRange(min=1), metavar="N", help="How many trials more.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run (HTTP).")
+@click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
 @click.option("--watch/--no-watch", "watched", default=False, help="Follow it; the exit code is the verdict.")
 @global_options()
 @pass_settings
@@ -86,7 +86,7 @@ def extend(
 
 @click.command(epilog=_REPLAY)
 @click.argument("run_id", metavar="RUN")
-@click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run (HTTP).")
+@click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
 @click.option("--watch/--no-watch", "watched", default=False, help="Follow it; the exit code is the verdict.")
 @global_options()
 @pass_settings

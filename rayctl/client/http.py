@@ -104,14 +104,16 @@ class HttpTransport:
         return self._json("POST", f"{_run(run_id)}:finish", repeat=True)
 
     def extend(
-        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str
     ) -> Document:
         budget = {"time_budget": time_budget_s, "max_trials": max_trials}
         given = {name: value for name, value in budget.items() if value is not None}
-        return self._json("POST", f"{_run(run_id)}:extend", json=given, headers=_key(idempotency_key))
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._json("POST", f"{_run(run_id)}:extend", repeat=True, json=given, headers=headers)
 
-    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
-        return self._json("POST", f"{_run(run_id)}:replay", headers=_key(idempotency_key))
+    def replay(self, run_id: str, idempotency_key: str) -> Document:
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._json("POST", f"{_run(run_id)}:replay", repeat=True, headers=headers)
 
     def report_files(self, run_id: str) -> list[Document]:
         return _items(self._json("GET", f"{_run(run_id)}/report/files", read_s=self._timeout_s + _BUILD_S))
@@ -289,10 +291,6 @@ def _reason(error: Exception) -> str:
 
 def _run(run_id: str) -> str:
     return f"/v1/runs/{quote(run_id, safe='')}"
-
-
-def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}
 
 
 def _items(found: Any) -> list[Document]:

@@ -92,15 +92,14 @@ class RayTransport:
         return self._call("finish_early", run_id, tenant=self._tenant)
 
     def extend(
-        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str
     ) -> Document:
-        _refuse_key(idempotency_key)
-        new_id = self._call("extend", run_id, time_budget_s, max_trials, tenant=self._tenant, repeat=False)
-        return self.get_run(new_id)
+        sent = {"tenant": self._tenant, "idempotency_key": idempotency_key}
+        return self.get_run(self._call("extend", run_id, time_budget_s, max_trials, **sent))
 
-    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
-        _refuse_key(idempotency_key)
-        return self.get_run(self._call("replay", run_id, tenant=self._tenant, repeat=False))
+    def replay(self, run_id: str, idempotency_key: str) -> Document:
+        sent = {"tenant": self._tenant, "idempotency_key": idempotency_key}
+        return self.get_run(self._call("replay", run_id, **sent))
 
     def report_files(self, run_id: str) -> list[Document]:
         return self._call("report", run_id, tenant=self._tenant, extra_s=_BUILD_S)
@@ -180,15 +179,6 @@ class RayTransport:
             raise _unwrapped(error) from None
         except Exception as error:
             raise _translated(error, method, timeout_s) from error
-
-
-def _refuse_key(idempotency_key: str | None) -> None:
-    if idempotency_key is not None:
-        raise InvalidRequest(
-            "Over Ray, idempotency keys are for new requests only.",
-            code="no-idempotency-key",
-            hint="Leave it out, or connect over HTTP.",
-        )
 
 
 def _no(error: RayctlError) -> bool:

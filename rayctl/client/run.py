@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -272,24 +273,26 @@ class Run:
         Args:
             time_budget: How much longer: seconds, a text (``"2m"``) or timedelta.
             max_trials: How many trials more.
-            idempotency_key: Over HTTP, the same key again returns the same new run.
+            idempotency_key: The same key again returns the same new run. Without one, a key of this call alone makes
+                it repeatable when the connection breaks.
 
         Raises:
             InvalidRequest: neither is given, or not a possible amount.
             Conflict: this run has not ended (``run-not-ended``).
         """
         budget_s, count = further_budget(time_budget, max_trials)
-        return self._new(self._transport.extend(self.id, budget_s, count, idempotency_key))
+        return self._new(self._transport.extend(self.id, budget_s, count, idempotency_key or uuid.uuid4().hex))
 
     def replay(self, *, idempotency_key: str | None = None) -> Run:
         """Repeat exactly what finished in this ended run, and return the new run.
 
-        With the same data, seed and versions it has the same scores, also when this run was bounded by time.
+        With the same data, seed and versions it has the same scores, also when this run was bounded by time. The same
+        ``idempotency_key`` again returns the same new run.
 
         Raises:
             Conflict: this run has not ended, or nothing finished in it (``nothing-to-replay``).
         """
-        return self._new(self._transport.replay(self.id, idempotency_key))
+        return self._new(self._transport.replay(self.id, idempotency_key or uuid.uuid4().hex))
 
     def _new(self, document: Document) -> Run:
         return Run(self._transport, str(document["id"]), document=document)

@@ -17,7 +17,7 @@ class Transport(Protocol):
     """The service's operations. All of them raise errors of `rayctl.errors` and nothing else.
 
     Calls that may be repeated without harm are repeated a few times when the connection fails;
-    ``submit`` is among them because it always carries an idempotency key.
+    ``submit``, ``extend`` and ``replay`` are among them because they always carry an idempotency key.
     """
 
     kind: Literal["http", "ray"]
@@ -49,12 +49,12 @@ class Transport(Protocol):
         """End the run's search early; return its view."""
 
     def extend(
-        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str | None = None
+        self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str
     ) -> Document:
-        """Continue the run as a new one; return the view of that. Not repeated when the connection fails."""
+        """Continue the run as a new one; return the view of that."""
 
-    def replay(self, run_id: str, idempotency_key: str | None = None) -> Document:
-        """Repeat the run as a new one; return the view of that. Not repeated when the connection fails."""
+    def replay(self, run_id: str, idempotency_key: str) -> Document:
+        """Repeat the run as a new one; return the view of that."""
 
     def report_files(self, run_id: str) -> list[Document]:
         """Build the run's report if there is none yet; return ``{"name", "bytes", "sha256"}`` of each file."""

@@ -93,19 +93,16 @@ class MemoryService:
         check_http_request(build_request(request), ServiceSettings())
         if len(self.runs) >= self.max_runs:
             raise QueueFull("Too many runs wait.", retry_after_s=7)
-        if idempotency_key is not None:
-            known = self.keys.get((request["tenant"], idempotency_key))
-            if known:
-                if known[1] != request:
-                    raise IdempotencyConflict("The key was used with another request.")
-                return known[0]
-        run_id = await self._begin(request, data)
-        if idempotency_key is not None:
-            self.keys[request["tenant"], idempotency_key] = (run_id, request)
-        return run_id
+        return await self._begin(request, data, idempotency_key)
 
-    async def _begin(self, request: dict[str, Any], data: Any) -> str:
+    async def _begin(self, request: dict[str, Any], data: Any, key: str | None) -> str:
         run_id = f"run-{len(self.runs) + 1}"
+        if key is not None:
+            known_id, known = self.keys.setdefault((request["tenant"], key), (run_id, request))
+            if known != request:
+                raise IdempotencyConflict("The key was used with another request.")
+            if known_id != run_id:
+                return known_id
         self.requests[run_id] = (request, data)
         self.boards[run_id], self.log[run_id] = [], []
         self.runs[run_id] = {
@@ -214,13 +211,15 @@ class MemoryService:
         time_budget_s: float | None = None,
         max_trials: int | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         wanted = continuation(run_id, *self._ended(run_id, tenant), time_budget_s, max_trials)
         await asyncio.sleep(0)
-        return await self._begin(wanted.model_dump(mode="json"), None)
+        return await self._begin(wanted.model_dump(mode="json"), None, idempotency_key)
 
-    async def replay(self, run_id: str, tenant: str | None = None) -> str:
-        return await self._begin(repetition(run_id, *self._ended(run_id, tenant)).model_dump(mode="json"), None)
+    async def replay(self, run_id: str, tenant: str | None = None, idempotency_key: str | None = None) -> str:
+        wanted = repetition(run_id, *self._ended(run_id, tenant))
+        return await self._begin(wanted.model_dump(mode="json"), None, idempotency_key)
 
     async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
         run = self._mine(run_id, tenant)

@@ -9,10 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from rayctl.api.once import Once
-from rayctl.errors import IdempotencyConflict, Unavailable
+from rayctl.api.app import create_app
+from rayctl.api.auth import TokenBook
+from rayctl.settings import ServiceSettings
 
-from .conftest import REQUEST, check_problem
+from .conftest import REQUEST, TOKENS, check_problem, client_for
 from .memory import MemoryService
 
 
@@ -117,45 +118,23 @@ async def test_keys_of_tenants_are_apart(as_caller: Any, service: MemoryService)
     assert new["blue"]["tenant"] == "blue"
 
 
-async def test_a_key_survives_its_caller_and_forgets_failures() -> None:
-    once, release, calls = Once(), asyncio.Event(), []
-
-    async def slow() -> str:
-        calls.append(1)
-        await release.wait()
-        return "run-7"
-
-    async def fails() -> str:
-        calls.append(2)
-        raise Unavailable("away")
-
-    gone = asyncio.create_task(once.run("k", "a", slow))
-    await asyncio.sleep(0)
-    gone.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await gone
-    release.set()
-    assert await once.run("k", "a", slow) == "run-7"
-    assert calls == [1]
-    with pytest.raises(IdempotencyConflict):
-        await once.run("k", "b", slow)
-    for _ in range(2):
-        with pytest.raises(Unavailable):
-            await once.run("f", "a", fails)
-    assert calls == [1, 2, 2]
+async def test_keys_outlive_the_gateway(
+    client: httpx2.AsyncClient, service: MemoryService, book: TokenBook, settings: ServiceSettings, done: str
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = await client.post(f"/v1/runs/{done}:replay", headers=headers)
+    async with client_for(create_app(service, tokens=book, settings=settings), TOKENS["operator"]) as another:
+        again = await another.post(f"/v1/runs/{done}:replay", headers=headers)
+    assert first.json()["id"] == again.json()["id"] == "run-2"
+    assert len(service.runs) == 2
 
 
-async def test_keys_are_bounded() -> None:
-    once, calls = Once(most=2), []
-
-    async def call() -> str:
-        calls.append(1)
-        return str(len(calls))
-
-    for key in ("a", "b", "c"):
-        await once.run(key, "x", call)
-    assert await once.run("c", "x", call) == "3"
-    assert await once.run("a", "x", call) == "4", "the oldest was forgotten"
+async def test_impossible_keys(client: httpx2.AsyncClient, service: MemoryService, done: str) -> None:
+    for verb, body in (("extend", {"json": {"max_trials": 1}}), ("replay", {})):
+        for key in ("", "a b", "k" * 201):
+            response = await client.post(f"/v1/runs/{done}:{verb}", headers={"Idempotency-Key": key}, **body)
+            check_problem(response, 400, "malformed-request")
+    assert len(service.runs) == 1
 
 
 async def test_metrics_of_allowed_modules(client: httpx2.AsyncClient, service: MemoryService) -> None:

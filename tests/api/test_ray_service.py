@@ -85,6 +85,15 @@ async def test_a_request_is_repeated_only_with_a_key() -> None:
     assert len(handle.calls) == 1
 
 
+async def test_following_runs_is_repeated_only_with_a_key() -> None:
+    handle = Handle(AWAY, "run-2", AWAY, "run-3")
+    service = RayService(lambda: handle)
+    sent = {"tenant": "red", "idempotency_key": "k"}
+    assert await service.extend("x", 60.0, 3, **sent) == "run-2"
+    assert await service.replay("x", **sent) == "run-3"
+    assert handle.calls == [("extend", ("x", 60.0, 3), sent)] * 2 + [("replay", ("x",), sent)] * 2
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -152,7 +161,6 @@ async def test_every_method_passes_the_tenant_on() -> None:
     ):
         await call
     assert {kwargs["tenant"] for _, _, kwargs in handle.calls} == {"red"}
-    assert ("extend", ("x", 60.0, 3), {"tenant": "red"}) in handle.calls
 
 
 async def test_not_found_is_not_taken_for_an_absent_actor() -> None:

@@ -97,12 +97,12 @@ class ScriptedService:
         check_http_request(build_request(request), ServiceSettings())
         if request["target"] == "nowhere":
             raise InvalidData("The table has no column nowhere.", code="missing-target", hint="It has: a, y.")
-        for number, (_, _, key) in enumerate(self.requests, start=1):
-            if idempotency_key == key:
-                return f"r{number}"
         return self._begin(request, data, idempotency_key)
 
     def _begin(self, request: dict[str, Any], data: Any, key: str | None) -> str:
+        for number, (_, _, known) in enumerate(self.requests, start=1):
+            if key is not None and key == known:
+                return f"r{number}"
         self.requests.append((request, data, key))
         run_id = f"r{len(self.requests)}"
         name = request.get("name")
@@ -222,7 +222,7 @@ class ScriptedService:
     async def finish_early(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
         run = self._run(run_id)
         if run["state"] == "running":
-            run |= {"state": "succeeded", "reason": "deadline", "elapsed_s": 4.0}
+            run |= {"state": "succeeded", "reason": "finished-early", "elapsed_s": 4.0}
             log = self.log[run_id]
             log.append({"run_id": run_id, "seq": len(log) + 1, "at": AT.format(8), "kind": "done", "data": dict(run)})
         return dict(run)
@@ -238,12 +238,14 @@ class ScriptedService:
         time_budget_s: float | None = None,
         max_trials: int | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         wanted = continuation(run_id, *self._ended(run_id), time_budget_s, max_trials)
-        return self._begin(wanted.model_dump(mode="json"), None, None)
+        return self._begin(wanted.model_dump(mode="json"), None, idempotency_key)
 
-    async def replay(self, run_id: str, tenant: str | None = None) -> str:
-        return self._begin(repetition(run_id, *self._ended(run_id)).model_dump(mode="json"), None, None)
+    async def replay(self, run_id: str, tenant: str | None = None, idempotency_key: str | None = None) -> str:
+        wanted = repetition(run_id, *self._ended(run_id))
+        return self._begin(wanted.model_dump(mode="json"), None, idempotency_key)
 
     async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
         run = self._run(run_id)

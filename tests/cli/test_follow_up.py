@@ -25,6 +25,9 @@ def test_finish(run: Run, submit: Submit, server: Server) -> None:
     assert server.service.runs[slow]["state"] == "running"
     assert run("automl", "finish", slow, "--wait").stdout == f"run {slow} succeeded\n"
     assert json.loads(run("automl", "finish", slow, "-o", "json").stdout)["state"] == "succeeded"
+    why = run("automl", "why", slow).stdout
+    assert "because  somebody ended its search with `finish`" in why
+    assert f"you can  rayctl automl extend {slow} --time-budget 2m" in why
 
 
 def test_extend(run: Run, submit: Submit, server: Server) -> None:
@@ -43,9 +46,14 @@ def test_extend(run: Run, submit: Submit, server: Server) -> None:
 
 def test_the_same_key_extends_once(run: Run, submit: Submit, server: Server) -> None:
     old = submit()
-    asked = ("automl", "extend", old, "--max-trials", "2", "--idempotency-key", f"key-{id(server)}-{id(submit)}")
+    asked = ("automl", "extend", old, "--max-trials", "2", "--idempotency-key", "k")
     assert run(*asked).stdout == run(*asked).stdout == "r2\n"
     assert len(server.service.requests) == 2
+    replayed = ("automl", "replay", old, "--idempotency-key", "other")
+    assert run(*replayed).stdout == run(*replayed).stdout == "r3\n"
+    for _ in range(2):
+        run("automl", "replay", old)
+    assert len(server.service.requests) == 5, "without a key every call begins a run"
 
 
 def test_extensions_that_are_refused(run: Run, submit: Submit, server: Server) -> None:
@@ -128,7 +136,9 @@ VIEW: dict[str, Any] = {"id": "r", "state": "succeeded", "metric": "rmse", "elap
     [
         ({"reason": "completed", "max_trials": 7}, "all of its 7 trials have ended"),
         ({"reason": "completed"}, "all of its 5 trials have ended"),
-        ({"reason": "deadline", "time_budget_s": 60.0}, "before its budget was used up"),
+        ({"reason": "deadline", "time_budget_s": 60.0}, "was too short for more"),
+        ({"reason": "finished-early", "time_budget_s": 60.0}, "ended its search with `finish`, after 10s of 1m00s"),
+        ({"reason": "finished-early", "max_trials": 40}, "somebody ended its search with `finish`"),
         ({"reason": "deadline", "time_budget_s": 10.5}, "time budget of 10s was used up"),
         ({"state": "queued", "queue_position": 3}, "it is number 3 in the queue"),
         ({"state": "running", "time_budget_s": 60.0, "max_trials": 9, "trials": {"done": 2}}, "50s of its time budget"),
@@ -153,7 +163,7 @@ def test_every_code_of_the_service_is_explained() -> None:
 
     known = set(re.findall(r"``([a-z-]+)``", str(TrialError.__doc__)))
     source = Path(str(rayctl.automl.schedule.__file__)).read_text()
-    known |= set(re.findall(r'"code": "([a-z-]+)"', source)) | {"deadline", "cancelled"}
+    known |= set(re.findall(r'"code": "([a-z-]+)"', source)) | set(rayctl.automl.schedule.CLOSED)
     assert len(known) >= 12
     for code in known:
         row = {"trial": 1, "model": "m", "state": "skipped", "error": {"code": code, "message": "text"}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +11,6 @@ from starlette.responses import Response
 from rayctl.api.bodies import media_type, parse_json, read_body, unsupported_media
 from rayctl.api.deps import Caller, IdempotencyKey, RunId, Service, Settings
 from rayctl.api.documents import ExtendOptions, answer
-from rayctl.api.once import Once
 from rayctl.api.problems import invalid_document
 from rayctl.automl.model import RunState, RunView
 from rayctl.automl.port import AutoMLService
@@ -71,41 +69,24 @@ async def extend_run(
 ) -> Response:
     """Continue an ended run with more budget, as a new run that takes over all of its trials.
 
-    `max_trials` counts the new trials only. The same idempotency key gives the same new run, as long as this gateway
-    does not restart.
+    `max_trials` counts the new trials only. The same idempotency key gives the same new run.
     """
     options = await _options(request, settings)
-
-    async def extend() -> str:
-        return await service.extend(
-            run_id, time_budget_s=options.time_budget, max_trials=options.max_trials, tenant=caller.tenant
-        )
-
-    asked = ("extend", run_id, options.time_budget, options.max_trials)
-    new_id = await _once(request, key, caller.tenant, asked, extend)
+    new_id = await service.extend(
+        run_id,
+        time_budget_s=options.time_budget,
+        max_trials=options.max_trials,
+        tenant=caller.tenant,
+        idempotency_key=key,
+    )
     return await _accepted(service, new_id, caller.tenant, continues=run_id)
 
 
 @router.post("/v1/runs/{run_id}:replay", status_code=202, response_model=RunView)
-async def replay_run(
-    request: Request, run_id: RunId, service: Service, caller: Caller, key: IdempotencyKey
-) -> Response:
+async def replay_run(run_id: RunId, service: Service, caller: Caller, key: IdempotencyKey) -> Response:
     """Repeat exactly what finished in an ended run, as a new run: same data, seed and versions give the same scores.
 
-    The same idempotency key gives the same new run, as long as this gateway does not restart.
+    The same idempotency key gives the same new run.
     """
-
-    async def replay() -> str:
-        return await service.replay(run_id, tenant=caller.tenant)
-
-    new_id = await _once(request, key, caller.tenant, ("replay", run_id), replay)
+    new_id = await service.replay(run_id, tenant=caller.tenant, idempotency_key=key)
     return await _accepted(service, new_id, caller.tenant, replay_of=run_id)
-
-
-async def _once(
-    request: Request, key: str | None, tenant: str | None, asked: tuple[Any, ...], call: Callable[[], Awaitable[str]]
-) -> str:
-    if key is None:
-        return await call()
-    once: Once = request.app.state.once
-    return await once.run((tenant, key), asked, call)

@@ -211,19 +211,33 @@ def test_what_is_not_idempotent_is_sent_once(script: Script, http: HttpTransport
     assert len(script.asked) == 1
 
 
-def test_what_begins_a_run_is_sent_once(script: Script, http: HttpTransport) -> None:
-    script.then(hang_up)
-    with pytest.raises(ServerUnreachable):
-        http.extend("r1", 90.0, None, "k1")
-    method, path, headers, body = script.asked[0]
-    assert (method, path, headers["idempotency-key"]) == ("POST", "/v1/runs/r1:extend", "k1")
-    assert json.loads(body) == {"time_budget": 90.0}
-    script.then(hang_up)
-    with pytest.raises(ServerUnreachable):
-        http.replay("r1")
-    assert len(script.asked) == 2
+def test_what_begins_a_run_is_repeated_with_the_same_key(script: Script, http: HttpTransport) -> None:
+    run, accepted = Run(http, "r0"), reply(202, VIEW)
+    script.then(hang_up, accepted, hang_up, accepted)
+    assert run.extend("90s", idempotency_key="k1").id == "r1"
+    assert run.replay(idempotency_key="k2").id == "r1"
+    assert [(method, path, headers["idempotency-key"]) for method, path, headers, _ in script.asked] == [
+        *[("POST", "/v1/runs/r0:extend", "k1")] * 2,
+        *[("POST", "/v1/runs/r0:replay", "k2")] * 2,
+    ]
+    assert [json.loads(body) for *_, body in script.asked[:2]] == [{"time_budget": 90.0}] * 2
+
+
+def test_calls_without_a_key_get_one_of_their_own(script: Script, http: HttpTransport) -> None:
+    run, accepted = Run(http, "r0"), reply(202, VIEW)
+    script.then(hang_up, accepted, accepted, hang_up, accepted, accepted)
+    for follow in (lambda: run.extend(max_trials=1), lambda: run.replay()):
+        follow()
+        follow()
+    keys = [headers["idempotency-key"] for _, _, headers, _ in script.asked]
+    assert keys[0] == keys[1]
+    assert keys[3] == keys[4]
+    assert len(set(keys)) == 4
+
+
+def test_ending_twice_is_ending_once(script: Script, http: HttpTransport) -> None:
     script.then(hang_up, reply(202, VIEW))
-    assert http.finish("r1") == VIEW, "ending twice is ending once"
+    assert http.finish("r1") == VIEW
 
 
 def test_names_of_files_stay_below_the_run(script: Script, http: HttpTransport) -> None:

@@ -15,7 +15,6 @@ from rayctl.client.run import Run
 from rayctl.errors import (
     DeadlineExceeded,
     InvalidData,
-    InvalidRequest,
     NotFound,
     RayctlError,
     ServerUnreachable,
@@ -164,26 +163,34 @@ def test_following_runs(make: Make) -> None:
         artifact=[b"{}"],
     )
     run = Run(transport, "r1")
-    assert run.extend("2m", 5).id == "r2"
-    assert run.replay().document == view
+    assert run.extend("2m", 5, idempotency_key="k1").id == "r2"
+    assert run.replay(idempotency_key="k2").document == view
     assert transport.finish("r1") == view
     assert run.report_data() == {}
     tenant = {"tenant": "acme"}
-    assert handle.calls[:2] == [("extend", ("r1", 120.0, 5), tenant), ("get_run", ("r2",), tenant)]
+    assert handle.calls[:4] == [
+        ("extend", ("r1", 120.0, 5), tenant | {"idempotency_key": "k1"}),
+        ("get_run", ("r2",), tenant),
+        ("replay", ("r1",), tenant | {"idempotency_key": "k2"}),
+        ("get_run", ("r2",), tenant),
+    ]
     assert ("finish_early", ("r1",), tenant) in handle.calls
-    with pytest.raises(InvalidRequest) as caught:
-        run.extend("2m", idempotency_key="k")
-    assert caught.value.code == "no-idempotency-key"
 
 
-def test_what_begins_a_run_is_asked_once(make: Make) -> None:
-    away = exceptions.ActorUnavailableError("restarting", None)
-    transport, handle = make(extend=[away], replay=[away], finish_early=[away, {"id": "r1"}])
-    for follow in (lambda: transport.extend("r1", 1.0, None), lambda: transport.replay("r1")):
-        with pytest.raises(Unavailable):
-            follow()
-    assert transport.finish("r1") == {"id": "r1"}, "ending twice is ending once"
-    assert [name for name, _, _ in handle.calls] == ["extend", "replay", "finish_early", "finish_early"]
+def test_what_begins_a_run_is_repeated_with_the_same_key(make: Make) -> None:
+    away, view = exceptions.ActorUnavailableError("restarting", None), {"id": "r2"}
+    transport, handle = make(extend=[away, "r2"], replay=[away, "r2"], get_run=[view, view])
+    run = Run(transport, "r1")
+    assert run.extend("1s").id == run.replay().id == "r2"
+    names = [name for name, _, _ in handle.calls]
+    assert names == ["extend", "extend", "get_run", "replay", "replay", "get_run"]
+    keys = [kwargs["idempotency_key"] for name, _, kwargs in handle.calls if name != "get_run"]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+
+
+def test_ending_twice_is_ending_once(make: Make) -> None:
+    transport, _ = make(finish_early=[exceptions.ActorUnavailableError("restarting", None), {"id": "r1"}])
+    assert transport.finish("r1") == {"id": "r1"}
 
 
 def test_metrics_travel_over_ray(make: Make) -> None:
