@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rayctl.automl.report.scores import average_precision, confusion, pr_points, roc_points
+from rayctl.automl.tabular.mixing import labels_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +41,8 @@ class Labelled:
 def read_labelled(table: pa.Table, settings: Mapping[str, Any]) -> Labelled | None:
     """Read validation predictions; None if no row is usable.
 
-    The decision is the delivered model's: the column ``prediction`` if there is one, else probabilities of two
-    classes against ``settings["threshold"]``, else the most probable class.
+    The decision is the delivered model's: the column ``prediction`` if there is one, else what ``settings`` (those of
+    the combination: threshold, multipliers) make of the probabilities.
     """
     names = [name for name in table.column_names if name.startswith(_PREFIX)]
     classes = [name[len(_PREFIX) :] for name in names]
@@ -56,11 +57,9 @@ def read_labelled(table: pa.Table, settings: Mapping[str, Any]) -> Labelled | No
     threshold = settings.get("threshold") if len(classes) == 2 else None
     if given is not None:
         decided = _codes(*given, classes)
-    elif proba is not None and threshold is not None:
-        decided = (proba[:, 1] >= float(threshold)).astype(np.int64)
     else:
         assert proba is not None
-        decided = np.nan_to_num(proba, nan=-np.inf).argmax(axis=1)
+        decided = labels_of(np.nan_to_num(proba, nan=-np.inf), settings)
     usable = (truth >= 0) & (decided >= 0)
     if proba is not None:
         usable &= np.isfinite(proba).all(axis=1)
@@ -243,7 +242,7 @@ def _thresholds(positive: np.ndarray, scores: np.ndarray, delivered: float) -> l
     levels = np.unique(np.round(np.append(np.arange(1, 100) / 100, delivered), 6))
     order = np.argsort(scores, kind="stable")
     ranked, below = scores[order], np.concatenate([[0], np.cumsum(positive[order])])
-    starts = np.searchsorted(ranked, levels, side="left")
+    starts = np.searchsorted(ranked, levels, side="right")  # above the threshold, as the model decides
     total, n = int(positive.sum()), len(scores)
     found = []
     for level, start in zip(levels.tolist(), starts.tolist(), strict=True):

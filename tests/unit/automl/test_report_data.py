@@ -40,7 +40,7 @@ def _truth_and_proba() -> tuple[np.ndarray, np.ndarray]:
 def test_the_confusion_matrix_is_that_of_the_delivered_decision(threshold: float | None) -> None:
     found = _labelled({} if threshold is None else {"threshold": threshold})
     truth, proba = _truth_and_proba()
-    assert found["confusion"] == sk.confusion_matrix(truth, proba >= (threshold or 0.5)).tolist()
+    assert found["confusion"] == sk.confusion_matrix(truth, proba > (threshold or 0.5)).tolist()
     chosen = next(row for row in found["thresholds"] if row["delivered"])
     assert chosen["threshold"] == (threshold or 0.5)
     assert [[chosen["called"]], [chosen["hits"]]] == [
@@ -49,10 +49,18 @@ def test_the_confusion_matrix_is_that_of_the_delivered_decision(threshold: float
     ]
 
 
+def test_multipliers_move_decisions_of_several_classes() -> None:
+    table = classifier("multiclass").validation
+    assert table is not None
+    rows = read_labelled(table, {"multipliers": [1.0, 0.0, 1.0]})
+    assert rows is not None
+    assert np.array(classification_data(rows)["confusion"]).sum(axis=0)[1] == 0
+
+
 def test_thresholds_equal_a_count_by_hand() -> None:
     truth, proba = _truth_and_proba()
     for row in _labelled()["thresholds"][::17]:
-        called = proba >= row["threshold"]
+        called = proba > row["threshold"]
         assert row["hits"] == (called & truth).sum()
         assert row["false_alarms"] == (called & ~truth).sum()
         assert row["missed"] == (~called & truth).sum()
