@@ -94,11 +94,11 @@ class RayTransport:
     def extend(
         self, run_id: str, time_budget_s: float | None, max_trials: int | None, idempotency_key: str
     ) -> Document:
-        sent = {"tenant": self._tenant, "idempotency_key": idempotency_key}
+        sent: dict[str, Any] = {"tenant": self._tenant, "idempotency_key": idempotency_key}
         return self.get_run(self._call("extend", run_id, time_budget_s, max_trials, **sent))
 
     def replay(self, run_id: str, idempotency_key: str) -> Document:
-        sent = {"tenant": self._tenant, "idempotency_key": idempotency_key}
+        sent: dict[str, Any] = {"tenant": self._tenant, "idempotency_key": idempotency_key}
         return self.get_run(self._call("replay", run_id, **sent))
 
     def report_files(self, run_id: str) -> list[Document]:
