@@ -51,7 +51,9 @@ def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     from markupsafe import Markup, escape
 
     def finalize(value: Any) -> Any:
-        return value if isinstance(value, Markup) else fmt.clean(value) if isinstance(value, str) else value
+        if value is None or (isinstance(value, str) and not isinstance(value, Markup)):
+            return fmt.clean(value)
+        return value
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=finalize, trim_blocks=True, lstrip_blocks=True
