@@ -32,7 +32,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 contracts: $(READY)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 unit: $(READY)
 	$(BIN)/pytest -q -n 2 -m "not ray and not faults" tests
