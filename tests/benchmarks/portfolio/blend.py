@@ -49,7 +49,7 @@ class Target:
     def _mean_of_folds(self, per_row: np.ndarray, *, root: bool) -> np.ndarray:
         counts = np.bincount(self.fold)
         means = np.column_stack([per_row[:, self.fold == fold].sum(axis=1) for fold in range(len(counts))]) / counts
-        return (np.sqrt(means) if root else means).mean(axis=1)
+        return np.asarray((np.sqrt(means) if root else means).mean(axis=1))
 
     def _one_minus_auc(self, predicted: np.ndarray) -> np.ndarray:
         folds, candidates = int(self.fold.max()) + 1, len(predicted)
@@ -62,7 +62,7 @@ class Target:
         negative = np.bincount(cell[:, ~second].ravel(), minlength=size).reshape(shape)
         below = np.cumsum(negative, axis=2) - negative / 2  # ties count half
         pairs = positive.sum(axis=2) * negative.sum(axis=2)
-        return 1 - ((positive * below).sum(axis=2) / np.maximum(pairs, 1)).mean(axis=1)
+        return np.asarray(1 - ((positive * below).sum(axis=2) / np.maximum(pairs, 1)).mean(axis=1))
 
 
 def blend(target: Target, members: np.ndarray) -> np.ndarray:
@@ -81,4 +81,4 @@ def blend(target: Target, members: np.ndarray) -> np.ndarray:
             break
     weights = np.bincount(chosen[: best + 1], minlength=len(members)) / (best + 1)
     weights[weights < MIN_WEIGHT] = 0.0
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())

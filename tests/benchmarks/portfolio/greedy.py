@@ -64,7 +64,7 @@ class Objective:
 
     def worth(self, key: str, gain: float) -> float:
         """Return what a gain is worth for what it costs."""
-        return (gain + _SHARE_COUNTS * self.share[key]) / max(_CHEAPEST, self.cost[key]) ** _EXPONENT
+        return float((gain + _SHARE_COUNTS * self.share[key]) / max(_CHEAPEST, self.cost[key]) ** _EXPONENT)
 
 
 def _mean(values: Iterable[float | None]) -> float:

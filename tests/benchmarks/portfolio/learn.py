@@ -60,9 +60,8 @@ def compare(found: Sequence[Board], kind: str, others: float) -> Comparison:
         rest = [board for board in found if board.source.name != name]
         learned = order(Objective.of(rest, kind, others), pool(kind), max(PREFIXES))
         held_out = [board for board in own if board.source.name == name]
-        rows.append([np.mean([column(board) for board in held_out], axis=0) for column in (
-            lambda board, it=learned: _regrets(board, it), lambda board: _regrets(board, written),
-            lambda board, it=learned: _costs(board, it), lambda board: _costs(board, written),
+        rows.append([np.mean([measured(board, it) for board in held_out], axis=0) for measured, it in (
+            (_regrets, learned), (_regrets, written), (_costs, learned), (_costs, written),
         )])  # fmt: skip
     stacked = [np.stack(part) for part in zip(*rows, strict=True)]
     return Comparison(tables, *stacked)

@@ -138,7 +138,7 @@ def measure(store: Store, pair: Pair, limit_s: float) -> Result:
     predicted_s = 0.0 if cost is None else cost.seconds
     if predicted_s > limit_s:
         return Result("too-long", _NOTHING, _NOTHING, predicted_s=predicted_s)
-    oof, test, capped = [], 0.0, 0
+    oof, test, capped = [], np.zeros(()), 0
     cpu, wall = time.process_time(), time.monotonic()
     outside = 0.0
     for fold in problem.folds:
@@ -163,7 +163,7 @@ def measure(store: Store, pair: Pair, limit_s: float) -> Result:
     return Result(
         "ok",
         _reduced(np.concatenate(oof), truth.oof, pair.source.kind),
-        _reduced(np.asarray(test) / len(problem.folds), truth.test, pair.source.kind),
+        _reduced(test / len(problem.folds), truth.test, pair.source.kind),
         cpu / len(problem.folds),
         (time.monotonic() - wall) / len(problem.folds),
         predicted_s,

