@@ -127,7 +127,8 @@ class ForecastEngine:
             own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in sorted(outcomes)}
             rule = Rule({min(own, key=lambda trial: (own[trial], trial)): 1.0})
         score = metric.loss(window_loss(windows, mixed_windows(rule, windows, prepared.n_series)))
-        return Combination(rule.weights, score, rule.settings(), (score,))
+        settings = {**rule.settings(), "season_length": int(prepared.seasons[0])}
+        return Combination(rule.weights, score, settings, (score,))
 
     def assemble(
         self,

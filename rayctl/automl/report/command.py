@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 __all__ = ["brief", "submit_command"]
@@ -42,7 +43,7 @@ _PICKLES = ("pickled", "pickled_class")
 def submit_command(request: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return ``rayctl automl submit …``, quoted for a shell, and the fields of the request that it cannot express."""
     missing: list[str] = []
-    words = ["rayctl", "automl", "submit", (request.get("data") or {}).get("uri") or "DATA"]
+    words = ["rayctl", "automl", "submit", _data(request.get("data") or {}, missing)]
     words += ["--task", str(request.get("task")), "--target", str(request.get("target"))]
     words += _metric(request, missing)
     words += _simple(request, missing)
@@ -51,13 +52,29 @@ def submit_command(request: Mapping[str, Any]) -> tuple[str, list[str]]:
     resources = request.get("resources") or {}
     words += _group(resources, _RESOURCES)
     for name, value in (resources.get("custom") or {}).items():
-        words += ["--resource", f"{name}={value:g}"]
+        words += ["--resource", f"{name}={_number(value)}"]
     for name, value in (request.get("labels") or {}).items():
         words += ["--label", f"{name}={value}"]
     if request.get("tenant") not in (None, "default"):
         words += ["--tenant", str(request["tenant"])]
     missing += [name for name, value in request.items() if name not in _KNOWN and value not in (None, [], {})]
     return " ".join(shlex.quote(word) for word in words), sorted(missing)
+
+
+def _data(source: Mapping[str, Any], missing: list[str]) -> str:
+    """Return how the data is named; a path is one of the service's machine, not the reader's."""
+    if source.get("format"):
+        missing.append("data.format")
+    for name in ("uri", "upload"):
+        if source.get(name):
+            return f"{name}:{source[name]}"
+    return "DATA"
+
+
+def _number(value: float) -> str:
+    """Return a number exactly, without an exponent."""
+    text = format(Decimal(repr(float(value))), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _simple(request: Mapping[str, Any], missing: list[str]) -> list[str]:
@@ -67,7 +84,7 @@ def _simple(request: Mapping[str, Any], missing: list[str]) -> list[str]:
             words += [option, str(request[name])]
     for name, option in _SECONDS.items():
         if request.get(name) is not None:
-            words += [option, f"{request[name]:g}s"]
+            words += [option, f"{_number(request[name])}s"]
     for name, option in _REPEATED.items():
         for value in request.get(name) or []:
             words += [option, str(value)]
@@ -75,6 +92,8 @@ def _simple(request: Mapping[str, Any], missing: list[str]) -> list[str]:
         values = [str(value) for value in request.get(name) or []]
         if any("," in value for value in values):
             missing.append(name)
+        elif name in request and request[name] == [] and name == "levels":
+            missing.append(name)  # no intervals at all: the option has no empty form
         elif values and request[name] != _LEVELS:
             words += [option, ",".join(values)]
     for name, default in _SWITCHES.items():
@@ -109,7 +128,7 @@ def _group(values: Mapping[str, Any], options: Mapping[str, tuple[str, Any]]) ->
     words = []
     for name, (option, default) in options.items():
         if values.get(name) not in (None, default):
-            words += [option, f"{values[name]:g}" if isinstance(values[name], float) else str(values[name])]
+            words += [option, _number(values[name]) if isinstance(values[name], float) else str(values[name])]
     return words
 
 
