@@ -12,6 +12,7 @@ import numpy as np
 from rayctl.automl.metrics import METRICS, Metric
 from rayctl.automl.tabular.mixing import TINY, labels_of, tempered
 from rayctl.automl.tabular.oof import Validation
+from rayctl.automl.tabular.thresholds import scores_at
 
 __all__ = ["decision_settings", "temperature_settings"]
 
@@ -24,15 +25,12 @@ _BY_PRIORS = frozenset({"balanced_accuracy", "f1_macro"})
 
 def temperature_settings(validation: Validation, proba: np.ndarray) -> dict[str, Any]:
     """Return ``{"temperature": …}`` that lowers the log loss, or nothing."""
-    log_loss = METRICS["log_loss"]
 
     def fit(part: Validation, values: np.ndarray) -> Any:
         temperature = _temperature(part, values)
         return lambda others: tempered(others, temperature)
 
-    before = validation.score(log_loss, proba)
-    after = validation.score(log_loss, validation.cross_validated(fit, proba))
-    if not after < before:
+    if not validation.is_better(METRICS["log_loss"], validation.cross_validated(fit, proba), proba):
         return {}
     return {"temperature": float(f"{_temperature(validation, proba):.4g}")}
 
@@ -64,18 +62,19 @@ def decision_settings(validation: Validation, metric: Metric, proba: np.ndarray)
         settings = choose(part, metric, values)
         return lambda others: labels_of(others, settings)
 
-    before = validation.score(metric, proba.argmax(axis=1))
-    after = validation.score(metric, validation.cross_validated(fit, proba))
-    return choose(validation, metric, proba) if metric.better(after, before) else {}
+    corrected = validation.cross_validated(fit, proba)
+    if not validation.is_better(metric, corrected, proba.argmax(axis=1)):
+        return {}
+    return choose(validation, metric, proba)
 
 
 def _threshold(validation: Validation, metric: Metric, proba: np.ndarray) -> dict[str, Any]:
     """Try quantiles of the probabilities; go towards 0.5 again where one of the classes has few rows."""
     second = proba[:, 1]
     found = np.unique(np.quantile(second, np.linspace(0.005, 0.995, _THRESHOLDS)))
-    losses = [metric.loss(validation.score(metric, (second > value).astype(np.int64))) for value in found]
+    scores = scores_at(metric.name, validation, second, found)
     # Middle of all that are equally good: the metric is a step function.
-    best = found[np.flatnonzero(np.isclose(losses, np.nanmin(losses), rtol=0, atol=1e-12))]
+    best = found[scores >= scores.max() - 1e-12]
     rarest = int(np.bincount(validation.truth, minlength=2).min())
     share = rarest / (rarest + _SHRINK_ROWS)
     chosen = 0.5 + share * (float(np.median(best)) - 0.5)

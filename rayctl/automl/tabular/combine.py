@@ -22,6 +22,7 @@ _ROWS = 10_000
 _TRIALS = 30
 _ROWS_CUSTOM = 2_000
 _TRIALS_CUSTOM = 12
+_STACKED = 8
 _MIN_WEIGHT = 0.03
 _TIE_BREAK = 0.1
 _FLOOR = 1e-3  # of a probability, where the log loss only steers the choice
@@ -51,7 +52,9 @@ def combine(
         return single
     blend = _blended(validation, metric, request, {trial: predictions[trial] for trial in usable}, scores)
     if request.stacking:
-        blend = _stacked(validation, metric, blend, predictions)
+        ranked = sorted(usable, key=lambda trial: (metric.loss(scores[trial]), trial))
+        members = {*blend.weights, *ranked[:_STACKED]}
+        blend = _stacked(validation, metric, blend, {trial: predictions[trial] for trial in members})
     return single if metric.better(single.score, blend.score) else blend
 
 
@@ -116,13 +119,10 @@ def _score(validation: Validation, metric: Metric, values: np.ndarray, settings:
 def _stacked(
     validation: Validation, metric: Metric, blend: Combination, predictions: Mapping[int, np.ndarray]
 ) -> Combination:
-    """Return the second model's combination of the same trials if it is better on rows that it has not seen."""
+    """Return the second model's combination of trials if it is better on rows that it has not seen."""
     from rayctl.automl.tabular.stacking import fit_stack
 
-    members = {trial: predictions[trial] for trial in sorted(blend.weights)}
-    if len(members) < 2:
-        return blend
-    stack, unseen = fit_stack(validation, members, blend.weights)
+    stack, unseen = fit_stack(validation, predictions, blend.weights)
     value = validation.score(metric, unseen) if metric.needs_proba or unseen.ndim == 1 else float("nan")
     if unseen.ndim == 2 and not metric.needs_proba:
         value = validation.score(metric, unseen.argmax(axis=1))

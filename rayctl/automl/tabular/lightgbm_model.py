@@ -32,15 +32,16 @@ class LightgbmPredictor:
     kind: ClassVar[str] = "lightgbm"
     rounds = 0
 
-    def __init__(self, booster: Any, n_classes: int | None) -> None:
-        self.booster = booster
+    def __init__(self, text: str, n_classes: int | None) -> None:
+        self.text = text
+        self.booster = _booster(text)
         self.n_classes = n_classes
         self.has_proba = n_classes is not None
 
     @property
     def row_us(self) -> float:
         """Trees times their depth."""
-        sizes = [int(leaves) for leaves in _LEAVES.findall(self.booster.model_to_string(num_iteration=-1))]
+        sizes = [int(leaves) for leaves in _LEAVES.findall(self.text)]
         return sum(0.01 + 0.008 * math.log2(1 + leaves) for leaves in sizes)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -52,13 +53,12 @@ class LightgbmPredictor:
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Member]]:
         """Return JSON and the model's text."""
-        text = _slim(self.booster.model_to_string(num_iteration=-1))
-        return {"n_classes": self.n_classes}, {"model": Member(text.encode(), "lightgbm")}
+        return {"n_classes": self.n_classes}, {"model": Member(self.text.encode(), "lightgbm")}
 
     @classmethod
     def load(cls, info: Mapping[str, Any], members: Mapping[str, Member], *, allow_pickle: bool) -> LightgbmPredictor:
         """Rebuild a predictor from its parts."""
-        return cls(_booster(members["model"].data), info["n_classes"])
+        return cls(members["model"].data.decode(), info["n_classes"])
 
 
 def _slim(text: str) -> str:
@@ -66,11 +66,11 @@ def _slim(text: str) -> str:
     return _NOT_NEEDED.sub("", text)
 
 
-def _booster(text: bytes) -> Any:
+def _booster(text: str) -> Any:
     from lightgbm import Booster
 
     try:
-        return Booster(model_str=text.decode())
+        return Booster(model_str=text)
     except Exception as error:  # LightGBM raises its own and built-in types on a malformed text
         raise InvalidRequest(f"The LightGBM model cannot be read: {error}", code="invalid-bundle") from error
 
@@ -119,9 +119,8 @@ def fit_lightgbm(data: TrainingData, params: Mapping[str, Any], seed: int, clock
     clock.start()
     booster = lightgbm.train(settings, train, num_boost_round=rounds, valid_sets=valid, callbacks=[watch])
     keep = watch.best_round + 1 if watch.patience is not None else watch.rounds
-    text = _slim(booster.model_to_string(num_iteration=keep))
     # Through its text, so that what is scored now is what is loaded later.
-    predictor = LightgbmPredictor(_booster(text.encode()), data.n_classes)
+    predictor = LightgbmPredictor(_slim(booster.model_to_string(num_iteration=keep)), data.n_classes)
     predictor.rounds = keep
     return predictor
 

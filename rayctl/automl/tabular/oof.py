@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,9 @@ from rayctl.automl.engine import Fold, FoldOutcome
 from rayctl.automl.metrics import Metric, score
 from rayctl.automl.tabular.prepare import PreparedTable
 
-__all__ = ["Validation", "one_hot"]
+__all__ = ["Validation"]
+
+_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,39 @@ class Validation:
 
     def mean_score(self, outcomes: Sequence[FoldOutcome]) -> float:
         """Return the score that the leaderboard shows for a trial."""
-        return self._mean([outcome.score for outcome in outcomes[: len(self.folds)]])
+        return self.mean([outcome.score for outcome in outcomes[: len(self.folds)]])
 
-    def score(self, metric: Metric, predicted: np.ndarray, chosen: np.ndarray | None = None) -> float:
+    def score(self, metric: Metric, predicted: np.ndarray) -> float:
         """Score predictions of all rows as trials are scored: fold by fold, then the mean.
 
-        ``chosen``: count only these rows (boolean mask). Folds for which the metric is undefined do not count.
+        Folds without rows, and those for which the metric is undefined, do not count.
         """
-        values = []
-        for place in range(len(self.folds)):
-            at = self._places[place]
-            if chosen is not None:
-                at = at[chosen[at]]
+        return self.mean(self.scores(metric, predicted))
+
+    def scores(self, metric: Metric, predicted: np.ndarray) -> list[float | None]:
+        """Return the score of each fold, None where there is none."""
+        values: list[float | None] = []
+        for at in self.places:
+            if not len(at):
+                values.append(None)
+                continue
             weights = None if self.weights is None else self.weights[at]
             value = score(metric, self.truth[at], predicted[at], self.n_classes, weights, self.classes)
             values.append(value if np.isfinite(value) else None)
-        return self._mean(values)
+        return values
+
+    def is_better(self, metric: Metric, new: np.ndarray, old: np.ndarray) -> bool:
+        """Whether predictions are better than others by more than half the standard error of the difference.
+
+        The error is that between folds, or between five parts of a single fold.
+        """
+        parts = self if len(self.folds) > 1 else self._in_parts()
+        pairs = zip(parts.scores(metric, new), parts.scores(metric, old), strict=True)
+        gains = [metric.loss(b) - metric.loss(a) for a, b in pairs if a is not None and b is not None]
+        if not gains:
+            return False
+        error = float(np.std(gains)) / len(gains) ** 0.5
+        return bool(np.mean(gains) > 0.5 * error)
 
     def sample(self, most: int, seed: int) -> Validation:
         """Return at most ``most`` of the rows, the same share of every fold, in order."""
@@ -73,7 +92,7 @@ class Validation:
             return np.arange(len(self.rows))
         rng = np.random.default_rng(seed)
         share = most / len(self.rows)
-        parts = [np.sort(rng.permutation(at)[: max(1, round(share * len(at)))]) for at in self._places]
+        parts = [np.sort(rng.permutation(at)[: max(1, round(share * len(at)))]) for at in self.places]
         return np.concatenate(parts)
 
     def take(self, places: np.ndarray) -> Validation:
@@ -90,7 +109,7 @@ class Validation:
         With a single fold its rows are split into five parts. ``fit`` gets a validation and its values, and returns
         the function to apply.
         """
-        parts = self.fold if len(self.folds) > 1 else np.arange(len(self.rows)) % 5
+        parts = self.fold if len(self.folds) > 1 else np.arange(len(self.rows)) % _PARTS
         out = None
         for part in np.unique(parts):
             inside = np.flatnonzero(parts != part)
@@ -102,11 +121,16 @@ class Validation:
         assert out is not None
         return out
 
+    def _in_parts(self) -> Validation:
+        folds = tuple(replace(self.folds[0], index=part, group=part) for part in range(_PARTS))
+        return replace(self, folds=folds, fold=np.arange(len(self.rows)) % _PARTS)
+
     @cached_property
-    def _places(self) -> list[np.ndarray]:
+    def places(self) -> list[np.ndarray]:
+        """The positions of each fold's rows."""
         return [np.flatnonzero(self.fold == place) for place in range(len(self.folds))]
 
-    def _mean(self, values: Sequence[float | None]) -> float:
+    def mean(self, values: Sequence[float | None]) -> float:
         """Return the mean over groups of the weighted means within them; None does not count."""
         groups: dict[int, list[tuple[float, float]]] = {}
         for fold, value in zip(self.folds, values, strict=True):
@@ -114,13 +138,3 @@ class Validation:
                 groups.setdefault(fold.group, []).append((value, fold.weight))
         means = [sum(v * w for v, w in parts) / sum(w for _, w in parts) for parts in groups.values()]
         return sum(means) / len(means) if means else float("nan")
-
-
-def one_hot(codes: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return labels as probabilities of 0 and 1: float32 (n, n_classes)."""
-    return np.eye(n_classes, dtype=np.float32)[codes.astype(np.int64)]
-
-
-def by_trial(validation: Validation, outcomes: Mapping[int, Sequence[FoldOutcome]]) -> dict[int, np.ndarray]:
-    """Return the predictions of every trial."""
-    return {trial: validation.predictions(parts) for trial, parts in outcomes.items()}

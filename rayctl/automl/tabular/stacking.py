@@ -18,7 +18,7 @@ from rayctl.automl.tabular.oof import Validation
 
 __all__ = ["Stack", "fit_stack"]
 
-_PULLS = (0.003, 0.03, 0.3)
+_PULLS = (0.0003, 0.003, 0.03, 0.3)
 _OFFSET_PULL = 0.1
 
 
@@ -64,7 +64,7 @@ def fit_stack(
         stacked = np.column_stack([predictions[trial] for trial in trials])
     else:
         stacked = np.stack([_logs(predictions[trial]) for trial in trials], axis=1)
-    towards = np.array([weights[trial] for trial in trials])
+    towards = np.array([weights.get(trial, 0.0) for trial in trials])
     best: tuple[float, float, np.ndarray] | None = None
     for pull in _PULLS:
 

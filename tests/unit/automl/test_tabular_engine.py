@@ -80,7 +80,11 @@ def error_of(candidate: Candidate, **fields: Any) -> TrialError:
 @pytest.mark.parametrize("name", sorted(TABLES))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_learn_repeat_and_survive_a_bundle(family: str, name: str) -> None:
-    table, request, candidate = TABLES[name], request_for(name, validation={"scheme": "holdout"}), first_of(family, name)
+    table, request, candidate = (
+        TABLES[name],
+        request_for(name, validation={"scheme": "holdout"}),
+        first_of(family, name),
+    )
     bundle, outcomes = alone(table, candidate, request)
     first = outcomes[0]
     second = evaluated(name, candidate, validation={"scheme": "holdout"})
@@ -236,7 +240,9 @@ def test_a_callers_class_needs_permission_to_predict() -> None:
 
 def test_scikit_learn_by_path() -> None:
     request = request_for("regression", ensemble=False)
-    bundle, outcomes = alone(TABLES["regression"], Candidate("sklearn.linear_model.ElasticNet", {"alpha": 0.01}), request)
+    bundle, outcomes = alone(
+        TABLES["regression"], Candidate("sklearn.linear_model.ElasticNet", {"alpha": 0.01}), request
+    )
     assert outcomes[-1].score is None
     assert len(ENGINE.predict(bundle, TABLES["regression"])) == 300
 
