@@ -88,17 +88,22 @@ def _simple(request: Mapping[str, Any], missing: list[str]) -> list[str]:
     for name, option in _REPEATED.items():
         for value in request.get(name) or []:
             words += [option, str(value)]
-    for name, option in _LISTS.items():
-        values = [str(value) for value in request.get(name) or []]
-        if any("," in value for value in values):
-            missing.append(name)
-        elif name in request and request[name] == [] and name == "levels":
-            missing.append(name)  # no intervals at all: the option has no empty form
-        elif values and request[name] != _LEVELS:
-            words += [option, ",".join(values)]
+    words += _lists(request, missing)
     for name, default in _SWITCHES.items():
         if request.get(name) not in (None, default):
             words.append(f"--{name}" if request[name] else f"--no-{name}")
+    return words
+
+
+def _lists(request: Mapping[str, Any], missing: list[str]) -> list[str]:
+    words: list[str] = []
+    for name, option in _LISTS.items():
+        values = [str(value) for value in request.get(name) or []]
+        no_levels = name == "levels" and request.get(name) == []  # the option has no form for none at all
+        if no_levels or any("," in value for value in values):
+            missing.append(name)
+        elif values and request[name] != _LEVELS:
+            words += [option, ",".join(values)]
     return words
 
 
