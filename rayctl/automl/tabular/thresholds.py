@@ -36,7 +36,10 @@ def scores_at(name: str, validation: Validation, second: np.ndarray, thresholds:
         said_no = np.searchsorted(second[order], thresholds, side="right")
         missed = np.concatenate([[0.0], np.cumsum(yes)])[said_no]
         refused = np.concatenate([[0.0], np.cumsum(mass - yes)])[said_no]
-        per_fold.append(_scores(name, yes.sum() - missed, (mass - yes).sum() - refused, missed, refused))
+        hit, alarmed = (
+            np.maximum(total - part, 0.0) for total, part in ((yes.sum(), missed), ((mass - yes).sum(), refused))
+        )
+        per_fold.append(_scores(name, hit, alarmed, np.maximum(missed, 0.0), np.maximum(refused, 0.0)))
     columns = [
         validation.mean([None if values is None else float(values[place]) for values in per_fold])
         for place in range(len(thresholds))

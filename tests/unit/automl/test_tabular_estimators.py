@@ -42,10 +42,12 @@ def refused(call: Any) -> InvalidRequest:
 
 
 @pytest.mark.parametrize("task", [TaskType.CLASSIFICATION, TaskType.REGRESSION])
-@pytest.mark.parametrize("name", ["lightgbm", "extra_trees", "random_forest", "linear", "knn", "mlp"])
+@pytest.mark.parametrize("name", ["lightgbm", "catboost", "extra_trees", "random_forest", "linear", "knn", "mlp"])
 def test_every_family_builds(name: str, task: TaskType) -> None:
     resolved = resolve(name, None, task)
-    estimator = resolved.build({}, seed=2**32 - 1)
+    resolved.check({})
+    assert callable(resolved.fitter)
+    estimator = build(resolved.cls, name, {}, seed=2**32 - 1)
     assert getattr(estimator, "random_state", 2**31 - 1) in (2**31 - 1, None)
     assert getattr(estimator, "n_jobs", 1) == 1
 
