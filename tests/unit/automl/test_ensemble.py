@@ -93,6 +93,26 @@ def test_where_the_left_out_members_were_needed_the_best_trial_counts_alone() ->
     assert greedy_blend(predictions, squared(truth), min_weight=0.5).weights == {0: 1.0}
 
 
+def test_where_the_rest_is_worse_than_a_left_out_member_alone_that_member_counts_alone() -> None:
+    """The best single trial got little weight, because the others cancel each other out only together with it."""
+    predictions = {
+        0: np.array([1.0, 2.0, -3.0]),
+        1: np.array([2.0, 0.0, 0.0]),
+        2: np.array([1.0, -1.0, 3.0]),
+        3: np.array([-3.0, -2.0, -1.0]),
+    }
+    absolute: Loss = lambda values: float(np.mean(np.abs(values)))  # noqa: E731
+    assert greedy_blend(predictions, absolute).weights.keys() == {0, 1, 2, 3}
+    alone = greedy_blend(predictions, absolute, min_weight=0.3)
+    assert (alone.weights, alone.loss) == ({1: 1.0}, pytest.approx(2 / 3))
+
+
+def test_there_is_always_a_member_even_if_no_single_trial_can_be_scored() -> None:
+    mixed_only: Loss = lambda values: 1.0 if 0 < values.mean() < 1 else float("nan")  # noqa: E731
+    blend = greedy_blend({0: np.zeros(2), 1: np.ones(2)}, mixed_only, min_weight=0.6)
+    assert blend.weights == {0: 1.0}
+
+
 def test_selection_stops_when_nothing_gets_better() -> None:
     asked = 0
 

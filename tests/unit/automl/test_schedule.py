@@ -15,8 +15,7 @@ from rayctl.automl.actions import FoldResult, FoldShape, StartFold
 from rayctl.automl.engine import Candidate, Cost
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
-from rayctl.automl.schedule import MAX_LOSSES, KnownTrial, Strategy
-from rayctl.automl.search import candidate_key
+from rayctl.automl.schedule import MAX_LOSSES, Strategy
 from tests.unit.automl.simulated import ERROR, GONE, Cluster, Fate, by_content, make, numbered, shapes
 
 DONE, FAILED, SKIPPED = TrialState.DONE, TrialState.FAILED, TrialState.SKIPPED
@@ -322,142 +321,6 @@ def test_a_run_without_a_deadline_always_ends(
         assert cluster.most_in_flight <= slots
 
 
-# Known trials -------------------------------------------------------------------------------------------
-
-
-def known_of(cluster: Cluster, *trials: int, whole: bool = True) -> dict[str, KnownTrial]:
-    """What the files of an ended run say about its trials; ``whole`` False: only their first folds."""
-    found = {}
-    for record in cluster.records:
-        if record.row.trial in trials:
-            results = {fold: r for fold, r in record.results.items() if whole or fold == 0}
-            row = record.row if whole and record.row.state is DONE else None
-            found[candidate_key(record.candidate)] = KnownTrial(results, row)
-    return found
-
-
-def test_done_trials_are_taken_over_and_of_others_only_the_missing_folds_run() -> None:
-    first = make(max_trials=4).run()
-    known = known_of(first, 0, 2) | known_of(first, 1, whole=False)
-    again = make(max_trials=4, known=known).run()
-    assert content(again.schedule.rows) == content(first.schedule.rows)
-    assert [row.reused for row in again.schedule.rows] == [True, False, True, False]
-    assert sorted(again.starts()) == [(1, 1), (1, 2), (3, 0), (3, 1), (3, 2)]
-    assert again.delivered == first.delivered
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    slots=st.integers(1, 16),
-    whole=st.sets(st.integers(0, 21)),
-    partly=st.sets(st.integers(0, 21)),
-    finals=st.booleans(),
-)
-def test_known_trials_do_not_change_the_leaderboard_of_max_trials(
-    seed: int, slots: int, whole: set[int], partly: set[int], finals: bool
-) -> None:
-    known = known_of(CALM, *partly, whole=False) | known_of(CALM, *whole)
-    cluster = bounded(seed, slots, known=known, finals=2 * finals).run()
-    assert content(cluster.schedule.rows) == content(CALM.schedule.rows)
-    reused = {row.trial for row in cluster.schedule.rows if row.reused}
-    assert reused == {trial for trial in whole if CALM.rows[trial].state is DONE}
-    assert not any(a.trial in reused and a.fold < 3 for a in cluster.started)
-
-
-def known_chain(count: int) -> dict[str, KnownTrial]:
-    found = {}
-    for number, candidate in enumerate(numbered(count)):
-        row = LeaderboardRow(
-            trial=number + 5, model=candidate.model, params=candidate.params, state=DONE, score=float(number)
-        )
-        found[candidate_key(candidate)] = KnownTrial({0: FoldResult(float(number), 0.1, 0.0)}, row)
-    return found
-
-
-@pytest.mark.parametrize("limits", [{"max_trials": 700}, {"deadline_at": 100.0}, {}])
-@pytest.mark.parametrize("finals", [0, 1])
-def test_a_run_of_which_everything_is_known_ends_and_delivers(limits: dict[str, float], finals: int) -> None:
-    cluster = make(count=700, scored=1, finals=finals, known=known_chain(700), **limits).run()
-    assert [row.reused for row in cluster.schedule.rows] == [True] * 700
-    assert {a.fold for a in cluster.started} == ({1} if finals else set())
-    assert 699 in cluster.delivered
-    assert cluster.finish is not None
-    assert cluster.finish.reason == "completed"
-
-
-def test_a_known_trial_whose_folds_are_all_there_but_that_had_not_ended_is_done_at_once() -> None:
-    first = make(max_trials=2).run()
-    known = {key: KnownTrial(trial.results) for key, trial in known_of(first, 0, 1).items()}
-    again = make(max_trials=2, known=known).run()
-    assert again.started == []
-    assert content(again.schedule.rows) == content(first.schedule.rows)
-
-
-def cut_short(took_s: float) -> dict[str, KnownTrial]:
-    """A trial of three folds, the second of which time had ended after ``took_s`` seconds."""
-    candidate = next(numbered())
-    results = {fold: FoldResult(1.0, took_s, 0.0, 10, 7 if fold == 1 else None) for fold in range(3)}
-    row = LeaderboardRow(trial=0, model=candidate.model, params=candidate.params, state=DONE, score=1.0)
-    return {candidate_key(candidate): KnownTrial(results, row.model_copy(update={"stopped_at": {1: 7}}))}
-
-
-def test_fits_that_an_earlier_run_cut_short_do_not_get_into_a_run_that_gives_them_more_time() -> None:
-    unbounded = make(max_trials=1, known=cut_short(1.0)).run()
-    assert unbounded.starts() == [(0, 1)]
-    assert unbounded.recorded[0].stopped_at == {}
-    longer = make(count=1, known=cut_short(1.0), deadline_at=1000.0).run()
-    assert longer.starts() == [(0, 1)]
-    same = make(count=1, known=cut_short(1.0), deadline_at=9.0).run()
-    assert same.starts() == []
-    assert (same.recorded[0].reused, same.recorded[0].stopped_at) == (True, {1: 7})
-
-
-def test_results_of_another_split_of_the_data_are_not_taken_for_a_whole_trial() -> None:
-    first = make(max_trials=2, scored=2).run()
-    again = make(max_trials=2, scored=3, known=known_of(first, 0, 1)).run()
-    assert [len(row.fold_scores) for row in again.schedule.rows] == [3, 3]
-    fewer = make(max_trials=2, scored=1, known=known_of(first, 0, 1)).run()
-    assert [len(row.fold_scores) for row in fewer.schedule.rows] == [1, 1]
-
-
-# Repetition ---------------------------------------------------------------------------------------------
-
-
-def test_a_replay_repeats_what_ended_and_stops_fits_where_time_had_stopped_them() -> None:
-    rows = [
-        LeaderboardRow(trial=0, model="model-0", params={"x": 0}, state=DONE, stopped_at={0: 12, 2: 15}),
-        LeaderboardRow(trial=1, model="model-1", params={"x": 1}, state=SKIPPED, error={"code": "deadline"}),
-        LeaderboardRow(trial=2, model="model-2", params={"x": 2}, state=FAILED, error=ERROR),
-        LeaderboardRow(trial=3, model="model-3", params={"x": 3}, state=SKIPPED, error={"code": "abandoned"}),
-        LeaderboardRow(trial=4, model="model-4", params={"x": 4}, state=DONE, stopped_at={1: 3}),
-    ]
-    cluster = make(
-        lambda a: Fate("failed" if a.trial == 2 else "done"),
-        fixed=[Candidate(row.model, row.params) for row in rows],
-        max_trials=5,
-        finals=1,
-        strategy=Strategy(replay={row.trial: row for row in rows}),
-    ).run()
-    again = cluster.schedule.rows
-    assert [(row.trial, row.model) for row in again] == [(row.trial, row.model) for row in rows]
-    assert [row.state for row in again] == [DONE, SKIPPED, FAILED, SKIPPED, DONE]
-    assert [row.error["code"] for row in again if row.state is SKIPPED and row.error] == ["not-replayed"] * 2
-    scored = {(a.trial, a.fold): a.stop_at for a in cluster.started if a.fold < 3 and a.trial != 2}
-    expected = {(0, 0): 12, (0, 1): None, (0, 2): 15, (4, 0): None, (4, 1): 3, (4, 2): None}
-    assert scored == expected
-
-
-def test_a_trial_that_the_repeated_run_had_not_begun_is_not_run() -> None:
-    row = LeaderboardRow(trial=0, model="model-0", params={"x": 0}, state=DONE)
-    cluster = make(count=3, max_trials=3, strategy=Strategy(replay={0: row})).run()
-    assert [r.error["code"] if r.error else None for r in cluster.schedule.rows] == [
-        None,
-        "not-replayed",
-        "not-replayed",
-    ]
-
-
 # Leaving trials out -------------------------------------------------------------------------------------
 
 
@@ -485,6 +348,25 @@ def test_trials_that_need_too_much_memory_are_left_out() -> None:
 def test_nothing_is_left_out_without_a_deadline(pace: Pace) -> None:
     cluster = make(count=8, pace=pace, memory_bytes=2 * 10**9).run()
     assert {row.state for row in cluster.schedule.rows} == {DONE}
+
+
+@pytest.mark.parametrize(("slowness", "left_out"), [(1.0, False), (10.0, True)])
+def test_predictions_learn_from_what_folds_really_take(slowness: float, left_out: bool) -> None:
+    """Trial 6 is predicted to take eight seconds per fold, and on a machine ten times slower as many times more."""
+    cluster = make(
+        lambda a: Fate(seconds=slowness * (8.0 if a.trial == 6 else 1.0)),
+        count=8,
+        pace=costs(seconds=8.0),
+        deadline_at=150.0,
+    ).run()
+    codes = {row.trial: row.error["code"] for row in cluster.schedule.rows if row.error}
+    assert codes.get(6) == ("too-slow" if left_out else None)
+
+
+def test_fits_that_time_cut_short_say_nothing_about_how_long_fits_take() -> None:
+    pace = Pace(lambda c: Cost(1.0, 1.0))
+    make(lambda a: Fate(seconds=100.0), count=4, pace=pace, deadline_at=60.0).run()
+    assert pace.seconds(Candidate("model-0", {"x": 0})) == 1.0
 
 
 def test_the_first_trial_is_never_left_out() -> None:

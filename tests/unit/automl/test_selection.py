@@ -65,6 +65,12 @@ def test_what_is_kept_at_the_end_was_kept_ever_since_it_ended(
         kept = {trial: kept[trial] for trial in now}
 
 
+def test_the_best_two_of_a_family_are_kept_however_far_behind_they_are() -> None:
+    rows = [row(n, "a", 100.0 - n) for n in range(30)] + [row(30 + n, "b", 50.0 - n) for n in range(4)]
+    assert worth_keeping(rows, True) == (*range(KEEP_OVERALL), 30, 31)
+    assert worth_keeping(rows, False) == (*range(18, 34),) == worth_keeping(reversed(rows), False)
+
+
 @settings(max_examples=50, deadline=None)
 @given(rows=random_rows, greater=st.booleans())
 def test_the_best_row_is_the_first_of_the_leaderboard(rows: list[LeaderboardRow], greater: bool) -> None:
