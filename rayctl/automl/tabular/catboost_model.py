@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -97,8 +98,10 @@ class CatboostPredictor:
 
 def _to_cbm(model: Any) -> bytes:
     metadata = model.get_metadata()
+    # Little of the rest is needed to predict, and the time of the fit is different each time.
+    metadata["params"] = json.dumps({"loss_function": json.loads(metadata["params"])["loss_function"]})
     for name in list(metadata.keys()):
-        if name != "class_params":  # the rest is not needed to predict, and the time of the fit is different each time
+        if name not in ("class_params", "params"):
             del metadata[name]
     with tempfile.NamedTemporaryFile(suffix=".cbm") as file:  # CatBoost has no public way to memory
         model.save_model(file.name, format="cbm")

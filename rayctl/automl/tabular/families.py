@@ -122,6 +122,7 @@ FAMILIES: dict[str, Family] = {
             "lightgbm.LGBMRegressor",
             "tree",
             "lightgbm_model:fit_lightgbm",
+            extra=("native_categories",),
         ),
         Family(
             "catboost",

@@ -58,6 +58,12 @@ def fit_model(
         **fixed,
         **{name: v for name, v in candidate.params.items() if name not in ("derived", "target_transform")},
     }
+    balanced = request.class_weight == "balanced"
+    if resolved.model == "lightgbm" and params.get("class_weight") is not None:
+        # A parameter of LightGBM's scikit-learn classes, which only turn it into weights of rows.
+        if params.pop("class_weight") != "balanced":
+            raise TrialError("The class_weight of 'lightgbm' can only be 'balanced'.", code="invalid-parameter")
+        balanced = True
     if resolved.model == "mlp" and transform == "identity":
         transform = "standard"
 
@@ -82,7 +88,7 @@ def fit_model(
     else:
         scale = TargetScale.fit(transform, train_y)
         train_y, test_y = scale.apply(train_y), scale.apply(test_y)
-    train_w, test_w = _weights(prepared, fold, request, train_y, test_y, known, len(present or ()))
+    train_w, test_w = _weights(prepared, fold, balanced, train_y, test_y, known, len(present or ()))
     train = Part(np.ascontiguousarray(train_x), train_y, train_w)
     watch = Part(test_x[known], test_y, test_w) if known.any() else None
     tree = resolved.view == "tree"
@@ -115,7 +121,7 @@ def _is_about_means(request: RunRequest) -> bool:
 def _weights(
     prepared: PreparedTable,
     fold: Fold,
-    request: RunRequest,
+    balanced: bool,
     train_y: np.ndarray,
     test_y: np.ndarray,
     known: np.ndarray,
@@ -125,7 +131,7 @@ def _weights(
     train = test = None
     if prepared.weights is not None:
         train, test = prepared.weights[fold.train], prepared.weights[fold.test][known]
-    if n_classes and request.class_weight == "balanced":
+    if n_classes and balanced:
         mass = np.ones(len(train_y)) if train is None else train
         per_class = np.bincount(train_y, weights=mass, minlength=n_classes)
         # Every class gets the same share of the total; a class of weight 0 keeps it.
