@@ -21,7 +21,7 @@ from rayctl.automl.search import Range, int_log_uniform, log_uniform, uniform
 __all__ = ["REFERENCE", "Configuration", "handwritten", "pool"]
 
 HANDWRITTEN = Path(__file__).with_name("handwritten.json")
-_DRAWS = {"lightgbm": 3, "catboost": 1, "extra_trees": 1, "mlp": 1}
+_DRAWS = {"lightgbm": 3, "extra_trees": 1, "mlp": 1}
 _SEED = 11
 _ROWS = {"subsample": 0.8, "subsample_freq": 1}
 _PLAIN = {"boosting_type": "Plain", "max_ctr_complexity": 1}
@@ -132,15 +132,6 @@ _SPACES: Mapping[str, Mapping[str, Any]] = {
         "reg_lambda": log_uniform(1e-2, 20.0),
         "extra_trees": [False, False, True],
         "derived": _DERIVED,
-    },
-    "catboost": {
-        "learning_rate": log_uniform(0.04, 0.12),
-        "depth": [4, 5, 6, 7],
-        "l2_leaf_reg": log_uniform(0.5, 20.0),
-        "random_strength": uniform(0.0, 2.0),
-        "rsm": [1.0, 0.7, 0.5],
-        **{name: [value] for name, value in _PLAIN.items()},
-        "derived": _DERIVED[1:4],
     },
     "extra_trees": {
         "n_estimators": [120],
