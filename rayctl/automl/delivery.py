@@ -93,9 +93,11 @@ class Delivery:
         """An unscored fold was fitted."""
         self._spent_s += seconds
         final = self._finals.get(trial)
-        if final is None or fold not in final.running:
+        if final is None:
             return
-        del final.running[fold]
+        final.running.pop(fold, None)
+        if fold in final.waiting:  # it was being stopped, and was done before
+            final.waiting.remove(fold)
         if not final.running and not final.waiting:
             self._ready.add(trial)
 
@@ -282,7 +284,8 @@ class Delivery:
             return [], []
         wanted = self._wanted(rows)
         unwanted: list[Key] = []
-        if not searching:
+        if not searching and (self._ready or self._limits.deadline_at is None):
+            # While nothing is ready, one that was begun may be all that there will be at the deadline.
             idle = [trial for trial in self._finals if trial not in wanted]
             unwanted = [(trial, fold) for trial in idle for fold in self._finals[trial].recall()]
         starts: list[Key] = []
