@@ -24,6 +24,7 @@ class Clock:
         now: A monotonic clock.
 
     Attributes:
+        after_step_s: Seconds that each step costs again after the fit, for storing it and predicting with it.
         stopped_at: Steps after which the fit was ended; None as long as it was not.
     """
 
@@ -38,6 +39,7 @@ class Clock:
         if deadline is not None:
             share = _RESERVE * (deadline - self._last)
             self._end = deadline - min(_RESERVE_MAX_S, max(_RESERVE_MIN_S, share))
+        self.after_step_s = 0.0
         self.stop_at = stop_at
         self.stopped_at: int | None = None
 
@@ -74,7 +76,8 @@ class Clock:
             step_s = (moment - self._last) / (done - self._done)
             self._step_s = max(step_s, 0.9 * self._step_s)
         self._last, self._done = moment, done
-        if (self.stop_at is not None and done >= self.stop_at) or moment + self._step_s > self._end:
+        late = moment + self._step_s + (done + 1) * self.after_step_s > self._end
+        if late or (self.stop_at is not None and done >= self.stop_at):
             self.stopped_at = done
             return True
         return False
@@ -84,7 +87,8 @@ class Clock:
         if self.stop_at is not None:
             most = min(most, self.stop_at - self._done)
         if self._step_s > 0 and self._end != float("inf"):
-            most = min(most, int((self._end - self._now()) / self._step_s / 2))
+            left_s = self._end - self._now() - self._done * self.after_step_s
+            most = min(most, int(left_s / (self._step_s + self.after_step_s) / 2))
         return max(1, most)
 
 

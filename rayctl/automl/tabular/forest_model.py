@@ -24,6 +24,7 @@ __all__ = ["ForestPredictor", "fit_extra_trees", "fit_random_forest"]
 _MAX_TOTAL_NODES = 1_500_000  # about 20 MB as arrays, before compression
 _DEFAULT_TREES = 100
 _STEP_TREES = 16
+_AFTER_NODE_S = 4e-7  # to take over, check and compress
 
 
 class ForestPredictor:
@@ -203,6 +204,7 @@ def _grow(cls: Any, data: TrainingData, params: Mapping[str, Any], seed: int, cl
                 # By the first tree alone, so that the number does not depend on the steps.
                 nodes = forest.estimators_[0].tree_.node_count
                 limit = max(1, _MAX_TOTAL_NODES // (nodes * _width(data)))
+                clock.after_step_s = _AFTER_NODE_S * nodes * _width(data)
             if done < min(wanted, limit) and clock.ends(done):
                 break
     return ForestPredictor.from_sklearn(forest.estimators_, data.train.x.shape[1], data.n_classes)

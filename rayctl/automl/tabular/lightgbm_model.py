@@ -26,6 +26,7 @@ _NOT_NATIVE = frozenset(
     | {"native_categories"}
 )
 _DEFAULT_ROUNDS = 100
+_AFTER_TREE_S, _AFTER_LEAF_S = 3e-5, 4e-6  # to write, parse and compress
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 _NOT_NEEDED = re.compile(
     r"^(?:tree_sizes|split_gain|leaf_weight|internal_weight|internal_value)=.*\n|\nparameters:\n[\s\S]*", re.MULTILINE
@@ -124,8 +125,12 @@ def fit_lightgbm(data: TrainingData, params: Mapping[str, Any], seed: int, clock
     valid = []
     if patience is not None and data.watch is not None:
         valid = [_dataset(data.watch, settings, native, reference=train)]
+    outputs = data.n_classes if data.n_classes and data.n_classes > 2 else 1
+    clock.after_step_s = outputs * (_AFTER_TREE_S + _AFTER_LEAF_S * int(params.get("num_leaves", 31)))
     clock.start()
-    booster = lightgbm.train(settings, train, num_boost_round=rounds, valid_sets=valid, callbacks=[watch])
+    booster = lightgbm.train(
+        settings, train, num_boost_round=rounds, valid_sets=valid, callbacks=[watch], keep_training_booster=True
+    )
     keep = watch.best_round + 1 if watch.patience is not None else watch.rounds
     # Through its text, so that what is scored now is what is loaded later.
     predictor = LightgbmPredictor(_slim(booster.model_to_string(num_iteration=keep)), data.n_classes)
