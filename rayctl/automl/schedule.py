@@ -40,7 +40,7 @@ STOP_GRACE_S = 0.5
 PREFETCH_S = 0.05
 """Work that may wait in front of the workers, so that a result's way through the trainer costs no worker time."""
 BREADTH = 4
-"""So many trials get their first fold before any gets its second (with a deadline)."""
+"""With a deadline: after the very first trial so many get their first fold before any of them gets its second."""
 CONFIDENT = 0.85
 """A trial is begun only if its predicted time is at most this part of what is left."""
 MUCH_TOO_LONG = 4.0
@@ -460,14 +460,19 @@ class Schedule:
 
     def _wants_breadth(self, number: int) -> bool:
         """Whether another trial should be begun before this one gets a further fold."""
-        if not self._strategy.race or self._opened >= BREADTH or self._all_opened:
+        if not self._has_answer or self._opened > BREADTH or self._all_opened:
             return False
         trial = self._active[number]
         return bool(trial.running or trial.results)
 
+    @property
+    def _has_answer(self) -> bool:
+        """Whether a race is on: only once the quick first trial has ended, so that there is an answer soon."""
+        return self._strategy.race and any(row.score is not None for row in self._rows.values())
+
     def _next_to_run(self) -> int | None:
         ready = [number for number in sorted(self._active) if self._active[number].waiting]
-        if not ready or not self._strategy.race:
+        if not ready or not self._has_answer:
             return ready[0] if ready else None
         # First folds first; then the trial with the best ones, because it may matter most.
         fresh = [n for n in ready if not self._active[n].running and not self._active[n].results]

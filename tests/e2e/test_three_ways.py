@@ -21,6 +21,7 @@ REQUEST = {
     "max_trials": 3,
     "seed": 5,
     "validation": {"folds": 3},
+    "reuse": False,
 }
 
 BY_CLIENT = """
@@ -74,6 +75,7 @@ def test_three_ways_one_leaderboard(service: Service) -> None:
     }
     space = json.dumps(REQUEST["search_space"])
     words = ["--target", "target", "--task", "classification", "--max-trials", "3", "--seed", "5", "--folds", "3"]
+    words.append("--no-reuse")
     submitted = service.json("automl", "submit", "table.csv", *words, "--search-space", space, "--wait")
     boards["command line"] = submitted["leaderboard"]
     assert submitted["state"] == "succeeded"

@@ -19,6 +19,7 @@ SPACE = json.dumps(
     {"extra_trees": {"n_estimators": [300], "min_samples_leaf": [1, 2, 3, 4, 5, 6]}, "linear": {"C": [1.0]}}
 )
 WORDS = ["table.csv", "--target", "target", "--task", "classification", "--max-trials", "7", "--search-space", SPACE]
+WORDS += ["--no-reuse"]
 
 
 def view(service: Service, run_id: str) -> dict[str, Any]:

@@ -147,5 +147,8 @@ def output_table(predicted: np.ndarray, classes: Sequence[Label] | None, proba: 
     codes = predicted.argmax(axis=1) if predicted.ndim == 2 else predicted
     columns: dict[str, Any] = {"prediction": pa.array(list(classes)).take(pa.array(codes))}
     if proba:
-        columns |= {f"proba_{label}": pa.array(predicted[:, code]) for code, label in enumerate(classes)}
+        # Members give probabilities in single precision: made to sum to 1 in double precision here.
+        exact = predicted.astype(np.float64)
+        exact /= exact.sum(axis=1, keepdims=True)
+        columns |= {f"proba_{label}": pa.array(exact[:, code]) for code, label in enumerate(classes)}
     return pa.table(columns)
