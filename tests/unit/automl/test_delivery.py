@@ -423,6 +423,20 @@ def test_late_only_the_members_that_are_ready_are_delivered_and_their_weights_sc
     assert cluster.now < 60.0
 
 
+def test_late_the_weights_of_before_count_if_the_new_best_is_not_ready() -> None:
+    cluster = make(
+        lambda a: Fate("hangs") if is_final(a) and a.trial == 2 else Fate(seconds=20.0 if a.trial == 2 else 1.0),
+        count=3,
+        finals=1,
+        deadline_at=150.0,
+        strategy=Strategy(ensemble=True, race=False),
+        combine_fate=lambda nth: ("done" if nth < 2 else "hangs", 0.1),
+    ).run()
+    assert [trials for _, trials in cluster.combines] == [(0,), (0, 1), (0, 1, 2)]
+    assert best_of(cluster) == 2
+    assert cluster.delivered == {0: 0.5, 1: 0.5}
+
+
 def test_in_time_a_combination_is_delivered_as_it_was_chosen() -> None:
     chosen = Combination({0: 0.5, 1: 0.5}, 99.0, {"temperature": 1.5}, (98.0, 99.0))
     cluster = make(count=3, finals=1, deadline_at=90.0, strategy=MEMBERS, choose=lambda *_: chosen).run()
