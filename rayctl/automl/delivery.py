@@ -17,13 +17,16 @@ from rayctl.automl.limits import COMBINE_S, Limits, TimeLeft
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.selection import worth_keeping
 
-__all__ = ["Delivery"]
+__all__ = ["INCOMPLETE", "Delivery"]
 
 SPECULATIVE_SHARE = 0.15
 """At most this share of the elapsed time goes into unscored folds while the search goes on."""
 COMBINE_EVERY_S = 1.0
 COMBINE_SHARE = 0.1
 """Weights are chosen again after this time, and so seldom that it takes at most this share of the time."""
+
+INCOMPLETE = "incomplete"
+"""Code of a done trial of which only some folds ended; it cannot be combined, but delivered alone."""
 
 Rows = Mapping[int, LeaderboardRow]
 Key = tuple[int, int]
@@ -223,6 +226,8 @@ class Delivery:
 
     def _pool(self, rows: Rows) -> tuple[int, ...]:
         best = self._best_of(rows)
+        if best is not None and (best.error or {}).get("code") == INCOMPLETE:
+            return ()
         if self._ensemble:
             return self._keep
         return () if best is None else (best.trial,)

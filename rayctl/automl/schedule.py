@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
-from rayctl.automl.delivery import Delivery
+from rayctl.automl.delivery import INCOMPLETE, Delivery
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.leaderboard import trial_row
 from rayctl.automl.limits import Limits
@@ -287,6 +287,9 @@ class Schedule:
         stop_at = self.stop_searching_at
         if stop_at is not None and not self._closed:
             times.append(stop_at)
+        deliver_at = self.delivery.deliver_at(self._rows)
+        if deliver_at is not None and self._closed and self._active:
+            times.append(deliver_at)
         if self._closed != "cancelled":
             later = self.delivery.next_check(now, self._rows, self._searching)
             if later is not None:
@@ -330,10 +333,34 @@ class Schedule:
 
     def _skip_all(self, now: float) -> None:
         error = {"code": self._closed, "message": CLOSED[self._closed]}
+        last = self._last_chance(now)
         for number in list(self._active):
-            self._end_trial(number, TrialState.SKIPPED, error, now)
+            if number != last:
+                self._end_trial(number, TrialState.SKIPPED, error, now)
         if self._closed == "cancelled":
             self._stop(self.delivery.abandon(), now)
+
+    def _last_chance(self, now: float) -> int | None:
+        """Return the trial whose folds may still end, because nothing else has an answer; None: no such.
+
+        When no more time is left it ends as done with the folds that it has: an answer by one fold beats none.
+        """
+        answered = any(row.score is not None for row in self._rows.values())
+        if self._closed == "cancelled" or answered or len(self._scored) < len(self._shapes):
+            return None
+        begun = [n for n, trial in self._active.items() if trial.results or trial.running]
+        if not begun:
+            return None
+        number = max(begun, key=lambda n: (len(self._active[n].results), len(self._active[n].running), -n))
+        trial = self._active[number]
+        may_wait = self._closed == "deadline" or not trial.results  # who ends a run early wants its answer now
+        if trial.running and may_wait and not self.delivery.is_late(now, self._rows):
+            return number
+        if trial.results:
+            done = f"{len(trial.results)} of {len(self._scored)} folds"
+            text = f"Only {done} ended in time; its score is their mean."
+            self._end_trial(number, TrialState.DONE, {"code": INCOMPLETE, "message": text}, now)
+        return None
 
     def _end_trial(
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0

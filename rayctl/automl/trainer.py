@@ -31,6 +31,7 @@ from rayctl.automl.actions import (
     StartFold,
     StopTask,
 )
+from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
 from rayctl.automl.limits import Limits
@@ -434,12 +435,13 @@ class TrainerActor:
         if finish.combination is None:
             return Outcome(None, None, finish.reason, dict(finish.error) if finish.error else None)
         order, combination = self._order, finish.combination
-        everything = range(len(self._folds))
-        refs = {trial: await self._outcomes_of(trial, everything) for trial in combination.weights}
+        folds = self._delivered_folds(combination)
+        places = [fold.index for fold in folds]
+        refs = {trial: await self._outcomes_of(trial, places) for trial in combination.weights}
         candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
         task = tasks.ASSEMBLE.options(runtime_env=order.request.runtime_env)
         files: dict[str, bytes] | TaskFailure = await task.remote(
-            self._prepared, self._folds, candidates, refs, combination, self._request_json, order.memory_bytes
+            self._prepared, folds, candidates, refs, combination, self._request_json, order.memory_bytes
         )
         if isinstance(files, TaskFailure):
             return Outcome(None, None, "failed", files.as_error)
@@ -451,6 +453,16 @@ class TrainerActor:
         )
         best = next(row.trial for row in rows if row.trial in combination.weights)
         return Outcome(best, combination, finish.reason, None, tuple(stored))
+
+    def _delivered_folds(self, combination: Combination) -> list[Fold]:
+        """Return the folds that the delivered trials have: all, but for one that time cut short (`INCOMPLETE`)."""
+        assert self._schedule is not None
+        rows = {row.trial: row for row in self._schedule.rows}
+        for trial in combination.weights:
+            if (rows[trial].error or {}).get("code") == INCOMPLETE:
+                there = self._outcomes.get(trial, {})
+                return [fold for fold in self._folds if fold.index in there]
+        return self._folds
 
 
 def _known_trial(trial: FoundTrial) -> KnownTrial:

@@ -18,6 +18,7 @@ _CODES: dict[str, tuple[str, str]] = {
     "abandoned": ("given up: its first folds were clearly worse than the best trials", ""),
     "too-slow": ("not begun: it would not have ended in the time that was left", "Extend the run."),
     "too-large": ("not begun: it would not fit into a task's memory", "Ask for more with --memory."),
+    "incomplete": ("some of its folds ended in time, not all", "Extend the run."),
     "deadline": ("not ended when the time was up", "Extend the run."),
     "finished-early": ("not ended when somebody ended the run with `finish`", "Extend the run."),
     "cancelled": ("not ended when the run was cancelled", ""),

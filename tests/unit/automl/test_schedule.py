@@ -270,10 +270,18 @@ def test_closing_delivers_the_best_so_far() -> None:
     assert all(error == {"code": "finished-early", "message": "The run was ended early."} for error in errors)
 
 
-def test_closing_before_any_trial_is_done_says_so() -> None:
+def test_closing_before_any_fold_has_ended_waits_for_the_first() -> None:
     cluster = make(max_trials=50).run(until=0.5)
     cluster.schedule.close()
-    assert cluster.run().error_code == "no-trial-finished"
+    cluster.run()
+    assert cluster.delivered
+    assert cluster.now < 2.0
+
+
+def test_closing_when_nothing_can_be_delivered_says_so() -> None:
+    cluster = make(lambda a: Fate(end="failed"), max_trials=50).run(until=0.5)
+    cluster.schedule.close()
+    assert cluster.run().error_code == "all-trials-failed"
 
 
 @settings(max_examples=80, deadline=None)
@@ -419,11 +427,42 @@ def test_folds_of_a_group_count_by_their_weight_and_groups_evenly() -> None:
 
 
 def test_a_trial_that_is_skipped_keeps_the_scores_of_its_ended_folds() -> None:
+    cluster = make(max_trials=9, slots=1).run(until=5.5)
+    cluster.schedule.close()
+    cluster.run()
+    rows = [(row.state, row.fold_scores, row.score) for row in cluster.schedule.rows]
+    assert rows == [(DONE, [0.0, 1.0, 2.0], 1.0), (SKIPPED, [10.0, 11.0], None)]
+    assert sorted(cluster.records[1].results) == [0, 1]
+
+
+def test_a_run_that_is_ended_during_its_first_trial_delivers_the_folds_that_ended() -> None:
     cluster = make(max_trials=9, slots=1).run(until=2.5)
     cluster.schedule.close()
     cluster.run()
-    assert [(row.state, row.fold_scores, row.score) for row in cluster.schedule.rows] == [(SKIPPED, [0.0, 1.0], None)]
-    assert sorted(cluster.records[0].results) == [0, 1]
+    rows = [(row.state, row.fold_scores, row.score, row.error and row.error["code"]) for row in cluster.schedule.rows]
+    assert rows == [(DONE, [0.0, 1.0], 0.5, "incomplete")]
+    assert cluster.delivered
+    assert cluster.finish is not None
+    assert cluster.finish.combination is not None
+    assert dict(cluster.finish.combination.weights) == {0: 1.0}
+
+
+@pytest.mark.parametrize(("budget", "folds"), [(8.0, 2), (5.0, 1)])
+def test_a_deadline_in_the_first_trial_delivers_the_folds_that_ended(budget: float, folds: int) -> None:
+    slow = Fate(seconds=3.0, self_stops=False)
+    cluster = make(lambda a: slow, slots=1, deadline_at=budget, strategy=Strategy(race=True)).run()
+    assert [len(row.fold_scores) for row in cluster.schedule.rows if row.state is DONE] == [folds]
+    assert cluster.delivered
+    assert cluster.now < budget
+
+
+def test_the_first_trial_ends_before_others_get_their_second_fold() -> None:
+    cluster = make(lambda a: Fate(seconds=1.0), slots=2, deadline_at=60.0, strategy=Strategy(race=True)).run()
+    begun = [(action.trial, action.fold) for action in cluster.started]
+    assert begun[:4] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    firsts = [begun.index((trial, 0)) for trial in (1, 2, 3, 4)]
+    seconds = [begun.index((trial, 1)) for trial in (2, 3, 4)]
+    assert max(firsts) < min(seconds)
 
 
 def test_planning_stays_fast_with_thousands_of_trials() -> None:
