@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rayctl.automl.bundle import Member
-from rayctl.automl.tabular.clock import Clock
+from rayctl.automl.tabular.clock import Clock, timed_out
+from rayctl.automl.tabular.cost import catboost_round_s
 from rayctl.automl.tabular.training import Part, TrainingData
 from rayctl.errors import InvalidRequest
 
@@ -122,19 +123,27 @@ class _Watch:
 def fit_catboost(data: TrainingData, params: Mapping[str, Any], seed: int, clock: Clock) -> CatboostPredictor:
     """Fit with CatBoost's own parameters (a few of scikit-learn's names are understood as well).
 
-    ``early_stopping_rounds`` watches ``data.watch`` and keeps the best round.
+    ``early_stopping_rounds`` watches ``data.watch`` and keeps the best round. ``native_categories`` False: category
+    codes are numbers.
     """
     require_catboost()
     from catboost import CatBoost
 
-    settings = _settings(data, params, seed)
+    own = {name: value for name, value in params.items() if name != "native_categories"}
+    categorical = data.categorical if params.get("native_categories", True) else ()
+    settings = _settings(data, own, seed)
     rounds = settings["iterations"]
     patience = settings.pop("early_stopping_rounds", None)
-    train = _pool(data.train.x, data.categorical, data.train)
+    rows, columns = data.train.x.shape
+    outputs = data.n_classes if data.n_classes and data.n_classes > 2 else 1
+    # CatBoost asks after a round only, and with many classes and categories that may be long: refused up front.
+    if catboost_round_s(rows, columns, len(categorical), int(settings.get("depth", 6)), outputs) > clock.left_s:
+        raise timed_out()
+    train = _pool(data.train.x, categorical, data.train)
     options: dict[str, Any] = {"callbacks": [_Watch(clock, rounds)]}
     if data.watch is not None and patience is not None:
         options |= {
-            "eval_set": _pool(data.watch.x, data.categorical, data.watch),
+            "eval_set": _pool(data.watch.x, categorical, data.watch),
             "early_stopping_rounds": int(patience),
             "use_best_model": True,
         }
@@ -142,7 +151,7 @@ def fit_catboost(data: TrainingData, params: Mapping[str, Any], seed: int, clock
     clock.start()
     model.fit(train, **options)
     exponent = str(settings["loss_function"]).startswith(_LOGARITHMIC)
-    predictor = CatboostPredictor(model, data.n_classes, data.categorical, exponent)
+    predictor = CatboostPredictor(model, data.n_classes, categorical, exponent)
     predictor.rounds = int(model.tree_count_)
     return predictor
 

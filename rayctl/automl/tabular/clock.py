@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rayctl.errors import TrialError
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "timed_out"]
 
 _RESERVE = 0.08
 _RESERVE_MIN_S = 0.03

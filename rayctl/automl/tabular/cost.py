@@ -14,11 +14,12 @@ from typing import Any
 from rayctl.automl.engine import Candidate, Cost
 from rayctl.automl.model import DataSummary, RunRequest
 
-__all__ = ["cost"]
+__all__ = ["catboost_round_s", "cost"]
 
 _TRAIN_SHARE = 0.8
 _DENSE_PER_FEATURE = 2.0
 _CODES_PER_FEATURE = 0.25
+_NUMBERS_S = 4e-10
 _EPOCHS_SHARE = 0.4  # of the epochs allowed are done before early stopping
 _MATRIX_BYTES = 4.0
 
@@ -51,11 +52,9 @@ def _seconds(model: str, params: Mapping[str, Any], rows: float, columns: float,
     if model == "lightgbm":
         return _lightgbm(params, rows, columns, outputs)
     if model == "catboost":
-        depth = _number(params, "depth", 6)
-        codes = _CODES_PER_FEATURE * columns
-        per_tree = outputs * depth * (rows * (codes * 3.8e-8 + 4e-10) + columns * 1.1e-5)
-        per_tree += outputs * 2**depth * columns * 1.9e-6
-        return 0.02 + rows * columns * 1.3e-7 + _rounds(params, "iterations", 1000, 15.0) * per_tree
+        codes = _CODES_PER_FEATURE * columns if params.get("native_categories", True) else 0.0
+        per_round = catboost_round_s(rows, columns, codes, _number(params, "depth", 6), outputs)
+        return 0.02 + rows * columns * 1.3e-7 + _rounds(params, "iterations", 1000, 15.0) * per_round
     if model in ("extra_trees", "random_forest"):
         return _forest(model, params, rows, columns, outputs)
     if model == "ridge" or (model == "linear" and "alpha" in params):
@@ -70,6 +69,12 @@ def _seconds(model: str, params: Mapping[str, Any], rows: float, columns: float,
     if model == "knn":
         return 0.01 + rows * (1 - _TRAIN_SHARE) / _TRAIN_SHARE * rows * (dense * 2e-10 + 2.5e-9)
     return None
+
+
+def catboost_round_s(rows: float, columns: float, codes: float, depth: float, outputs: int) -> float:
+    """Return the seconds of one round of CatBoost; ``codes``: how many of the columns are categories."""
+    levels = depth * (rows * (codes * 3.8e-8 + _NUMBERS_S * (columns - codes) + 4e-10) + columns * 1.1e-5)
+    return outputs * (levels + 2**depth * columns * 1.9e-6)
 
 
 def _lightgbm(params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:

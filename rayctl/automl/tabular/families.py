@@ -130,6 +130,7 @@ FAMILIES: dict[str, Family] = {
             "catboost.CatBoostRegressor",
             "tree",
             "catboost_model:fit_catboost",
+            extra=("native_categories",),
         ),
         Family(
             "extra_trees",

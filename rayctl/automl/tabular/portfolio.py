@@ -65,7 +65,7 @@ def spaces(summary: DataSummary, request: RunRequest) -> Mapping[str, Space]:
             "colsample_bytree": uniform(0.3, 1.0),
             "subsample": uniform(0.6, 1.0),
             "subsample_freq": [1],
-            "reg_lambda": log_uniform(1e-3, 20.0),
+            "reg_lambda": log_uniform(0.5 if len(summary.classes or ()) > 2 else 1e-3, 20.0),
             "extra_trees": [False, False, True],
             "derived": derived,
             **({} if losses is None else {"objective": [losses[0]]}),
@@ -81,6 +81,7 @@ def spaces(summary: DataSummary, request: RunRequest) -> Mapping[str, Space]:
             "boosting_type": ["Plain"],
             "max_ctr_complexity": [1],
             "derived": derived[1:4],
+            "native_categories": [len(summary.classes or ()) <= _MANY_CLASSES],
             **({} if losses is None else {"loss_function": [losses[1]]}),
         },
         "extra_trees": {
@@ -116,6 +117,12 @@ def adapt(candidate: Candidate, summary: DataSummary, request: RunRequest) -> Ca
         params.setdefault("early_stopping_rounds", _patience(rate, rows))
         if losses is not None:
             params |= {"objective": losses[0]} if candidate.model == "lightgbm" else {"loss_function": losses[1]}
+        if candidate.model == "lightgbm" and classes > 2:
+            # Without it, leaves of rows that are all but certain grow without bound, and the loss with them.
+            params["reg_lambda"] = max(1.0, float(params.get("reg_lambda", 0.0)))
+        if candidate.model == "catboost" and classes > _MANY_CLASSES:
+            # Statistics per category and class: more than a second for each round.
+            params["native_categories"] = False
     if candidate.model == "lightgbm" and rows < 1_500:
         # LightGBM's default of 20 rows per leaf would leave small tables with hardly a split.
         params["min_child_samples"] = min(params.get("min_child_samples", 20), max(2, rows // 40))

@@ -230,6 +230,35 @@ def test_own_parameters_are_checked() -> None:
     assert raised.value.code == "unknown-parameter"
 
 
+def test_categories_are_native_or_numbers() -> None:
+    lightgbm = {"n_estimators": 5, "min_data_per_group": 5}
+    texts = [
+        loaded(evaluate(Candidate("lightgbm", {**lightgbm, "native_categories": native}))).text
+        for native in (False, True)
+    ]
+    assert "cat_threshold" not in texts[0]
+    assert "cat_threshold" in texts[1]
+    catboost = {"iterations": 5, "learning_rate": 0.1}
+    models = [
+        loaded(evaluate(Candidate("catboost", {**catboost, "native_categories": native}))) for native in (False, True)
+    ]
+    assert [len(model.categorical) for model in models] == [0, 1]
+    many = pa.table({**COLUMNS, "y": np.digitize(NOISY, np.linspace(-2, 2, 6))})
+    request = RunRequest(task="classification", target="y", validation={"folds": 4})
+    found = ENGINE.portfolio(ENGINE.validate(many, request), request)
+    assert {c.params["native_categories"] for c in found if c.model == "catboost"} == {False}
+
+
+def test_class_weights_of_lightgbm_become_weights_of_rows() -> None:
+    params = {"n_estimators": 10}
+    a = evaluate(Candidate("lightgbm", {**params, "class_weight": "balanced"}))
+    b = evaluate(Candidate("lightgbm", params), class_weight="balanced")
+    np.testing.assert_array_equal(a.predictions, b.predictions)
+    with pytest.raises(TrialError) as raised:
+        evaluate(Candidate("lightgbm", {**params, "class_weight": {0: 1.0}}))
+    assert raised.value.code == "invalid-parameter"
+
+
 def test_catboost_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catboost_model, "has_catboost", lambda: False)
     with pytest.raises(InvalidRequest) as raised:
