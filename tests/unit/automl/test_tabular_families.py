@@ -233,7 +233,7 @@ def test_own_parameters_are_checked() -> None:
 def test_categories_are_native_or_numbers() -> None:
     lightgbm = {"n_estimators": 5, "min_data_per_group": 5}
     texts = [
-        loaded(evaluate(Candidate("lightgbm", {**lightgbm, "native_categories": native}))).text
+        loaded(evaluate(Candidate("lightgbm", {**lightgbm, "native_categories": native}), features=["kind", "x5"])).text
         for native in (False, True)
     ]
     assert "cat_threshold" not in texts[0]
