@@ -28,6 +28,7 @@ _NOT_NATIVE = frozenset(
 _DEFAULT_ROUNDS = 100
 _AFTER_TREE_S, _AFTER_LEAF_S = 3e-5, 4e-6  # to write, parse and compress
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
+_OBJECTIVE = re.compile(r"^objective=(.*)$", re.MULTILINE)
 _NOT_NEEDED = re.compile(
     r"^(?:tree_sizes|split_gain|leaf_weight|internal_weight|internal_value)=.*\n|\nparameters:\n[\s\S]*", re.MULTILINE
 )
@@ -45,6 +46,12 @@ class LightgbmPredictor:
         self.booster = _booster(text)
         self.n_classes = n_classes
         self.has_proba = n_classes is not None
+
+    @property
+    def objective(self) -> str:
+        """LightGBM's text of it, for example ``binary sigmoid:1``."""
+        found = _OBJECTIVE.search(self.text)
+        return "" if found is None else found.group(1)
 
     @property
     def row_us(self) -> float:
