@@ -64,7 +64,7 @@ class Strategy:
 
     ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
     ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: trial → its
-    row in the run that is repeated; trials that did not end well there are not run.
+    row in the run that is repeated; only trials that are done there are run.
     """
 
     ensemble: bool = True
@@ -441,7 +441,7 @@ class Schedule:
         """Say why a trial is not run at all, None if it is."""
         if self._strategy.replay is not None:
             row = self._strategy.replay.get(number)
-            if row is None or row.state is TrialState.SKIPPED:
+            if row is None or row.state is not TrialState.DONE:
                 return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
             return None
         if self.limits.deadline_at is None or all(row.state is not TrialState.DONE for row in self._rows.values()):

@@ -175,9 +175,12 @@ class TabularEngine:
         columns = match_columns(opened.encoder.features, table)
         values = opened.predict(opened.encoder.transform(columns, len(table), want=opened.views))
         if opened.classes is None:
-            return output_table(values, None, False)
-        predicted = output_table(labels_of(values, opened.settings), opened.classes, False)
+            return output_table(values, None)
+        predicted = output_table(labels_of(values, opened.settings), opened.classes)
         if proba:
+            # Members give probabilities in single precision: made to sum to 1 in double precision here.
+            values = values.astype(np.float64)
+            values /= values.sum(axis=1, keepdims=True)
             for code, label in enumerate(opened.classes):
                 predicted = predicted.append_column(f"proba_{label}", pa.array(values[:, code]))
         return predicted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -134,21 +133,14 @@ def _parses(text: str, target: pa.DataType) -> bool:
     return True
 
 
-def output_table(predicted: np.ndarray, classes: Sequence[Label] | None, proba: bool) -> pa.Table:
-    """Return the table of predictions: column ``prediction``, and ``proba_<class>`` columns if ``proba``.
+def output_table(predicted: np.ndarray, classes: Sequence[Label] | None) -> pa.Table:
+    """Return the table of predictions, column ``prediction``.
 
     Args:
         predicted: (n,) numbers or class codes, or (n, classes) probabilities.
         classes: The class labels in their own type; None for regression.
-        proba: Needs probabilities.
     """
     if classes is None:
         return pa.table({"prediction": pa.array(predicted)})
     codes = predicted.argmax(axis=1) if predicted.ndim == 2 else predicted
-    columns: dict[str, Any] = {"prediction": pa.array(list(classes)).take(pa.array(codes))}
-    if proba:
-        # Members give probabilities in single precision: made to sum to 1 in double precision here.
-        exact = predicted.astype(np.float64)
-        exact /= exact.sum(axis=1, keepdims=True)
-        columns |= {f"proba_{label}": pa.array(exact[:, code]) for code, label in enumerate(classes)}
-    return pa.table(columns)
+    return pa.table({"prediction": pa.array(list(classes)).take(pa.array(codes))})
