@@ -71,7 +71,8 @@ class TreeNodes:
 
 def _rounded_down(threshold: float) -> float:
     """Return the largest float32 not above: the same side for every float32."""
-    near = np.float32(threshold)
+    # LightGBM writes "larger than everything" for columns that have nothing but missing values.
+    near = np.float32(min(threshold, float(np.finfo(np.float32).max)))
     return float(np.nextafter(near, np.float32(-np.inf)) if near > threshold else near)
 
 

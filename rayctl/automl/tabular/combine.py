@@ -150,6 +150,8 @@ def _objective(validation: Validation, metric: Metric) -> tuple[Reduce, Loss]:
         return lambda values: values, direct
     if metric.name == "log_loss":
         return _log_loss(validation, balanced=False, floor=1e-15)
+    if metric.name == "roc_auc" and validation.n_classes == 2 and validation.weights is None:
+        return (lambda values: values[:, 1]), lambda second: -_mean_auc(validation, second)
     if metric.needs_proba:
         return (lambda values: values[:, 1] if values.shape[1] == 2 else values), direct
     if metric.name != "accuracy":
@@ -167,6 +169,29 @@ def _log_loss(validation: Validation, *, balanced: bool, floor: float) -> tuple[
         mass = mass / per_class[truth]
         mass /= mass.sum()
     return (lambda values: values[rows, truth]), (lambda true: float(-mass @ np.log(np.clip(true, floor, 1.0))))
+
+
+def _mean_auc(validation: Validation, second: np.ndarray) -> float:
+    """Return the mean area under the ROC curve, as `Validation.score` but twice as fast: this is asked a thousand times.
+
+    Probabilities become whole numbers with the truth as their last bit, so that sorting the values alone ranks the
+    rows. Once the second class comes last among equal ones and once first: the mean counts ties half.
+    """
+    keys = (second * 2.0**52).astype(np.int64) << 1
+    areas: list[float | None] = []
+    for at in validation.places:
+        positive = validation.truth[at] == 1
+        hits = int(positive.sum())
+        pairs = hits * (len(at) - hits)
+        if not pairs:
+            areas.append(None)
+            continue
+        last, first = keys[at] | positive, keys[at] | ~positive
+        last.sort()
+        first.sort()
+        ranks = np.flatnonzero(last & 1).sum() + np.flatnonzero(~first & 1).sum()
+        areas.append(float(ranks / 2 - hits * (hits - 1) / 2) / pairs)
+    return validation.mean(areas)
 
 
 def _row_mass(validation: Validation) -> np.ndarray:

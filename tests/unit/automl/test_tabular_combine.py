@@ -17,6 +17,7 @@ from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.metrics import METRICS, metric_of, score
 from rayctl.automl.model import RunRequest
 from rayctl.automl.tabular.calibrate import decision_settings, temperature_settings
+from rayctl.automl.tabular.combine import _mean_auc
 from rayctl.automl.tabular.engine import ENGINE
 from rayctl.automl.tabular.mixing import labels_of, mix, tempered
 from rayctl.automl.tabular.oof import Validation
@@ -175,6 +176,16 @@ def test_all_thresholds_at_once_are_scored_as_one_by_one(name: str) -> None:
     thresholds = np.array([-0.1, 0.0, 0.3, 0.505, 0.99, 1.0])
     expected = [validation.score(METRICS[name], (second > value).astype(int)) for value in thresholds]
     np.testing.assert_allclose(scores_at(name, validation, second, thresholds), expected, atol=1e-7)
+
+
+def test_the_fast_area_under_the_curve_is_the_same() -> None:
+    prepared, folds, _ = prepared_for(BINARY)
+    validation = Validation.of(prepared, folds)
+    for digits in (1, 3, 16):
+        values = np.round(proba(noisy(1.0, 70 + digits)), digits)[validation.rows]
+        assert _mean_auc(validation, values[:, 1]) == pytest.approx(
+            validation.score(METRICS["roc_auc"], values), abs=1e-12
+        )
 
 
 def test_noise_gets_no_threshold() -> None:
