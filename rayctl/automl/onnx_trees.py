@@ -73,7 +73,7 @@ def _rounded_down(threshold: float) -> float:
     """Return the largest float32 not above: the same side for every float32."""
     # LightGBM writes "larger than everything" for columns that have nothing but missing values.
     near = np.float32(min(threshold, float(np.finfo(np.float32).max)))
-    return float(np.nextafter(near, np.float32(-np.inf)) if near > threshold else near)
+    return float(np.nextafter(near, np.float32(-np.inf)) if float(near) > threshold else near)
 
 
 def add_lightgbm(nodes: TreeNodes, booster: Any) -> None:

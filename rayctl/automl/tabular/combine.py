@@ -172,7 +172,7 @@ def _log_loss(validation: Validation, *, balanced: bool, floor: float) -> tuple[
 
 
 def _mean_auc(validation: Validation, second: np.ndarray) -> float:
-    """Return the mean area under the ROC curve, as `Validation.score` but twice as fast: this is asked a thousand times.
+    """Return the mean area under the ROC curve, as `Validation.score`, but twice as fast.
 
     Probabilities become whole numbers with the truth as their last bit, so that sorting the values alone ranks the
     rows. Once the second class comes last among equal ones and once first: the mean counts ties half.
