@@ -64,9 +64,9 @@ def repetition(run_id: str, request: RunRequest, trials: Sequence[LeaderboardRow
     """Return the request that repeats what finished in a run.
 
     Raises:
-        Conflict: ``nothing-to-replay``: no trial ended.
+        Conflict: ``nothing-to-replay``: no trial is done.
     """
-    if not any(row.state is not TrialState.SKIPPED for row in trials):
+    if not any(row.state is TrialState.DONE for row in trials):
         raise Conflict(f"Nothing finished in run {run_id}; there is nothing to repeat.", code="nothing-to-replay")
     count = max(row.trial for row in trials) + 1
     validation = _same_windows(request, trials)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rayctl.automl.actions import FoldResult, StartFold
-from rayctl.automl.delivery import COMBINE_EVERY_S, COMBINE_SHARE, SPECULATIVE_SHARE
+from rayctl.automl.delivery import COMBINE_EVERY_S, COMBINE_SHARE, INCOMPLETE, SPECULATIVE_SHARE
 from rayctl.automl.engine import Candidate, Combination, Cost
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
@@ -170,6 +170,31 @@ def test_folds_that_end_themselves_when_time_is_up_are_not_asked_to_stop() -> No
     cluster = make(lambda a: Fate(seconds=0.3), deadline_at=20.0).run()
     assert cluster.finish is not None
     assert cluster.stops == []
+
+
+def only_one_fold_ends(**options: object) -> Cluster:
+    return make(
+        lambda a: Fate(seconds=3.0) if (a.trial, a.fold) == (0, 1) else Fate("hangs"),
+        slots=4,
+        deadline_at=20.0,
+        **options,  # type: ignore[arg-type]
+    ).run()
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_short_of_time_a_trial_with_only_some_folds_is_an_answer(ensemble: bool) -> None:
+    cluster = only_one_fold_ends(strategy=Strategy(ensemble=ensemble, race=True))
+    assert cluster.delivered == {0: 1.0}
+    row = cluster.rows[0]
+    assert (row.state, row.score, row.fold_scores) == (TrialState.DONE, 1.0, [1.0])
+    assert row.error is not None
+    assert row.error["code"] == INCOMPLETE
+    assert cluster.combines == []
+    assert cluster.now < 20.0
+
+
+def test_a_trial_with_only_some_folds_is_no_answer_where_a_model_has_yet_to_be_fitted() -> None:
+    assert only_one_fold_ends(finals=1, strategy=REFIT).error_code == "no-trial-finished"
 
 
 @pytest.mark.parametrize("finals", [0, 2])

@@ -115,7 +115,7 @@ def test_a_repetition_asks_the_same_of_as_many_trials_without_a_clock() -> None:
     }
 
 
-@pytest.mark.parametrize("trials", [[], rows("skipped", "skipped")])
+@pytest.mark.parametrize("trials", [[], rows("skipped", "skipped"), rows("failed")])
 def test_nothing_can_be_repeated_where_nothing_ended(trials: list[LeaderboardRow]) -> None:
     with pytest.raises(Conflict) as caught:
         repetition("r1", ASKED, trials)
@@ -133,7 +133,7 @@ def test_a_forecast_is_repeated_with_as_many_windows_as_it_had() -> None:
     assert continuation("r1", series(), rows("skipped", "done", scores=2), 60.0, None).validation.folds == 2
     one = repetition("r1", series(), rows("done", scores=1)).validation
     assert (one.scheme, one.folds) == ("holdout", None)
-    assert repetition("r1", series(), rows("failed")).validation == series().validation
+    assert continuation("r1", series(), rows("failed"), 60.0, None).validation == series().validation
     wish = series(validation={"folds": 5})
     assert repetition("r1", wish, rows("done", scores=3)).validation.folds == 5
     table = RunRequest(task="regression", target="y")  # type: ignore[arg-type]
