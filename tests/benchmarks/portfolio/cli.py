@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     it = argparse.ArgumentParser(description="Learn the order of the tabular portfolio.")
     it.add_argument("--work", help="folder for results (default: below the user's cache)")
     it.add_argument("--kinds", default=",".join(KINDS), help="kinds of task, with commas")
+    it.add_argument("--families", help="measure these alone for now, with commas")
     it.add_argument("--limit", type=float, default=11.0, help="leave out pairs with more predicted seconds per fold")
     it.add_argument("--nice", type=int, default=15, help="how much to stand back behind other processes")
     it.add_argument("--measure-only", action="store_true", help="fit, but do not order")
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     kinds = [kind for kind in KINDS if kind in arguments.kinds.split(",")]
     store = Store(arguments.work)
     if not arguments.learn_only:
-        measure_all(store, list(pairs(kinds)), arguments.limit, _say)
+        wanted = None if arguments.families is None else arguments.families.split(",")
+        todo = [pair for pair in pairs(kinds) if wanted is None or pair.configuration.model in wanted]
+        measure_all(store, todo, arguments.limit, _say)
     if not arguments.measure_only:
         from .learn import learn
 
