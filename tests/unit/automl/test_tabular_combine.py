@@ -318,6 +318,43 @@ def test_from_trials_to_predictions(name: str, stacking: bool) -> None:
     np.testing.assert_allclose(got, mix(parts, found.weights, found.settings), rtol=1e-6, atol=1e-9)
 
 
+def frozen(values: np.ndarray) -> np.ndarray:
+    values.flags.writeable = False
+    return values
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes"])
+def test_arrays_from_the_object_store_are_never_written_to(name: str) -> None:
+    table, _ = table_of(name)
+    task = "classification" if name == "wine" else "regression"
+    request = RunRequest(task=task, target="y", validation={"folds": 2}, stacking=True)
+    prepared = ENGINE.prepare(table, request)
+    for values in (prepared.tree, prepared.dense, prepared.target):
+        frozen(values)
+    folds = [
+        replace(fold, train=frozen(fold.train), test=frozen(fold.test)) for fold in ENGINE.split(prepared, request)
+    ]
+    candidates = CANDIDATES | {
+        3: Candidate("catboost", {"iterations": 5}),
+        4: Candidate("mlp", {"max_iter": 3}),
+        5: Candidate("knn"),
+        6: Candidate("lightgbm", {"n_estimators": 5, "derived": ["arithmetic"], "early_stopping_rounds": 3}),
+    }
+    outcomes = {}
+    for trial, candidate in candidates.items():
+        parts = [ENGINE.evaluate(prepared, fold, candidate, request, seed=trial, deadline=None) for fold in folds]
+        outcomes[trial] = [
+            replace(part, predictions=frozen(part.predictions.copy()), model=frozen(part.model.copy()))
+            for part in parts
+        ]
+    found = ENGINE.combine(prepared, folds, outcomes, request)
+    all_of_them = Combination({trial: 1 / len(candidates) for trial in candidates}, found.score)
+    bundle = ENGINE.assemble(prepared, folds, candidates, outcomes, all_of_them, request)
+    assert ENGINE.blended(prepared, folds, outcomes, found, request).num_rows == table.num_rows
+    assert len(ENGINE.predict(bundle, table)) == table.num_rows
+    assert ENGINE.importance(bundle, prepared, folds, request, seed=0, deadline=None)
+
+
 def test_a_single_model_is_the_one_of_all_rows() -> None:
     table, _ = table_of("diabetes")
     request = RunRequest(task="regression", target="y", validation={"folds": 3}, ensemble=False)

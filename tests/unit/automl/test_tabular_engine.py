@@ -107,6 +107,15 @@ def test_families_learn_repeat_and_survive_a_bundle(family: str, name: str) -> N
         assert set(predicted["prediction"].to_pylist()) <= set(table["y"].to_pylist())
 
 
+def test_names_of_single_classes_mean_the_linear_family() -> None:
+    for name, other in (("binary", "logistic_regression"), ("regression", "ridge")):
+        found, same = (evaluated(name, Candidate(model)) for model in (other, "linear"))
+        np.testing.assert_array_equal(found.predictions, same.predictions)
+    with pytest.raises(TrialError) as raised:
+        evaluated("binary", Candidate("ridge"))
+    assert raised.value.code == "wrong-model-type"
+
+
 def test_the_engine_is_found_by_task_and_plans_without_model_libraries() -> None:
     assert engine_for(TaskType.REGRESSION) is ENGINE
     code = (
