@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -118,26 +117,12 @@ def open_bundle(bundle: bytes, *, allow_pickle: bool) -> Delivered:
     Raises:
         InvalidRequest: ``invalid-bundle``, ``untrusted-model``, ``missing-extra``.
     """
-    return _open(_Digested(bundle), allow_pickle)
-
-
-class _Digested:
-    """Bytes that are compared by their digest: a bundle of many megabytes is not compared byte by byte."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.digest = sha256(data).digest()
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Digested) and self.digest == other.digest
+    return _open(bundle, allow_pickle)
 
 
 @lru_cache(maxsize=2)
-def _open(bundle: _Digested, allow_pickle: bool) -> Delivered:
-    opened = read_bundle(bundle.data, kind=KIND)
+def _open(bundle: bytes, allow_pickle: bool) -> Delivered:
+    opened = read_bundle(bundle, kind=KIND)
     encoder = TableEncoder.from_members(opened.info, opened.members)
     try:
         classes = opened.info["classes"]

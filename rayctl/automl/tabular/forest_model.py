@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,7 +46,11 @@ class ForestPredictor:
         self.n_features = n_features
         self.n_classes = n_classes
         self.has_proba = n_classes is not None
-        self._trees = _rebuild(self.arrays, n_features)
+        _check(self.arrays, n_features)
+
+    @cached_property
+    def _trees(self) -> list[tuple[Any, np.ndarray]]:
+        return _rebuild(self.arrays, self.n_features)
 
     @property
     def row_us(self) -> float:
@@ -100,7 +105,7 @@ class ForestPredictor:
             "threshold": np.where(leaf, np.float32(0), _rounded_down(threshold)),
             "right": np.where(leaf, 0, np.concatenate([tree.children_right for tree in trees])).astype(np.int32),
             "missing_left": np.concatenate([tree.missing_go_to_left for tree in trees]).astype(np.uint8),
-            "values": values.astype(np.float32 if n_classes is not None else np.float64),
+            "values": values.astype(np.float32),
         }
         return cls(arrays, n_features, n_classes)
 
@@ -112,28 +117,17 @@ def _rounded_down(threshold: np.ndarray) -> np.ndarray:
 
 
 def _rebuild(arrays: Mapping[str, np.ndarray], n_features: int) -> list[tuple[Any, np.ndarray]]:
-    """Return per tree (scikit-learn's tree, predicted value of each of its nodes).
-
-    Raises:
-        InvalidRequest: ``invalid-bundle``: nodes that cannot be. scikit-learn follows them without checking bounds.
-    """
+    """Return per tree (scikit-learn's tree, predicted value of each of its nodes); the arrays have been checked."""
     from sklearn.tree._tree import NODE_DTYPE, Tree
 
-    try:
-        sizes, feature, right = (arrays[name].astype(np.int64) for name in ("sizes", "feature", "right"))
-        threshold, missing_left = arrays["threshold"].astype(np.float64), arrays["missing_left"]
-        values = arrays["values"]
-        _check(sizes, feature, right, values, n_features, (threshold.shape, missing_left.shape))
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise InvalidRequest(f"The forest of the model bundle is unusable: {error}", code="invalid-bundle") from error
-    inner = feature >= 0
-    position = np.arange(len(feature)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    sizes, feature, values = arrays["sizes"].astype(np.int64), arrays["feature"], arrays["values"]
+    inner, position = feature >= 0, _positions(sizes)
     nodes = np.zeros(len(feature), dtype=NODE_DTYPE)
     nodes["left_child"] = np.where(inner, position + 1, -1)
-    nodes["right_child"] = np.where(inner, right, -1)
+    nodes["right_child"] = np.where(inner, arrays["right"], -1)
     nodes["feature"] = np.where(inner, feature, -2)
-    nodes["threshold"] = np.where(inner, threshold, -2.0)
-    nodes["missing_go_to_left"] = missing_left
+    nodes["threshold"] = np.where(inner, arrays["threshold"], -2.0)
+    nodes["missing_go_to_left"] = arrays["missing_left"]
     per_node = np.zeros((len(feature), values.shape[1]))
     per_node[~inner] = values
     trees, start = [], 0
@@ -147,23 +141,38 @@ def _rebuild(arrays: Mapping[str, np.ndarray], n_features: int) -> list[tuple[An
     return trees
 
 
-def _check(
-    sizes: np.ndarray, feature: np.ndarray, right: np.ndarray, values: np.ndarray, n_features: int, shapes: Any
-) -> None:
-    count = len(feature)
-    if len(sizes) < 1 or (sizes < 1).any() or sizes.sum() != count:
-        raise ValueError("its trees do not have the sizes that they claim")
-    if right.shape != (count,) or any(shape != (count,) for shape in shapes):
-        raise ValueError("its arrays have different lengths")
+def _positions(sizes: np.ndarray) -> np.ndarray:
+    """Return each node's position in its tree."""
+    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+def _check(arrays: Mapping[str, np.ndarray], n_features: int) -> None:
+    """Refuse nodes that cannot be: scikit-learn follows them without checking bounds.
+
+    Raises:
+        InvalidRequest: ``invalid-bundle``.
+    """
+    try:
+        problem = _problem(arrays, n_features)
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+        problem = repr(error)
+    if problem is not None:
+        raise InvalidRequest(f"The forest of the model bundle is unusable: {problem}", code="invalid-bundle")
+
+
+def _problem(arrays: Mapping[str, np.ndarray], n_features: int) -> str | None:
+    sizes, feature, right = (arrays[name].astype(np.int64) for name in ("sizes", "feature", "right"))
+    count, values = len(feature), arrays["values"]
+    if sizes.ndim != 1 or len(sizes) < 1 or (sizes < 1).any() or sizes.sum() != count:
+        return "its trees do not have the sizes that they claim"
+    if any(arrays[name].shape != (count,) for name in ("feature", "right", "threshold", "missing_left")):
+        return "its arrays have different lengths"
     inner = feature >= 0
     if values.ndim != 2 or len(values) != count - int(inner.sum()) or not values.shape[1]:
-        raise ValueError("its leaves do not have a value each")
-    size = np.repeat(sizes, sizes)
-    position = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return "its leaves do not have a value each"
     # Children come after their parent in every tree that was really grown, which also rules out cycles.
-    sound = (right > position + 1) & (right < size) & (feature < n_features)
-    if not sound[inner].all():
-        raise ValueError("a node points outside its tree")
+    sound = (right > _positions(sizes) + 1) & (right < np.repeat(sizes, sizes)) & (feature < n_features)
+    return None if sound[inner].all() else "a node points outside its tree"
 
 
 def fit_extra_trees(data: TrainingData, params: Mapping[str, Any], seed: int, clock: Clock) -> ForestPredictor:
