@@ -203,12 +203,11 @@ class Schedule:
         self._fold_s = taken if self._fold_s is None else 0.7 * self._fold_s + 0.3 * taken
         if result.stopped_at is None:
             self._pace.learn(active.candidate, taken)
-        if len(active.results) == len(self._scored):
+        if len(active.results) < len(self._scored):
+            self._judge([trial], now)
+        else:
             self._end_trial(trial, TrialState.DONE)
-        elif self._strategy.race:
-            why = hopeless(active.candidate.model, self._groups_done(active), self._rows.values(), self._greater)
-            if why is not None:
-                self._end_trial(trial, TrialState.SKIPPED, {"code": "abandoned", "message": f"Given up: {why}."}, now)
+            self._judge(list(self._active), now)  # a better one has ended
 
     def fold_failed(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
         """A fold failed by its own fault: the trial has failed and its other folds are stopped."""
@@ -309,6 +308,15 @@ class Schedule:
 
     def _runs(self, trial: int, fold: int) -> bool:
         return trial in self._active and fold in self._active[trial].running
+
+    def _judge(self, trials: Iterable[int], now: float) -> None:
+        """Give up those of the trials that have become hopeless."""
+        for number in trials if self._strategy.race else ():
+            trial = self._active[number]
+            why = hopeless(trial.candidate.model, self._groups_done(trial), self._rows.values(), self._greater)
+            if why is not None:
+                error = {"code": "abandoned", "message": f"Given up: {why}."}
+                self._end_trial(number, TrialState.SKIPPED, error, now)
 
     def _groups_done(self, trial: _Trial) -> dict[int, float]:
         """Return position in a row's ``fold_scores`` → score, for the groups of folds that have ended."""

@@ -456,6 +456,20 @@ def test_a_deadline_in_the_first_trial_delivers_the_folds_that_ended(budget: flo
     assert cluster.now < budget
 
 
+def test_a_trial_that_others_make_hopeless_gets_no_further_fold() -> None:
+    """Its own folds are as good as ever; what has changed is that better trials of its family have ended."""
+
+    def score(trial: int, fold: int, candidate: Candidate) -> float:
+        return {0: 0.2, 1: 0.9, 2: 0.91, 3: 0.5}.get(trial, 0.1) + 0.001 * fold
+
+    fixed = [Candidate("one-family", {"x": number}) for number in range(4)]
+    cluster = make(fixed=fixed, slots=1, deadline_at=200.0, strategy=Strategy(race=True), score=score).run()
+    rows = {row.trial: row for row in cluster.schedule.rows}
+    assert rows[3].error is not None
+    assert rows[3].error["code"] == "abandoned"
+    assert len(rows[3].fold_scores) == 1
+
+
 def test_the_first_trial_ends_before_others_get_their_second_fold() -> None:
     cluster = make(lambda a: Fate(seconds=1.0), slots=2, deadline_at=60.0, strategy=Strategy(race=True)).run()
     begun = [(action.trial, action.fold) for action in cluster.started]
