@@ -270,15 +270,20 @@ class RunRequest(Document):
 
 
 class DataSummary(Document):
-    """What the service found in the table: shape, column roles, fingerprint of the contents (sha256, hex)."""
+    """What the service found in the table: shape, column roles, fingerprint of the contents (sha256, hex).
+
+    ``categorical``: how many features are categories (tables). ``zero_share``: part of the values that are 0 (series).
+    """
 
     rows: int
     columns: list[str]
     features: list[str]
     fingerprint: str
     classes: list[str] | None = None
+    categorical: int | None = None
     series: int | None = None
     frequency: str | None = None
+    zero_share: float | None = None
     warnings: list[str] = Field(default_factory=list)
 
 

@@ -16,6 +16,9 @@ _CUT_ABOVE = 1000
 _LONGEST_STATE_SEASON = 24  # exponential smoothing has no longer seasons, and ARIMA takes minutes with them
 _MANY = 300  # series from which on models of all series come early
 
+_INTERMITTENT = 0.3
+_FOR_GAPS = frozenset({"TSB", "IMAPA", "CrostonSBA"})
+
 _LIMITED_ARIMA: dict[str, Any] = {
     "approximation": True,
     "max_p": 3,
@@ -31,7 +34,7 @@ def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
     """Return the default candidates: cheap ones first, models of all series where there are enough of them."""
     series, length, seasons = shape_of(summary, request)
     usable = tuple(season for season in seasons if season > 1 and 2 * season <= length)
-    local = list(distinct(_local(usable, length, request)))
+    local = _gaps_first(list(distinct(_local(usable, length, request))), summary.zero_share or 0.0)
     shared = list(_shared(series, length, bool(request.known_future))) if _enough(series, length) else []
     if not shared:
         return local
@@ -44,6 +47,14 @@ def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
         mixed += rest[:2]
         ahead, rest = ahead[1:], rest[2:]
     return mixed
+
+
+def _gaps_first(candidates: list[Candidate], zero_share: float) -> list[Candidate]:
+    """Move models for intermittent demand to the front where many values are zero (from `_INTERMITTENT` on)."""
+    if zero_share < _INTERMITTENT:
+        return candidates
+    early = [candidate for candidate in candidates if candidate.model in _FOR_GAPS]
+    return [candidates[0], *early, *(c for c in candidates[1:] if c.model not in _FOR_GAPS)]
 
 
 def _enough(series: int, length: float) -> bool:

@@ -50,5 +50,6 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         fingerprint=fingerprint(table),
         series=prepared.n_series,
         frequency=prepared.frequency.name,
+        zero_share=round(float((prepared.y == 0.0).mean()), 4),
         warnings=warnings,
     )

@@ -39,7 +39,7 @@ def cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cos
     if params.get("derived"):
         columns += 4.0 * len(params["derived"])
         derived = 1.0 + 0.1 * len(params["derived"])
-    seconds = _seconds(candidate.model, params, rows, columns, outputs)
+    seconds = _seconds(candidate.model, params, rows, columns, outputs, _categorical(summary))
     if seconds is None:
         return None
     if params.get("derived"):
@@ -47,12 +47,19 @@ def cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cos
     return Cost(seconds, derived * _bytes(candidate.model, params, rows, columns, outputs))
 
 
-def _seconds(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float | None:
+def _categorical(summary: DataSummary) -> float:
+    """Number of category columns; a guess for summaries that do not say (of runs of an older version)."""
+    return summary.categorical if summary.categorical is not None else _CODES_PER_FEATURE * len(summary.features)
+
+
+def _seconds(
+    model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int, categorical: float
+) -> float | None:
     dense = _DENSE_PER_FEATURE * columns
     if model == "lightgbm":
         return _lightgbm(params, rows, columns, outputs)
     if model == "catboost":
-        codes = _CODES_PER_FEATURE * columns if params.get("native_categories", True) else 0.0
+        codes = categorical if params.get("native_categories", True) else 0.0
         per_round = catboost_round_s(rows, columns, codes, _number(params, "depth", 6), outputs)
         return 0.02 + rows * columns * 1.3e-7 + _rounds(params, "iterations", 1000, 15.0) * per_round
     if model in ("extra_trees", "random_forest"):

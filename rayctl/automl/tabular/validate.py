@@ -68,6 +68,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         features=[feature.name for feature in plan.features],
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
+        categorical=sum(feature.kind == "category" for feature in plan.features),
         warnings=[*plan.warnings, *advice],
     )
 
