@@ -18,6 +18,7 @@ COMMANDS = {
     "why": ("rayctl.cli.why:why", "Say why a run or a trial ended as it did."),
     "predict": ("rayctl.cli.files:predict", "Predict with the model of a run."),
     "download": ("rayctl.cli.files:download", "Save files of a run's result."),
+    "export": ("rayctl.cli.export:export", "Save the model of a run as ONNX."),
     "finish": ("rayctl.cli.follow_up:finish", "End a run now and take its best so far."),
     "extend": ("rayctl.cli.follow_up:extend", "Continue an ended run with more budget."),
     "replay": ("rayctl.cli.follow_up:replay", "Repeat a run exactly."),
