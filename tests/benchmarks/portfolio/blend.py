@@ -34,6 +34,10 @@ class Target:
         fold = np.zeros(len(values), dtype=np.int64) if fold is None else fold
         return cls(kind, values, np.unique(fold, return_inverse=True)[1])
 
+    def take(self, rows: np.ndarray) -> Target:
+        """Return some of the rows."""
+        return Target(self.kind, self.values[rows], self.fold[rows])
+
     def losses(self, predicted: np.ndarray) -> np.ndarray:
         """Return the loss of every row of ``predicted`` (candidates, rows); lower is better.
 

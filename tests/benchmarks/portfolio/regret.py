@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .blend import Target, blend
+from .blend import Target
+from .blend import blend as weighted
 from .configurations import REFERENCE, Configuration
 from .measure import problem_name
 from .sources import SOURCES, Source, splits
@@ -20,6 +21,8 @@ WORST = 2.0
 
 _BEST = -0.25
 _NARROW = 0.25
+_NOISE = 2.0
+_RESAMPLES = 60
 _ROWS = 2_000
 _SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
 _ABSENT = ("unusable", "too-long", "failed")
@@ -29,8 +32,9 @@ _ABSENT = ("unusable", "too-long", "failed")
 class Board:
     """One split: predictions of all configurations, and the losses between which regrets are measured.
 
-    A regret of 1 is LightGBM with its own defaults, 0 the ensemble of all configurations. Where these two are close,
-    the scale is not narrower than ``_NARROW`` of the spread between the configurations, or noise would rule.
+    A regret of 1 is LightGBM with its own defaults, 0 the better of two ensembles: of all configurations, and of the
+    best of each family. Where these are close the scale is at least ``_NARROW`` of the spread between the
+    configurations and ``_NOISE`` standard errors of the difference, or chance would rule.
     ``seconds``, ``predicted``: CPU seconds per fold, measured and by the table of costs; ``cost``: measured ones
     relative to the split's median. ``known``: keys that were tried here; those that failed or were left out add
     nothing and cost nothing.
@@ -91,7 +95,7 @@ class Board:
             at = [place for place, key in enumerate(self.keys) if key in present]
             weights = np.zeros(len(self.keys))
             if at:
-                weights[at] = blend(self.oof_target, self.oof[at])
+                weights[at] = weighted(self.oof_target, self.oof[at])
             loss = float(self.test_target.losses((weights @ self.test)[None])[0]) if at else np.inf
             self.cache[present] = Mixed(weights, self._scaled(loss))
         return self.cache[present]
@@ -108,9 +112,23 @@ class Mixed:
     regret: float
 
 
-def _ensemble_loss(oof: np.ndarray, test: np.ndarray, oof_target: Target, test_target: Target) -> float:
-    weights = blend(oof_target, oof)
-    return float(test_target.losses((weights @ test)[None])[0])
+def _leaders(keys: Sequence[str], losses: np.ndarray) -> list[int]:
+    """Return the places of the best of each family."""
+    best: dict[str, int] = {}
+    for place in np.argsort(losses, kind="stable").tolist():
+        best.setdefault(keys[place].rpartition("-")[0], place)
+    return sorted(best.values())
+
+
+def _standard_error(target: Target, pair: np.ndarray) -> float:
+    """Return the standard error of the difference of two predictions' losses, by resampling rows."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(_RESAMPLES):
+        rows = np.asarray(rng.integers(0, pair.shape[1], pair.shape[1]))
+        first, second = target.take(rows).losses(pair[:, rows])
+        found.append(first - second)
+    return float(np.std(found))
 
 
 def boards(store: Store, kinds: Sequence[str], pools: Mapping[str, Sequence[Configuration]]) -> list[Board]:
@@ -140,14 +158,19 @@ def _board(store: Store, source: Source, problem: str, pool: Sequence[Configurat
     test = np.stack([results[key].test for key in usable]).astype(np.float64)
     oof_target = Target.of(source.kind, truth.oof[places], truth.fold[places])
     test_target = Target.of(source.kind, truth.test)
-    losses = test_target.losses(np.concatenate([test, reference.test[None].astype(np.float64)]))
-    best = _ensemble_loss(oof, test, oof_target, test_target)
-    spread = float(np.quantile(losses[:-1], 0.9) - best)
-    scale = max(float(losses[-1]) - best, _NARROW * spread, 1e-9)
+    everything = weighted(oof_target, oof) @ test
+    leaders = _leaders(usable, oof_target.losses(oof))
+    of_families = weighted(oof_target, oof[leaders]) @ test[leaders]
+    defaults = reference.test.astype(np.float64)
+    lost, *bests = test_target.losses(np.stack([defaults, everything, of_families])).tolist()
+    best = min(bests)
+    spread = float(np.quantile(test_target.losses(test), 0.9)) - best
+    error = _standard_error(test_target, np.stack([defaults, everything]))
+    scale = max(lost - best, _NARROW * spread, _NOISE * error, 1e-9)
     seconds = {key: results[key].cpu_s for key in usable}
     median = float(np.median(list(seconds.values())))
     return Board(
         source, problem, frozenset(keys), usable, oof, test, oof_target, test_target,
         {key: value / median for key, value in seconds.items()}, seconds,
-        {key: results[key].predicted_s for key in usable}, truth.rows, float(losses[-1]), best, scale,
+        {key: results[key].predicted_s for key in usable}, truth.rows, lost, best, scale,
     )  # fmt: skip
