@@ -5,10 +5,12 @@ Both work without killing the process where possible, so that the warm worker su
 
 from __future__ import annotations
 
+import _thread
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,6 +18,11 @@ __all__ = ["TimeCapReached", "limited"]
 
 HARD_GRACE_CPU_S = 10
 """CPU seconds after the time cap at which the kernel ends a process whose Python code no longer runs."""
+
+
+IMPORT_PATIENCE_S = 15.0
+"""An import is not interrupted before this time: what it leaves behind would break every later task of the process."""
+_LOOK_AGAIN_S = 0.05
 
 
 class TimeCapReached(BaseException):
@@ -30,10 +37,57 @@ def limited(seconds: float | None, memory_bytes: int | None) -> Iterator[None]:
     for good is ended by the kernel's CPU-time timer, with its process. The memory cap makes allocations fail
     (`MemoryError`); it counts private writable memory (``RLIMIT_DATA``) above what the process has already.
 
-    Outside of a main thread signals cannot be set; then only the memory cap holds.
+    Neither the time cap nor a cancellation interrupts an import that is under way (for `IMPORT_PATIENCE_S`); a memory
+    cap cannot wait, so whatever the block needs should be imported before. Outside of a main thread signals cannot be
+    set; then only the memory cap holds.
     """
-    with _memory_cap(memory_bytes), _time_cap(seconds):
+    with _memory_cap(memory_bytes), _patient_cancellation(), _time_cap(seconds):
         yield
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _after_imports(again: Callable[[], None], act: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
+    """Return a signal handler that acts, or while an import is under way asks to be called again a little later."""
+    first: list[float] = []
+
+    def handle(_number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        first.append(now)
+        if _is_importing(frame) and now - first[0] < IMPORT_PATIENCE_S:
+            again()
+        else:
+            act()
+
+    return handle
+
+
+@contextmanager
+def _patient_cancellation() -> Iterator[None]:
+    """Let a cancellation (SIGINT, as Ray sends it) wait for an import that is under way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def again() -> None:
+        timer = threading.Timer(_LOOK_AGAIN_S, _thread.interrupt_main)
+        timer.daemon = True
+        timer.start()
+
+    def act() -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, _after_imports(again, act))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -42,11 +96,14 @@ def _time_cap(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def again() -> None:
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S, 1.0)
+
+    def act() -> None:
         raise TimeCapReached
 
     seconds = max(seconds, 0.001)
-    before = signal.signal(signal.SIGALRM, interrupt)
+    before = signal.signal(signal.SIGALRM, _after_imports(again, act))
     # Repeats: a model that catches even BaseException is interrupted again.
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

@@ -180,6 +180,8 @@ def train_and_evaluate(
     """
     request = _parsed(request_json)
     engine = engine_for(request.task)
+    # Before the caps: an import that time or memory interrupts would break every later task of this process.
+    warm([request.task.value])
 
     def work() -> FoldOutcome:
         self_stop_s = caps.self_stop_s(time.time())
@@ -198,6 +200,7 @@ def combine(
     """
     began = time.monotonic()
     request = _parsed(request_json)
+    warm([request.task.value])
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
     result = _within(caps, lambda: engine_for(request.task).combine(prepared, folds, found, request))
     return result if isinstance(result, TaskFailure) else (result, time.monotonic() - began)
@@ -218,6 +221,7 @@ def assemble(
     """
     request = _parsed(request_json)
     engine = engine_for(request.task)
+    warm([request.task.value])
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
 
     def work() -> dict[str, bytes]:
@@ -286,22 +290,31 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
 
 
 _WARM_MODULES = (
-    *("lightgbm", "catboost", "skops.io", "scipy.optimize"),
+    *("pandas", "pyarrow.parquet", "lightgbm", "catboost", "skops.io", "scipy.optimize"),
     *("sklearn.ensemble", "sklearn.linear_model", "sklearn.neural_network", "sklearn.preprocessing"),
+    *("sklearn.neighbors", "sklearn.decomposition", "sklearn.feature_extraction.text", "threadpoolctl"),
 )
 
 
+_warmed: set[str] = set()
+
+
+_WARM_FOR_SERIES = ("statsforecast.models", "statsmodels.tsa.seasonal")
+
+
 def warm(tasks: Sequence[str]) -> None:
-    """Import what trials need, so that the first trial does not pay for it."""
+    """Import what trials need, so that the first trial does not pay for it. Once per process."""
+    if _warmed.issuperset(tasks):
+        return
     for task in tasks:
         engine_for(TaskType(task))
-        if task == TaskType.FORECASTING.value:
-            import statsforecast.models  # noqa: F401
-    for name in _WARM_MODULES:
+    forecasting = TaskType.FORECASTING.value in tasks
+    for name in (*_WARM_MODULES, *(_WARM_FOR_SERIES if forecasting else ())):
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
             continue  # an optional library that is not installed
+    _warmed.update(tasks)
 
 
 def _remote(function: Any, **options: Any) -> Any:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
+import importlib
 import resource
 import signal
+import sys
+import threading
 import time
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -50,3 +56,42 @@ def test_a_model_that_eats_memory_gets_a_memory_error_and_the_process_goes_on() 
 def test_what_fits_is_not_disturbed() -> None:
     with limited(10.0, 256 * 2**20):
         assert np.ones(8 * 2**20).sum() == 8 * 2**20
+
+
+def slow_module(folder: Path, seconds: float) -> str:
+    """Write a module whose import takes a while; returns its name."""
+    name = f"slow_module_{uuid4().hex}"
+    busy = f"import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end:\n    pass\nready = True\n"
+    (folder / f"{name}.py").write_text(busy)
+    return name
+
+
+def test_a_time_cap_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = slow_module(tmp_path, 0.6)
+
+    def work() -> None:
+        importlib.import_module(name)
+        while True:
+            pass
+
+    with pytest.raises(TimeCapReached), limited(0.1, None):
+        work()
+    assert sys.modules[name].ready
+
+
+def test_a_cancellation_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = slow_module(tmp_path, 0.6)
+    timer = threading.Timer(0.1, _thread.interrupt_main)
+
+    def work() -> None:
+        timer.start()
+        importlib.import_module(name)
+        while True:
+            pass
+
+    with pytest.raises(KeyboardInterrupt), limited(None, None):
+        work()
+    assert sys.modules[name].ready
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
