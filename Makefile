@@ -6,11 +6,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint types contracts unit ray examples faults bench lock clean
+.PHONY: help demo test lint types contracts unit ray examples faults bench quality lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
-	@echo "  make lint|types|contracts|unit|ray|examples|faults|bench|lock|clean"
+	@echo "  make lint|types|contracts|unit|ray|examples|faults|bench|quality|lock|clean"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -49,6 +49,12 @@ examples: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/service_overhead.py
+	$(BIN)/python tests/benchmarks/scaling.py
+
+# Beside AutoGluon, FLAML and plain boosters; SIZE is smoke (20 minutes), nightly (2 hours) or release (5 hours).
+SIZE ?= smoke
+quality: $(READY)
+	$(BIN)/python tests/benchmarks/automl_quality.py --size $(SIZE)
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra polars --universal --python-version 3.10 \
