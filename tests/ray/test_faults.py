@@ -57,7 +57,7 @@ class Killer(threading.Thread):
 def slow_space() -> dict[str, Any]:
     """Trials of a few tenths of a second, so that a kill hits them."""
     return {
-        "extra_trees": {"n_estimators": [60, 120], "min_samples_leaf": [1, 3]},
+        "extra_trees": {"n_estimators": [500, 900], "min_samples_leaf": [1, 3]},
         "linear": {"C": [0.1, 1.0]},
     }
 
