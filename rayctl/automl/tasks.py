@@ -11,6 +11,7 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ def train_and_evaluate(
     request = _parsed(request_json)
     engine = engine_for(request.task)
     # Before the caps: an import that time or memory interrupts would break every later task of this process.
-    warm([request.task.value])
+    _import_for(request.task, candidate.model)
 
     def work() -> FoldOutcome:
         self_stop_s = caps.self_stop_s(time.time())
@@ -200,7 +201,7 @@ def combine(
     """
     began = time.monotonic()
     request = _parsed(request_json)
-    warm([request.task.value])
+    _import_for(request.task, "")
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
     result = _within(caps, lambda: engine_for(request.task).combine(prepared, folds, found, request))
     return result if isinstance(result, TaskFailure) else (result, time.monotonic() - began)
@@ -221,7 +222,7 @@ def assemble(
     """
     request = _parsed(request_json)
     engine = engine_for(request.task)
-    warm([request.task.value])
+    _import_for(request.task, " ".join(candidate.model for candidate in candidates.values()))
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
 
     def work() -> dict[str, bytes]:
@@ -289,32 +290,35 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
     return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)
 
 
-_WARM_MODULES = (
-    *("pandas", "pyarrow.parquet", "lightgbm", "catboost", "skops.io", "scipy.optimize"),
+_BASE_MODULES = (
+    *("pandas", "pyarrow.parquet", "scipy.optimize", "threadpoolctl", "skops.io"),
     *("sklearn.ensemble", "sklearn.linear_model", "sklearn.neural_network", "sklearn.preprocessing"),
-    *("sklearn.neighbors", "sklearn.decomposition", "sklearn.feature_extraction.text", "threadpoolctl"),
+    *("sklearn.neighbors", "sklearn.decomposition", "sklearn.feature_extraction.text"),
 )
-
-
-_warmed: set[str] = set()
-
-
-_WARM_FOR_SERIES = ("statsforecast.models", "statsmodels.tsa.seasonal")
+_BOOSTERS = ("lightgbm", "catboost")
+_SERIES_MODULES = ("statsforecast.models", "statsmodels.tsa.seasonal")
+_imported: set[str] = set()
 
 
 def warm(tasks: Sequence[str]) -> None:
     """Import what trials need, so that the first trial does not pay for it. Once per process."""
-    if _warmed.issuperset(tasks):
-        return
     for task in tasks:
         engine_for(TaskType(task))
-    forecasting = TaskType.FORECASTING.value in tasks
-    for name in (*_WARM_MODULES, *(_WARM_FOR_SERIES if forecasting else ())):
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue  # an optional library that is not installed
-    _warmed.update(tasks)
+    _import((*_BASE_MODULES, *_BOOSTERS, *(_SERIES_MODULES if TaskType.FORECASTING.value in tasks else ())))
+
+
+def _import_for(task: TaskType, model: str) -> None:
+    """Import what one model needs; a new process should not wait for libraries of other models."""
+    wanted = [name for name in _BOOSTERS if name in model.lower()]
+    _import((*_BASE_MODULES, *wanted, *(_SERIES_MODULES if task is TaskType.FORECASTING else ())))
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        if name not in _imported:
+            with suppress(ModuleNotFoundError):  # an optional library that is not installed
+                importlib.import_module(name)
+            _imported.add(name)
 
 
 def _remote(function: Any, **options: Any) -> Any:
