@@ -7,7 +7,7 @@ fitted for it (at once where there are none).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from rayctl.automl.engine import Combination
 from rayctl.automl.leaderboard import best_row
 from rayctl.automl.limits import COMBINE_S, Limits, TimeLeft
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.automl.replay import Delivered
 from rayctl.automl.selection import worth_keeping
 
 __all__ = ["INCOMPLETE", "Delivery"]
@@ -57,16 +58,24 @@ class Delivery:
         greater_is_better: Direction of the metric.
         limits: Deadline and sizes.
         ensemble: Combine trials; else the best one is delivered.
+        again: The choice to repeat once its trials are there; without them a new one is made.
     """
 
     def __init__(
-        self, finals: Sequence[int], scored: int, greater_is_better: bool, limits: Limits, ensemble: bool
+        self,
+        finals: Sequence[int],
+        scored: int,
+        greater_is_better: bool,
+        limits: Limits,
+        ensemble: bool,
+        again: Delivered | None = None,
     ) -> None:
         self._folds = tuple(finals)
         self._scored = scored
         self._greater = greater_is_better
         self._limits = limits
         self._ensemble = ensemble
+        self._again = again
         self._finals: dict[int, _Final] = {}
         self._ready: set[int] = set()
         self._no_model: dict[int, Mapping[str, Any]] = {}
@@ -145,7 +154,7 @@ class Delivery:
         """The weights of these trials were chosen."""
         self._combining = None
         self._combine_s = seconds
-        self._combination = combination
+        self._combination = replace(combination, chosen_from=trials)
         self._basis = trials
 
     def combine_failed(self, trials: tuple[int, ...], error: Mapping[str, Any]) -> None:
@@ -153,6 +162,7 @@ class Delivery:
         self._combining = None
         self._combination = None
         self._basis = trials
+        self._again = None
 
     def abandon(self) -> list[Key]:
         """Forget all running unscored folds; returns (trial, fold) of each."""
@@ -224,7 +234,19 @@ class Delivery:
         self._look(rows)
         return self._best
 
+    def _repeats(self, rows: Rows) -> Delivered | None:
+        """Return the choice to repeat, if its trials have ended well again."""
+        if self._again is None or any(
+            trial not in rows or rows[trial].state is not TrialState.DONE or trial in self._no_model
+            for trial in self._again.trials
+        ):
+            return None
+        return self._again
+
     def _pool(self, rows: Rows) -> tuple[int, ...]:
+        again = self._repeats(rows)
+        if again is not None:
+            return again.chosen_from
         best = self._best_of(rows)
         if best is not None and (best.error or {}).get("code") == INCOMPLETE:
             return ()
@@ -245,6 +267,8 @@ class Delivery:
         if self._combining is not None or not self._stale(rows):
             return None
         if searching:
+            if self._again is not None:
+                return None
             due = self._combine_started_at is None or now >= self._combine_started_at + self._combine_interval_s
             if not self._ensemble or not due:
                 return None
@@ -254,6 +278,10 @@ class Delivery:
 
     def _wanted(self, rows: Rows) -> dict[int, float]:
         """Return trial → weight of what would be delivered now if everything were ready."""
+        again = self._repeats(rows)
+        if again is not None:
+            weights = self._chosen_weights(rows)
+            return {trial: weights.get(trial, 1.0 / len(again.members)) for trial in again.members}
         best = self._best_of(rows)
         weights = self._chosen_weights(rows)
         if weights and not self._beaten_by(best):
@@ -363,7 +391,8 @@ class Delivery:
             return Combination(scaled, float(rows[next(iter(scaled))].score or 0.0))
         assert chosen is not None
         # Some members are missing, so the score and the corrections of the whole no longer hold exactly.
-        return Combination(scaled, chosen.score, {**chosen.settings, "incomplete": True}, chosen.history)
+        settings = {**chosen.settings, "incomplete": True}
+        return replace(chosen, weights=scaled, settings=settings)
 
     def _why_no_model(self, rows: Rows) -> dict[str, Any]:
         failed = [row for row in rows.values() if row.state is TrialState.FAILED]

@@ -84,13 +84,15 @@ class Combination:
 
     ``weights``: trial number → weight, all positive, summing to 1. ``score``: of the combination on the validation
     predictions, in the metric's own direction. ``settings``: JSON that `assemble` needs (temperature, threshold).
-    ``history``: the score after every step of the greedy selection.
+    ``history``: the score after every step of the greedy selection. ``chosen_from``: the trials that the weights were
+    chosen from (set by the schedule); empty if one trial is delivered as it is.
     """
 
     weights: Mapping[int, float]
     score: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[float, ...] = ()
+    chosen_from: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from rayctl.automl.limits import Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import WAIT, Proposals
+from rayctl.automl.replay import Replay
 from rayctl.automl.search import candidate_key
 from rayctl.automl.selection import hopeless
 
@@ -63,14 +64,14 @@ class Strategy:
     """How a run searches.
 
     ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
-    ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: trial → its
-    row in the run that is repeated; only trials that are done there are run.
+    ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: the run that
+    is repeated; only what ended in it is run.
     """
 
     ensemble: bool = True
     race: bool = False
     prefetch: bool = False
-    replay: Mapping[int, LeaderboardRow] | None = None
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ class Schedule:
         self._finished = False
         self._fold_s: float | None = None
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
-        self.delivery = Delivery(finals, len(self._scored), greater_is_better, limits, strategy.ensemble)
+        delivered = None if strategy.replay is None else strategy.replay.delivered
+        self.delivery = Delivery(finals, len(self._scored), greater_is_better, limits, strategy.ensemble, delivered)
 
     # What the shell asks -----------------------------------------------------------------------
 
@@ -203,10 +205,10 @@ class Schedule:
         self._fold_s = taken if self._fold_s is None else 0.7 * self._fold_s + 0.3 * taken
         if result.stopped_at is None:
             self._pace.learn(active.candidate, taken)
-        if len(active.results) < len(self._scored):
+        if active.waiting or active.running:
             self._judge([trial], now)
         else:
-            self._end_trial(trial, TrialState.DONE)
+            self._end_done(trial, now)
             self._judge(list(self._active), now)  # a better one has ended
 
     def fold_failed(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
@@ -365,10 +367,16 @@ class Schedule:
         if trial.running and may_wait and not self.delivery.is_late(now, self._rows):
             return number
         if trial.results:
-            done = f"{len(trial.results)} of {len(self._scored)} folds"
-            text = f"Only {done} ended in time; its score is their mean."
-            self._end_trial(number, TrialState.DONE, {"code": INCOMPLETE, "message": text}, now)
+            self._end_done(number, now)
         return None
+
+    def _end_done(self, number: int, now: float) -> None:
+        """The folds that there are of a trial give its score."""
+        folds, error = sorted(self._active[number].results), None
+        if len(folds) < len(self._scored):
+            text = f"Only {len(folds)} of {len(self._scored)} folds ended in time; its score is their mean."
+            error = {"code": INCOMPLETE, "message": text, "folds": folds}
+        self._end_trial(number, TrialState.DONE, error, now)
 
     def _end_trial(
         self, number: int, state: TrialState, error: Mapping[str, Any] | None = None, now: float = 0.0
@@ -417,11 +425,13 @@ class Schedule:
                 self._count_left_out(error["code"])
                 continue
             self._left_out = 0
-            waiting = [fold for fold in self._scored if fold not in results]
+            replay = self._strategy.replay
+            wanted = self._scored if replay is None else replay.folds(number, self._scored)
+            waiting = [fold for fold in wanted if fold not in results]
             self._active[number] = _Trial(candidate, waiting, results=results)
             if waiting:
                 return True
-            self._end_trial(number, TrialState.DONE)
+            self._end_done(number, now)
         return False
 
     def _worth_taking(self, known: KnownTrial, fold: int) -> bool:
@@ -448,10 +458,9 @@ class Schedule:
     def _not_to_run(self, number: int, candidate: Candidate, now: float) -> dict[str, str] | None:
         """Say why a trial is not run at all, None if it is."""
         if self._strategy.replay is not None:
-            row = self._strategy.replay.get(number)
-            if row is None or row.state is not TrialState.DONE:
-                return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
-            return None
+            if self._strategy.replay.finished(number):
+                return None
+            return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
         if self.limits.deadline_at is None or all(row.state is not TrialState.DONE for row in self._rows.values()):
             return None
         needs = self._pace.memory_bytes(candidate)
@@ -522,7 +531,7 @@ class Schedule:
 
     def _stop_at(self, trial: int, fold: int) -> int | None:
         replay = self._strategy.replay
-        return None if replay is None else replay[trial].stopped_at.get(fold)
+        return None if replay is None else replay.stop_at(trial, fold)
 
     def _plan_stops(self, now: float) -> Iterable[Action]:
         for (trial, fold), stop in self._stopping.items():

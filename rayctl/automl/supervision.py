@@ -23,9 +23,10 @@ from rayctl.automl.cluster import ClusterView, default_memory_bytes
 from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState
 from rayctl.automl.port import RAY_NAMESPACE, trainer_name
+from rayctl.automl.replay import Replay
 from rayctl.automl.trainer import Outcome, TrainerActor, TrainingOrder
 from rayctl.automl.trial_files import prune, question_folder
-from rayctl.errors import Conflict, RayctlError, Unavailable
+from rayctl.errors import Conflict, NotFound, RayctlError, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
 from rayctl.state.runs import RunStore
@@ -181,6 +182,11 @@ class Supervisor:
                 problem = {"code": "environment-error", "message": f"The trainer's environment: {error.error_message}"}
                 await self._end(run_id, RunState.FAILED, reason="environment-error", error=problem)
                 return
+            except NotFound as error:
+                # The run that was to be repeated was deleted while this one waited.
+                problem = {"code": error.code, "message": error.message}
+                await self._end(run_id, RunState.FAILED, reason=error.code, error=problem)
+                return
             except RayTaskError as error:
                 log.exception("run %s: its trainer failed", run_id)
                 await self._end(run_id, RunState.FAILED, reason="internal-error", error=_problem(error))
@@ -246,8 +252,9 @@ class Supervisor:
         """Return where a run's trials are kept and what it repeats or continues."""
         own = f"runs/{run_id}/trials"
         if request.replay_of is not None:
-            replayed = await self._insist(self._runs.trials, request.replay_of)
-            return {"folder": own, "replay": tuple(replayed)}
+            trials = await self._insist(self._runs.trials, request.replay_of)
+            result = json.loads((await self._insist(self._runs.get, request.replay_of))["result"] or "{}")
+            return {"folder": own, "replay": Replay.of(trials, result.get("combination"))}
         earlier = None if request.continues is None else f"runs/{request.continues}/trials"
         if not request.reuse:
             return {"folder": own, "earlier_folder": earlier}

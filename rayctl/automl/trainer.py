@@ -38,6 +38,7 @@ from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import Proposals
+from rayctl.automl.replay import Replay
 from rayctl.automl.schedule import KnownTrial, Schedule, Strategy
 from rayctl.automl.search import candidate_key, derive_seed, expand_search_space, seed_key
 from rayctl.automl.selection import worth_keeping
@@ -60,9 +61,9 @@ class TrainingOrder:
     """Everything a trainer needs to know. Times are seconds since the epoch.
 
     ``folder``: where the trials' files are kept, and looked for; ``earlier_folder``: also looked at (the run that this
-    one continues). ``recorded`` are the trials that ended before (after a crash); ``replay`` those of the run that is
-    repeated. ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up
-    beyond that (they may not where a ceiling is to be kept).
+    one continues). ``recorded`` are the trials that ended before (after a crash); ``replay``: the run that is repeated.
+    ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up beyond
+    that (they may not where a ceiling is to be kept).
     """
 
     run_id: str
@@ -79,7 +80,7 @@ class TrainingOrder:
     earlier_folder: str | None = None
     prefetch: bool = False
     recorded: tuple[LeaderboardRow, ...] = ()
-    replay: tuple[LeaderboardRow, ...] | None = None
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class TrainerActor:
                 ensemble=request.delivers_ensemble,
                 race=in_time,
                 prefetch=order.prefetch,
-                replay=None if order.replay is None else {row.trial: row for row in order.replay},
+                replay=order.replay,
             ),
             Pace(lambda candidate: engine.cost(order.summary, request, candidate)),
             order.recorded,
@@ -220,7 +221,7 @@ class TrainerActor:
             yield from expand_search_space(request.search_space)
             return
         if order.replay is not None:
-            yield from (Candidate(row.model, dict(row.params)) for row in order.replay)
+            yield from (Candidate(row.model, dict(row.params)) for _, row in sorted(order.replay.rows.items()))
             return
         candidates = [trial.candidate for trial in known.values()]
         candidates += engine_for(request.task).portfolio(order.summary, request)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import random
+from dataclasses import asdict
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayctl.automl.actions import FoldResult
+from rayctl.automl.actions import FoldResult, StartFold
 from rayctl.automl.engine import Candidate
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.automl.replay import Delivered, Replay
 from rayctl.automl.schedule import KnownTrial, Strategy
 from rayctl.automl.search import candidate_key
-from tests.unit.automl.simulated import ERROR, Cluster, make, numbered
+from tests.unit.automl.simulated import ERROR, Cluster, Fate, by_content, make, numbered
 from tests.unit.automl.test_schedule import CALM, bounded, content
 
 DONE, FAILED, SKIPPED = TrialState.DONE, TrialState.FAILED, TrialState.SKIPPED
@@ -131,7 +137,7 @@ def test_a_replay_repeats_what_ended_and_stops_fits_where_time_had_stopped_them(
         fixed=[Candidate(row.model, row.params) for row in rows],
         max_trials=5,
         finals=1,
-        strategy=Strategy(replay={row.trial: row for row in rows}),
+        strategy=Strategy(replay=Replay.of(rows, None)),
     ).run()
     again = cluster.schedule.rows
     assert [(row.trial, row.model) for row in again] == [(row.trial, row.model) for row in rows]
@@ -144,9 +150,86 @@ def test_a_replay_repeats_what_ended_and_stops_fits_where_time_had_stopped_them(
 
 def test_a_trial_that_the_repeated_run_had_not_begun_is_not_run() -> None:
     row = LeaderboardRow(trial=0, model="model-0", params={"x": 0}, state=DONE)
-    cluster = make(count=3, max_trials=3, strategy=Strategy(replay={0: row})).run()
+    cluster = make(count=3, max_trials=3, strategy=Strategy(replay=Replay.of([row], None))).run()
     assert [r.error["code"] if r.error else None for r in cluster.schedule.rows] == [
         None,
         "not-replayed",
         "not-replayed",
     ]
+
+
+def repeat(first: Cluster, delivered: Delivered | None, **more: Any) -> Cluster:
+    """Run what another cluster finished again, without a deadline."""
+    replay = Replay(dict(first.rows), delivered)
+    return make(
+        fixed=[Candidate(row.model, row.params) for row in first.schedule.rows],
+        max_trials=len(first.rows),
+        folds=first.shapes,
+        strategy=Strategy(replay=replay),
+        **{"score": by_content, **more},
+    ).run()
+
+
+def delivered_by(cluster: Cluster) -> Delivered:
+    assert cluster.finish is not None
+    assert cluster.finish.combination is not None
+    stored = json.loads(json.dumps(asdict(cluster.finish.combination)))
+    found = Delivered.of(stored)
+    assert found is not None
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    budget=st.floats(1.0, 12.0),
+    finals=st.sampled_from([0, 1]),
+    combine_s=st.sampled_from([0.01, 0.5, 2.0]),
+    slots=st.integers(1, 4),
+)
+def test_a_replay_delivers_what_a_run_bounded_by_time_had_delivered(
+    seed: int, budget: float, finals: int, combine_s: float, slots: int
+) -> None:
+    """Whatever the deadline had done to its choice: too early, too late, of what was ready only, of some folds."""
+    rng = random.Random(seed)
+    times = [rng.uniform(0.05, 2.0) for _ in range(100)]
+
+    def fate(action: StartFold) -> Fate:
+        return Fate(seconds=times[(7 * action.trial + action.fold) % 100], self_stops=False)
+
+    first = make(
+        fate,
+        finals=finals,
+        slots=slots,
+        score=by_content,
+        combine_fate=lambda nth: ("done", combine_s),
+        strategy=Strategy(ensemble=True, race=True),
+        deadline_at=budget,
+    ).run()
+    assert first.finish is not None
+    if first.finish.combination is None:
+        return
+    again = repeat(first, delivered_by(first))
+    assert again.delivered == first.delivered
+    done = {row.trial: (row.score, row.fold_scores) for row in first.schedule.rows if row.state is DONE}
+    assert {r.trial: (r.score, r.fold_scores) for r in again.schedule.rows if r.state is DONE} == done
+    assert again.finish is not None
+    assert again.finish.combination is not None
+    assert again.finish.combination.settings == first.finish.combination.settings
+    assert again.finish.combination.chosen_from == first.finish.combination.chosen_from
+
+
+def test_a_choice_that_cannot_be_repeated_is_made_anew() -> None:
+    first = make(max_trials=4, score=by_content).run()
+    delivered = delivered_by(first)
+    lost = delivered.members[0]
+    again = repeat(first, delivered, fate=lambda action: Fate("failed" if action.trial == lost else "done"))
+    assert lost not in again.delivered
+    failed = repeat(first, delivered, combine_fate=lambda nth: ("failed", 0.1))
+    best = max((row for row in first.schedule.rows), key=lambda row: row.score or 0.0)
+    assert failed.delivered == {best.trial: 1.0}
+
+
+def test_a_result_of_an_older_version_does_not_say_what_it_was_chosen_from() -> None:
+    assert Delivered.of(None) is None
+    assert Delivered.of({"weights": {"3": 1.0}, "score": 1.0}) is None

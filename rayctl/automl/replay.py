@@ -1,0 +1,63 @@
+"""What a run repeats: another run's finished trials, the folds they had, and the choice it delivered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayctl.automl.model import LeaderboardRow, TrialState
+
+__all__ = ["Delivered", "Replay"]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The choice that a run delivered.
+
+    ``members``: the delivered trials. ``chosen_from``: the trials that their weights were chosen from; empty if none
+    were chosen because one trial was delivered as it was (at a deadline, or because it beat all earlier choices).
+    """
+
+    members: tuple[int, ...]
+    chosen_from: tuple[int, ...] = ()
+
+    @property
+    def trials(self) -> frozenset[int]:
+        """Everything that has to be there before the choice can be repeated."""
+        return frozenset((*self.members, *self.chosen_from))
+
+    @classmethod
+    def of(cls, combination: Mapping[str, Any] | None) -> Delivered | None:
+        """Read it from a run's stored combination; None if that does not say (an older version, or no result)."""
+        if combination is None or "chosen_from" not in combination:
+            return None
+        members = tuple(sorted(int(trial) for trial in combination["weights"]))
+        return cls(members, tuple(combination["chosen_from"]))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The run that is repeated: its rows by trial, and what it delivered (None: not known, chosen from all)."""
+
+    rows: Mapping[int, LeaderboardRow] = field(default_factory=dict)
+    delivered: Delivered | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[LeaderboardRow], combination: Mapping[str, Any] | None) -> Replay:
+        """Return the repetition of a run with these rows and this stored combination."""
+        return cls({row.trial: row for row in rows}, Delivered.of(combination))
+
+    def finished(self, trial: int) -> bool:
+        """Whether the trial ended with a score in the run that is repeated; others are not run."""
+        row = self.rows.get(trial)
+        return row is not None and row.state is TrialState.DONE
+
+    def folds(self, trial: int, scored: Sequence[int]) -> list[int]:
+        """Return those of the scored folds that ended in time there."""
+        only = (self.rows[trial].error or {}).get("folds")
+        return list(scored) if only is None else [fold for fold in scored if fold in only]
+
+    def stop_at(self, trial: int, fold: int) -> int | None:
+        """Return the rounds after which time ended that fit there; None: it ended by itself."""
+        return self.rows[trial].stopped_at.get(fold)
