@@ -154,6 +154,9 @@ def head_env(layout: Layout, environ: Mapping[str, str], auth: Auth, num_cpus: i
         name: value,
         # Without this Ray waits up to 44 s for work to drain when it is asked to stop.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Ray's client server starts a process per connection. With gRPC's fork support, whose poller comes to life in
+        # the child, one such process in ten dies at once, and its client waits 30 s for it (ray issue 63202).
+        "GRPC_ENABLE_FORK_SUPPORT": environ.get("GRPC_ENABLE_FORK_SUPPORT", "false"),
         # A few more warm workers than CPUs: starting one costs about a second of CPU.
         "RAY_num_workers_soft_limit": str(num_cpus + 3),
         # Several trials run side by side; each with as many threads as cores would only get into each other's way.

@@ -57,6 +57,7 @@ def test_head_environment() -> None:
     assert (env["RAY_AUTH_MODE"], env["RAY_AUTH_TOKEN_PATH"]) == ("token", str(HOME / "ray_token"))
     assert env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
     assert env["OMP_NUM_THREADS"] == "1"
+    assert env["GRPC_ENABLE_FORK_SUPPORT"] == "false"
     assert env["RAYCTL_HOME"] == str(HOME)
     assert env["RAYCTL_MAX_RUNNING"] == "3"
     assert f"RAYCTL_PART={env['RAYCTL_PART']}" == raycmd.head_marker(LAYOUT)
