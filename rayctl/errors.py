@@ -21,6 +21,7 @@ __all__ = [
     "IdempotencyConflict",
     "InvalidData",
     "InvalidRequest",
+    "MalformedEnvelope",
     "MalformedRequest",
     "NotAuthenticated",
     "NotFound",
@@ -30,9 +31,11 @@ __all__ = [
     "RunFailed",
     "ServerUnreachable",
     "SourceUnreachable",
+    "TamperedEnvelope",
     "TooLarge",
     "TrialError",
     "Unavailable",
+    "UnsupportedEnvelope",
     "from_problem",
 ]
 
@@ -141,6 +144,27 @@ class MalformedRequest(RayctlError):
     title = "The request cannot be parsed"
     http_status = 400
     exit_code = 2
+
+
+class MalformedEnvelope(InvalidRequest):
+    """A value has no form in an envelope, or bytes are not one."""
+
+    code = "not-readable"
+    title = "Not a readable envelope"
+
+
+class TamperedEnvelope(InvalidRequest):
+    """An envelope's digest, fingerprint or signature is wrong, or a demanded signature is missing."""
+
+    code = "wrong-digest"
+    title = "The envelope is not what was sent"
+
+
+class UnsupportedEnvelope(InvalidRequest):
+    """An envelope of another kind, or of a version that cannot be read here."""
+
+    code = "unsupported-envelope"
+    title = "The envelope is of another kind or version"
 
 
 class TooLarge(RayctlError):

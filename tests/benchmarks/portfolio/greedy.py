@@ -80,10 +80,14 @@ def mean_regret(boards: Iterable[Board], chosen: Sequence[str]) -> float:
     return float(np.mean([np.mean(values) for values in per_table.values()]))
 
 
-def order(objective: Objective, pool: Sequence[Configuration], length: int) -> list[Configuration]:
-    """Return the first ``length`` places."""
+def order(
+    objective: Objective, pool: Sequence[Configuration], length: int, first: Sequence[Configuration] = ()
+) -> list[Configuration]:
+    """Return the first ``length`` places, of which ``first`` are given."""
     left = {configuration.key: configuration for configuration in pool if configuration.key in objective.cost}
-    chosen: list[Configuration] = []
+    chosen = list(first)
+    for configuration in first:
+        left.pop(configuration.key, None)
     while left and len(chosen) < length:
         candidates = list(left)
         if len(chosen) < BREADTH:

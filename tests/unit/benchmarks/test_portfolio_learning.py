@@ -11,7 +11,7 @@ from rayctl.automl.ensemble import greedy_blend
 from tests.benchmarks.portfolio.blend import MIN_WEIGHT, Target, blend
 from tests.benchmarks.portfolio.configurations import REFERENCE, Configuration, handwritten, pool
 from tests.benchmarks.portfolio.greedy import Objective, order
-from tests.benchmarks.portfolio.learn import write_portfolio
+from tests.benchmarks.portfolio.learn import Comparison, write_portfolio
 from tests.benchmarks.portfolio.regret import WORST, Board
 from tests.benchmarks.portfolio.sources import FORBIDDEN, KINDS, SOURCES, Source, split
 from tests.benchmarks.portfolio.store import Result, Store, Truth
@@ -149,9 +149,22 @@ def test_portfolio_is_written_one_entry_per_line_and_other_kinds_stay(tmp_path: 
     target = tmp_path / "portfolio.json"
     target.write_text(json.dumps({"binary": [{"model": "knn", "params": {}}], "regression": []}))
     entry = Configuration("linear", {"strength": 1.0})
-    write_portfolio([Learned("regression", (entry, entry), None, ())], target)  # type: ignore[arg-type]
+    write_portfolio([Learned("regression", True, (entry, entry), None, ())], target)  # type: ignore[arg-type]
     assert json.loads(target.read_text()) == {
         "binary": [{"model": "knn", "params": {}}],
         "regression": [{"model": "linear", "params": {"strength": 1.0}}] * 2,
     }
     assert len(target.read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("learned", "better"),
+    [([0.9, 0.9, 0.1, 0.1], True), ([0.0, 0.0, 0.4, 0.1], False), ([0.9, 0.9, 0.2, 0.2], False)],
+)
+def test_the_learned_order_is_kept_where_it_is_better_on_tables_it_does_not_know(
+    learned: list[float], better: bool
+) -> None:
+    """The long prefixes count; an order that is only as good as the hand-written one is not worth a change."""
+    none = np.zeros((2, 4))
+    written = np.full((2, 4), 0.2)
+    assert Comparison(("a", "b"), np.array([learned, learned]), written, none, none).learned_is_better is better

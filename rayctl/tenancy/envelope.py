@@ -1,0 +1,203 @@
+"""The envelope: a tenant's configuration as bytes that can be checked, migrated and handed to any process.
+
+Outside it is a msgpack list of four: the text ``rayctl.envelope/1``, the payload as bytes, the payload's sha256, and
+a signature (HMAC-SHA256 of the payload) or nil. The payload is a msgpack map: ``kind``, ``schema`` ([major, minor]),
+``tenant``, ``fingerprint`` (sha256 of the body, so equal configurations have equal ones), ``created_at`` (seconds
+since the epoch), ``writer`` (version of rayctl) and ``body``. Only one way of writing it is accepted, so no bit can be
+changed unnoticed.
+
+Reading never executes or imports anything. Nothing in it is secret: secrets are references.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import msgpack
+
+from rayctl.errors import MalformedEnvelope, TamperedEnvelope, TooLarge, UnsupportedEnvelope
+from rayctl.tenancy.migrate import migrate
+from rayctl.tenancy.wire import pack, sorted_deep, unpack
+
+__all__ = ["MAX_ENVELOPE_BYTES", "Envelope", "Header", "fingerprint_of", "peek"]
+
+MAGIC = "rayctl.envelope/1"
+MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
+_FIELDS = frozenset({"kind", "schema", "tenant", "fingerprint", "created_at", "writer", "body"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an envelope says about itself. ``unknown``: fields of a newer version, written again as they came."""
+
+    kind: str
+    schema: tuple[int, int]
+    tenant: str
+    fingerprint: str
+    created_at: float
+    writer: str
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fingerprint_of(kind: str, schema: tuple[int, int], body: Mapping[str, Any]) -> str:
+    """Return the sha256 of what is said, whenever and by whomever it was written."""
+    return sha256(pack([kind, list(schema), sorted_deep(body)])).hexdigest()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A header and a body (plain values), as read or to be written."""
+
+    header: Header
+    body: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, kind: str, schema: tuple[int, int], tenant: str, body: Mapping[str, Any], created_at: float, writer: str
+    ) -> Envelope:
+        """Return a new envelope. Raises MalformedEnvelope if the body has a value without a form in msgpack."""
+        ordered = sorted_deep(body)
+        found = fingerprint_of(kind, schema, ordered)
+        return cls(Header(kind, schema, tenant, found, created_at, writer), ordered)
+
+    def encode(self, key: bytes | None = None) -> bytes:
+        """Return the bytes; ``key``: sign them with it.
+
+        Raises:
+            MalformedEnvelope: ``not-serializable``.
+            TooLarge: more than `MAX_ENVELOPE_BYTES`.
+        """
+        header = self.header
+        fields = {
+            **header.unknown,
+            "kind": header.kind,
+            "schema": list(header.schema),
+            "tenant": header.tenant,
+            "fingerprint": header.fingerprint,
+            "created_at": header.created_at,
+            "writer": header.writer,
+            "body": self.body,
+        }
+        payload = pack({name: fields[name] for name in sorted(fields)})
+        mac = None if key is None else hmac.digest(key, payload, "sha256")
+        data: bytes = msgpack.packb([MAGIC, payload, sha256(payload).digest(), mac])
+        _check_size(data)
+        return data
+
+    @classmethod
+    def decode(
+        cls,
+        data: bytes,
+        kind: str,
+        schema: tuple[int, int],
+        *,
+        key: bytes | None = None,
+        migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    ) -> Envelope:
+        """Read and check an envelope, and bring an older one up to ``schema``.
+
+        Args:
+            data: What `encode` gave.
+            kind: What it has to be.
+            schema: The version that the reader knows. A higher minor is fine, a higher major is not.
+            key: It has to be signed with this key.
+            migrations: Major version → function that brings a body from it to the next one (default: those of
+                `rayctl.tenancy.migrate` for this kind).
+
+        Raises:
+            MalformedEnvelope: ``not-readable``: these are not an envelope's bytes.
+            TamperedEnvelope: the digest or the signature is wrong or missing.
+            UnsupportedEnvelope: another kind, a newer major version, or one too old to be migrated.
+            TooLarge: more than `MAX_ENVELOPE_BYTES`.
+        """
+        payload = _open(data, key)
+        header, body = _read(unpack(payload))
+        if header.kind != kind:
+            raise UnsupportedEnvelope(
+                f"This envelope holds {header.kind!r}, not {kind!r}.",
+                code="wrong-kind",
+                hint="Hand over the object that this call expects.",
+            )
+        if header.schema[0] > schema[0]:
+            raise UnsupportedEnvelope(
+                f"This {kind} was written by rayctl {header.writer} in version {header.schema[0]}.{header.schema[1]}; "
+                f"this process reads up to version {schema[0]}.",
+                code="newer-version",
+                hint="Upgrade rayctl here, or let the other side write the older version.",
+            )
+        if header.fingerprint != fingerprint_of(header.kind, header.schema, body):
+            raise TamperedEnvelope("The envelope's fingerprint is not that of its body.", code="wrong-fingerprint")
+        if header.schema[0] == schema[0]:
+            return cls(header, body)
+        migrated = migrate(kind, body, header.schema[0], schema[0], migrations)
+        return cls.of(kind, schema, header.tenant, migrated, header.created_at, header.writer)
+
+
+def peek(data: bytes) -> Header:
+    """Return the header of intact bytes of any kind and version, for tools and messages."""
+    return _read(unpack(_open(data, None, signature_matters=False)))[0]
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise TooLarge(
+            f"The envelope has {len(data):,} bytes; at most {MAX_ENVELOPE_BYTES:,} are allowed.",
+            code="envelope-too-large",
+            hint="Put data into files or the object store, and their address into the configuration.",
+        )
+
+
+def _open(data: bytes, key: bytes | None, signature_matters: bool = True) -> bytes:
+    """Return the payload of intact bytes."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise MalformedEnvelope(f"An envelope is bytes, not {type(data).__name__}.", code="not-readable")
+    data = bytes(data)
+    _check_size(data)
+    try:
+        outer = msgpack.unpackb(data, raw=False, strict_map_key=True)
+        magic, payload, digest, mac = outer
+        canonical = msgpack.packb([magic, payload, digest, mac]) == data
+    except Exception as error:
+        # Whatever msgpack says of broken bytes: it has many types for that.
+        raise MalformedEnvelope("These bytes are not an envelope.", code="not-readable") from error
+    sound = type(magic) is str and type(payload) is bytes and type(digest) is bytes and type(mac) in (bytes, type(None))
+    if not canonical or not sound or magic != MAGIC:
+        raise MalformedEnvelope("These bytes are not an envelope.", code="not-readable")
+    if not hmac.compare_digest(sha256(payload).digest(), digest):
+        raise TamperedEnvelope("The envelope was changed or cut: its digest is wrong.", code="wrong-digest")
+    if signature_matters:
+        _check_signature(payload, mac, key)
+    return payload
+
+
+def _check_signature(payload: bytes, mac: bytes | None, key: bytes | None) -> None:
+    if key is None:
+        return
+    if mac is None:
+        raise TamperedEnvelope(
+            "The envelope is not signed, and this process only trusts signed ones.",
+            code="not-signed",
+            hint="Let the sender sign it with the cluster's key.",
+        )
+    if not hmac.compare_digest(hmac.digest(key, payload, "sha256"), mac):
+        raise TamperedEnvelope("The signature is wrong: another key, or changed bytes.", code="wrong-signature")
+
+
+def _read(fields: Any) -> tuple[Header, Mapping[str, Any]]:
+    if type(fields) is not dict or not fields.keys() >= _FIELDS or list(fields) != sorted(fields):
+        raise MalformedEnvelope("The envelope lacks fields that every envelope has.", code="not-readable")
+    schema, body, created_at = fields["schema"], fields["body"], fields["created_at"]
+    texts = all(type(fields[name]) is str for name in ("kind", "tenant", "fingerprint", "writer"))
+    numbers = type(schema) is list and [type(part) for part in schema] == [int, int] and min(schema) >= 0
+    if not texts or not numbers or type(created_at) not in (int, float) or type(body) is not dict:
+        raise MalformedEnvelope("The envelope's fields have other types than they must have.", code="not-readable")
+    unknown = {name: value for name, value in fields.items() if name not in _FIELDS}
+    major, minor = schema
+    header = Header(
+        fields["kind"], (major, minor), fields["tenant"], fields["fingerprint"], created_at, fields["writer"], unknown
+    )
+    return header, body

@@ -1,0 +1,207 @@
+"""A tenant's configuration: one frozen document, handed along with every call, never read from a global.
+
+Creating one has no side effect. What may stand in it (sizes, names, forbidden variables and packages) is checked here
+and in `rayctl.tenancy.policy`; how it is found and merged is in `rayctl.tenancy.load`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rayctl.tenancy.frozen import freeze
+
+__all__ = [
+    "NAME_PATTERN",
+    "SCHEMA",
+    "EnvironmentSpec",
+    "Quota",
+    "SecretReference",
+    "TaskDefaults",
+    "TenantConfig",
+    "unknown_fields",
+]
+
+SCHEMA = (1, 0)
+"""(major, minor) of the configuration's form. A minor step only adds fields that may be absent."""
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+Settings = Annotated[Mapping[str, Any], AfterValidator(freeze)]
+Texts = Annotated[Mapping[str, str], AfterValidator(freeze)]
+
+
+class _Part(BaseModel):
+    """Frozen. Fields of a newer minor version are kept and written again; `unknown_fields` lists them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
+class SecretReference(_Part):
+    """Where a secret is found, never the secret: it is read by the process that uses it.
+
+    ``source``: ``env`` (a variable of the worker), ``file`` (a file on the worker's machine, as Kubernetes mounts
+    secrets), ``tenant`` (a file of the tenant's own folder below the operator's secrets folder). ``name``: the
+    variable, the absolute path, or the name.
+    """
+
+    source: Literal["env", "file", "tenant"]
+    name: str = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """``env:NAME`` means ``{"source": "env", "name": "NAME"}``."""
+        if isinstance(value, str):
+            source, colon, name = value.partition(":")
+            if not colon:
+                raise ValueError("a secret is written source:name, for example env:DB_PASSWORD or tenant:db-password")
+            return {"source": source, "name": name}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> SecretReference:
+        if self.source == "env" and not _VARIABLE.match(self.name):
+            raise ValueError(f"{self.name!r} is no name of an environment variable")
+        if self.source == "file" and not self.name.startswith("/"):
+            raise ValueError("the file of a secret needs an absolute path")
+        if self.source == "tenant" and not re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", self.name):
+            raise ValueError("a tenant's secret is named with letters, digits, '_', '-' and '.'")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.name}"
+
+
+class EnvironmentSpec(_Part):
+    """What the tenant's processes run in.
+
+    ``isolation``: ``process`` (workers of the cluster's own Python; packages and variables are not possible),
+    ``venv`` (a virtual environment with ``packages`` on top of the cluster's), ``image`` (a container). ``packages``:
+    requirements as in a requirements file, without options. ``installer``: what installs them. ``variables``:
+    environment variables of the worker processes; every different set of them needs processes of its own, so
+    settings belong into ``settings``. ``setup_timeout_s``: seconds that the installation may take.
+    """
+
+    isolation: Literal["process", "venv", "image"] = "process"
+    packages: tuple[str, ...] = ()
+    installer: Literal["uv", "pip"] = "uv"
+    variables: Texts = Field(default_factory=dict)
+    image: str | None = Field(default=None, max_length=500)
+    setup_timeout_s: float = Field(default=300.0, gt=0, le=3600)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _isolation_of(cls, value: Any) -> Any:
+        """Packages ask for a virtual environment, an image for a container; nothing has to be said twice."""
+        if isinstance(value, Mapping) and "isolation" not in value:
+            if value.get("image"):
+                return {**value, "isolation": "image"}
+            if value.get("packages"):
+                return {**value, "isolation": "venv"}
+        return value
+
+    @field_validator("variables")
+    @classmethod
+    def _names(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name in value:
+            if not _VARIABLE.match(name):
+                raise ValueError(f"{name!r} is no name of an environment variable")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EnvironmentSpec:
+        if self.isolation == "process" and (self.packages or self.image):
+            raise ValueError("isolation process cannot have packages or an image; leave isolation out or say venv")
+        if self.isolation == "venv" and self.image:
+            raise ValueError("an image needs isolation image")
+        if self.isolation == "image" and not self.image:
+            raise ValueError("isolation image needs an image")
+        if self.isolation == "image" and self.packages:
+            raise ValueError("Ray cannot install packages into an image's container; build them into the image")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cluster's own environment does."""
+        return self.isolation == "process" and not self.variables
+
+
+class TaskDefaults(_Part):
+    """What a task or actor of the tenant reserves unless the call says otherwise. ``memory_bytes``: bytes."""
+
+    num_cpus: float | None = Field(default=None, ge=0)
+    num_gpus: float | None = Field(default=None, ge=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    resources: Annotated[Mapping[str, float], AfterValidator(freeze)] = Field(default_factory=dict)
+    max_retries: int | None = Field(default=None, ge=-1)
+
+    def options(self) -> dict[str, Any]:
+        """Return them as Ray's options."""
+        found: dict[str, Any] = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory_bytes}
+        found |= {"resources": dict(self.resources) or None, "max_retries": self.max_retries}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Quota(_Part):
+    """What a tenant may use of the AutoML service at once; None: no bound of its own.
+
+    ``max_running``, ``max_queued``: runs. ``max_cpus``: CPUs that the tasks of its runs reserve together.
+    ``max_stored_bytes``: bytes of its uploads, data and results in the artifact store.
+    """
+
+    max_running: int | None = Field(default=None, ge=1)
+    max_queued: int | None = Field(default=None, ge=0)
+    max_cpus: float | None = Field(default=None, gt=0)
+    max_stored_bytes: int | None = Field(default=None, ge=0)
+
+
+class TenantConfig(_Part):
+    """Everything one tenant's calls are told.
+
+    ``settings``: the application's own, free-form. ``secrets``: name → where it is found. ``artifacts``: URL of the
+    tenant's own artifacts, for its code to use. ``description``: for people.
+    """
+
+    hidden_in_errors: ClassVar[bool] = True
+
+    tenant: str = Field(pattern=NAME_PATTERN)
+    description: str = Field(default="", max_length=2000)
+    settings: Settings = Field(default_factory=dict)
+    environment: EnvironmentSpec = EnvironmentSpec()
+    secrets: Annotated[Mapping[str, SecretReference], AfterValidator(freeze)] = Field(default_factory=dict)
+    defaults: TaskDefaults = TaskDefaults()
+    quota: Quota = Quota()
+    artifacts: str | None = Field(default=None, max_length=2000)
+
+    def setting(self, path: str, default: Any = None) -> Any:
+        """Return one setting by its path with dots (``model.depth``), or ``default`` if it is not there."""
+        found: Any = self.settings
+        for part in path.split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                return default
+            found = found[part]
+        return found
+
+    def with_changes(self, **fields: Any) -> TenantConfig:
+        """Return a copy with some fields replaced, checked like a new one."""
+        return type(self).model_validate({**{name: getattr(self, name) for name in self.model_fields_set}, **fields})
+
+
+def unknown_fields(part: BaseModel, place: str = "") -> Iterator[str]:
+    """Yield the places of fields that this version does not know, as paths with slashes."""
+    for name in part.model_extra or {}:
+        yield f"{place}/{name}"
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            yield from unknown_fields(value, f"{place}/{name}")
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if isinstance(item, BaseModel):
+                    yield from unknown_fields(item, f"{place}/{name}/{key}")
