@@ -2,7 +2,7 @@
 
 ``portfolio.json`` holds one ordered list per kind of task (``binary``, ``multiclass``, ``regression``): breadth first,
 then variants, each entry placed by what it adds to those before it. Entries are written for some thousand rows and
-are adapted here to the size of the data. A script may rewrite the file; this module only reads it.
+are adapted here to the size of the data. ``tests/benchmarks/learn_portfolio.py`` writes the file; this module reads it.
 """
 
 from __future__ import annotations
