@@ -26,6 +26,7 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "QueueFull",
+    "QuotaExceeded",
     "RayctlError",
     "ResultNotReady",
     "RunFailed",
@@ -237,6 +238,14 @@ class QueueFull(RayctlError):
     http_status = 429
     exit_code = 8
     retry = "after"
+
+
+class QuotaExceeded(QueueFull):
+    """The tenant has as much as it may have; ``code`` names what (``quota-runs``, ``quota-bytes``)."""
+
+    code = "quota-exceeded"
+    title = "Over the tenant's quota"
+    http_status = 429
 
 
 class Unavailable(RayctlError):

@@ -26,6 +26,7 @@ class ServiceSettings(BaseSettings):
     ``allow_http_runtime_env``: whether requests over HTTP may bring a runtime environment (it can run any code).
     ``reuse_bytes``: what finished trials may take in the artifact store so that later runs need not repeat them.
     ``max_run_cpus``, ``max_total_cpus``: CPUs that the tasks of one run, and of all runs, may reserve at once.
+    ``tenant_…``: what tenants may ask for, as patterns of names (see `rayctl.tenancy.policy.Policy`).
     """
 
     model_config = SettingsConfigDict(env_prefix="RAYCTL_", frozen=True, extra="ignore")
@@ -55,7 +56,24 @@ class ServiceSettings(BaseSettings):
         default_factory=lambda: ["sklearn", "lightgbm", "statsforecast", "xgboost", "catboost"]
     )
 
-    @field_validator("allowed_paths", "allowed_uris", "allowed_models", mode="before")
+    tenant_packages: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"])
+    tenant_denied_packages: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["ray", "ray-*", "rayctl"])
+    tenant_package_urls: bool = False
+    tenant_variables: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"])
+    tenant_denied_variables: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    tenant_images: Annotated[list[str], NoDecode] = Field(default_factory=list)
+
+    @field_validator(
+        "allowed_paths",
+        "allowed_uris",
+        "allowed_models",
+        "tenant_packages",
+        "tenant_denied_packages",
+        "tenant_variables",
+        "tenant_denied_variables",
+        "tenant_images",
+        mode="before",
+    )
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         """In the environment a list is written as ``a,b``."""

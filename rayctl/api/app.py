@@ -12,7 +12,7 @@ from rayctl.api.bodies import Budget
 from rayctl.api.documents import DeployOptions, ExtendOptions
 from rayctl.api.middleware import Guard
 from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
-from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system
+from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system, tenants
 from rayctl.api.sse import StreamSlots
 from rayctl.automl.model import RunRequest
 from rayctl.automl.port import AutoMLService
@@ -56,7 +56,7 @@ def create_app(
     app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
     add_problem_handlers(app)
     # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
-    for module in (system, report, results, events, data, predict, deployments, follow_up, runs):
+    for module in (system, tenants, report, results, events, data, predict, deployments, follow_up, runs):
         app.include_router(module.router)
     app.add_middleware(Guard, tokens=tokens, budget=budget)
     complete_openapi(app, RunRequest, DeployOptions, ExtendOptions)

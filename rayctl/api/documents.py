@@ -25,6 +25,9 @@ __all__ = [
     "ResultDocument",
     "RunPage",
     "ServiceInfo",
+    "TenantHistory",
+    "TenantList",
+    "TenantVersion",
     "UploadInfo",
     "VersionInfo",
     "answer",
@@ -124,6 +127,32 @@ class DeploymentList(_Open):
     """The models that are served."""
 
     items: list[DeploymentInfo]
+
+
+class TenantVersion(_Open):
+    """One version of a tenant's configuration. ``envelope``: the same, exactly, in base64."""
+
+    tenant: str
+    version: int | None = None
+    config: dict[str, Any] = {}
+    fingerprint: str | None = None
+    created_at: str | None = None
+    author: str = ""
+    note: str = ""
+    envelope: str | None = None
+    usage: dict[str, int] | None = None
+
+
+class TenantList(_Open):
+    """The registered tenants, by name."""
+
+    items: list[TenantVersion]
+
+
+class TenantHistory(_Open):
+    """The versions of a tenant, newest first; ``changes`` of each: pointer, before, after."""
+
+    items: list[dict[str, Any]]
 
 
 class VersionInfo(_Open):

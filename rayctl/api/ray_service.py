@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
@@ -227,6 +227,41 @@ class RayService:
     async def info(self) -> dict[str, Any]:
         """See the port."""
         return await self._call("info", idempotent=True)
+
+    async def put_tenant(
+        self,
+        document: Mapping[str, Any] | bytes,
+        expected: int | None = None,
+        author: str = "",
+        note: str = "",
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """See `rayctl.tenancy.port`. Repeated after a loss only if that cannot undo what somebody else wrote."""
+        sent = {"expected": expected, "author": author, "note": note, "dry_run": dry_run}
+        return await self._call("put_tenant", document, **sent, idempotent=expected is not None or dry_run)
+
+    async def get_tenant(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """See `rayctl.tenancy.port`."""
+        return await self._call("get_tenant", name, version, idempotent=True)
+
+    async def list_tenants(self, name: str | None = None) -> list[dict[str, Any]]:
+        """See `rayctl.tenancy.port`."""
+        return await self._call("list_tenants", name, idempotent=True)
+
+    async def tenant_history(self, name: str) -> list[dict[str, Any]]:
+        """See `rayctl.tenancy.port`."""
+        return await self._call("tenant_history", name, idempotent=True)
+
+    async def rollback_tenant(
+        self, name: str, version: int, expected: int | None = None, author: str = "", note: str = ""
+    ) -> dict[str, Any]:
+        """See `rayctl.tenancy.port`. Repeated like `put_tenant`."""
+        sent = {"expected": expected, "author": author, "note": note}
+        return await self._call("rollback_tenant", name, version, **sent, idempotent=expected is not None)
+
+    async def delete_tenant(self, name: str) -> None:
+        """See `rayctl.tenancy.port`. Not repeated: the second time would say that there is no such tenant."""
+        await self._call("delete_tenant", name, idempotent=False)
 
 
 class _ActorAwayError(Exception):

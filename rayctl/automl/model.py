@@ -327,7 +327,8 @@ class RunView(Document):
     """The document of a run that every surface shows. Times are ISO 8601 in UTC.
 
     ``best_*``: the best single trial. ``ensemble``: trial → weight in the delivered model, ``ensemble_score`` its score
-    on the validation predictions; None until the run has succeeded.
+    on the validation predictions; None until the run has succeeded. ``tenant_version``: of the tenant's configuration
+    that counted for it; None: the tenant is not registered.
     """
 
     id: str
@@ -358,6 +359,7 @@ class RunView(Document):
     ensemble: dict[int, float] | None = None
     continues: str | None = None
     replay_of: str | None = None
+    tenant_version: int | None = None
     data: DataSummary | None = None
     labels: dict[str, str] = Field(default_factory=dict)
 

@@ -16,6 +16,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,7 @@ from rayctl.automl.request import build_request
 from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
+from rayctl.automl.tenant_methods import TenantMethods
 from rayctl.automl.trial_files import forget_data
 from rayctl.automl.views import (
     ended_without_result,
@@ -59,8 +61,11 @@ MODEL_CACHE = 4
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class ProxyActor:
-    """Implements `rayctl.automl.port.AutoMLService`; see there for what each method promises."""
+class ProxyActor(TenantMethods):
+    """Implements `rayctl.automl.port.AutoMLService`; see there for what each method promises.
+
+    The methods for tenants are in `rayctl.automl.tenant_methods`.
+    """
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
@@ -72,7 +77,8 @@ class ProxyActor:
         self._store = ArtifactStore(settings.store_url)
         self._cluster = ClusterView()
         self._stager = Stager(settings, self._store, self._catalog)
-        self._supervisor = Supervisor(settings, self._store, self._runs, self._cluster, self._announce)
+        bounds = self._open_tenants(database, settings)
+        self._supervisor = Supervisor(settings, self._store, self._runs, self._cluster, self._announce, bounds)
         self._reporter = Reporter(self._runs, self._store)
         self._reporting: dict[str, asyncio.Lock] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -108,13 +114,14 @@ class ProxyActor:
         staged = await self._stager.stage(data, None, wanted, wanted.tenant)
         run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
         await self._check_room(wanted.tenant, idempotency_key)
-        return await self._accept(run, arrived_at)
+        return await self._accept(replace(run, stored_bytes=staged.bytes), wanted, arrived_at)
 
-    async def _accept(self, run: NewRun, arrived_at: float) -> str:
-        run_id, is_new = await asyncio.to_thread(self._runs.accept, run)
+    async def _accept(self, run: NewRun, wanted: RunRequest, arrived_at: float) -> str:
+        version, quota = await self._tenant_of(run.tenant)
+        run_id, is_new = await asyncio.to_thread(self._runs.accept, replace(run, tenant_version=version), quota)
         if is_new:
             self._announce(run_id)
-            self._supervisor.enqueue(run_id, arrived_at)
+            self._supervisor.enqueue(run_id, wanted, arrived_at)
         return run_id
 
     async def _check_room(self, tenant: str, key: str | None) -> None:
@@ -164,11 +171,11 @@ class ProxyActor:
     async def upload(self, data: bytes, format: str | None = None, tenant: str = "default") -> dict[str, Any]:
         """Keep a table for later requests."""
         staged = await self._stager.stage(data, format, None, tenant)
+        _, quota = await self._tenant_of(tenant)
         upload_id = f"upload-{staged.found['fingerprint'][:24]}"
         columns, rows = staged.found["columns"], staged.found["rows"]
-        await asyncio.to_thread(
-            self._catalog.add_upload, upload_id, tenant, staged.data_key, rows, columns, staged.bytes, time.time()
-        )
+        found = (upload_id, tenant, staged.data_key, rows, columns, staged.bytes, time.time(), quota)
+        await asyncio.to_thread(self._catalog.add_upload, *found)
         return {"upload": upload_id, "rows": rows, "columns": columns, "bytes": staged.bytes}
 
     # Looking --------------------------------------------------------------------------------------
@@ -290,7 +297,7 @@ class ProxyActor:
         await self._check_room(request.tenant, key)
         found = {"summary": json.loads(row["summary"]), **{n: row[n] for n in ("metric", "greater_is_better")}}
         run = self._new_run(request, row["data_key"], found, key, arrived_at)
-        return await self._accept(run, arrived_at)
+        return await self._accept(run, request, arrived_at)
 
     async def report(self, run_id: str, tenant: str | None = None) -> list[dict[str, Any]]:
         """Build the report of an ended run, once, and return its files."""
@@ -491,12 +498,18 @@ class ProxyActor:
         return True
 
     async def _warm_workers(self) -> None:
-        """Start the worker processes and their imports before the first request needs them."""
+        """Start the worker processes and their imports before the first request needs them.
+
+        One more than CPUs: weights are chosen beside the trials.
+        """
         nodes = await self._cluster.nodes()
         count = int(sum(node.resources.get("CPU", 0.0) for node in nodes))
         kinds = [kind.value for kind in TaskType]
         try:
-            await asyncio.gather(*(tasks.WARM.options(num_cpus=1).remote(kinds) for _ in range(count)))
+            await asyncio.gather(
+                *(tasks.WARM.options(num_cpus=1).remote(kinds) for _ in range(count)),
+                tasks.WARM.options(num_cpus=0).remote(kinds),
+            )
         except RayError as error:
             log.warning("workers could not be warmed: %s", error)
 

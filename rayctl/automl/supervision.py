@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetu
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayctl.automl import tasks
-from rayctl.automl.admission import Demand, fair_slots, may_start
+from rayctl.automl.admission import Demand, TenantBound, fair_slots, may_start
 from rayctl.automl.cluster import ClusterView, default_memory_bytes
 from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState
@@ -45,6 +45,7 @@ class Supervisor:
 
     Args:
         changed: Called with a run id after each change of that run, and whether that was its end.
+        bounds: Tenant → what its runs may use together.
     """
 
     def __init__(
@@ -54,13 +55,16 @@ class Supervisor:
         runs: RunStore,
         cluster: ClusterView,
         changed: Callable[[str, bool], None],
+        bounds: Mapping[str, TenantBound] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._runs = runs
         self._cluster = cluster
         self._changed = changed
-        self._waiting: list[str] = []
+        self._bounds = dict(bounds or {})
+        self._waiting: list[Demand] = []
+        self._admitted: dict[str, Demand] = {}
         self._training: dict[str, asyncio.Task[None]] = {}
         self._trainers: dict[str, Any] = {}
         self._demands: dict[str, Demand] = {}
@@ -81,31 +85,38 @@ class Supervisor:
 
     def queue_position(self, run_id: str) -> int | None:
         """Return the place in the queue (1 is next), or None."""
-        return self._waiting.index(run_id) + 1 if run_id in self._waiting else None
+        waiting = [demand.run_id for demand in self._waiting]
+        return waiting.index(run_id) + 1 if run_id in waiting else None
+
+    def bound(self, tenant: str, bound: TenantBound | None) -> None:
+        """Change what a tenant's runs may use together, from now on; None: no bound. Nothing that runs is stopped."""
+        self._bounds.pop(tenant, None)
+        if bound is not None:
+            self._bounds[tenant] = bound
+        self._start_waiting()
+        self._share()
 
     def recover(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take up unfinished runs after a restart: running ones first, then the queue in its order."""
         for state in (RunState.RUNNING.value, RunState.QUEUED.value):
             for row in rows:
                 if row["state"] == state:
-                    self.enqueue(row["id"])
+                    request = RunRequest.model_validate_json(row["request"])
+                    self.enqueue(row["id"], request)
 
-    def enqueue(self, run_id: str, arrived_at: float | None = None) -> None:
+    def enqueue(self, run_id: str, request: RunRequest, arrived_at: float | None = None) -> None:
         """Put a run into the queue and start what may start.
 
         ``arrived_at``: when its request came; the time budget of a run that starts at once counts from then.
         """
-        if run_id in self._training or run_id in self._waiting:
+        if run_id in self._training or self.queue_position(run_id) is not None:
             return
-        self._waiting.append(run_id)
-        if arrived_at is not None and not self.is_busy:
+        self._waiting.append(Demand(run_id, request.resources.cpus, request.max_parallel, request.tenant))
+        if arrived_at is not None:
             self._arrived_at[run_id] = arrived_at
         self._start_waiting()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a new run has to wait."""
-        return len(self._training) >= self._settings.max_running
+        if run_id not in self._training:
+            self._arrived_at.pop(run_id, None)
 
     def slots(self, run_id: str) -> int:
         """Return how many tasks a run may have in flight."""
@@ -124,8 +135,8 @@ class Supervisor:
 
     async def cancel(self, run_id: str) -> None:
         """Stop a run: a waiting one at once, a running one by its trainer, by force if that does not answer."""
-        if run_id in self._waiting:
-            self._waiting.remove(run_id)
+        if self.queue_position(run_id) is not None:
+            self._waiting = [demand for demand in self._waiting if demand.run_id != run_id]
             await self._end(run_id, RunState.CANCELLED, reason="cancelled")
             return
         trainer = self._trainers.get(run_id)
@@ -140,14 +151,25 @@ class Supervisor:
     # Running --------------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        for run_id in may_start(self._waiting, len(self._training), self._settings.max_running):
-            self._waiting.remove(run_id)
+        running = list(self._admitted.values())
+        started = set(may_start(self._waiting, running, self._settings.max_running, self._bounds))
+        self._admitted |= {demand.run_id: demand for demand in self._waiting if demand.run_id in started}
+        begun = [demand.run_id for demand in self._waiting if demand.run_id in started]
+        self._waiting = [demand for demand in self._waiting if demand.run_id not in started]
+        for run_id in begun:
             task = asyncio.create_task(self._train(run_id))
             self._training[run_id] = task
             task.add_done_callback(lambda done, run_id=run_id: self._stopped(run_id, done))  # type: ignore[misc]
 
     def _stopped(self, run_id: str, task: asyncio.Task[None]) -> None:
-        for table in (self._training, self._trainers, self._demands, self._slots, self._arrived_at):
+        for table in (
+            self._training,
+            self._trainers,
+            self._demands,
+            self._slots,
+            self._arrived_at,
+            self._admitted,
+        ):
             table.pop(run_id, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("run %s: supervision failed", run_id, exc_info=task.exception())
@@ -216,7 +238,7 @@ class Supervisor:
         run_id = row["id"]
         request = RunRequest.model_validate_json(row["request"])
         nodes = await self._cluster.nodes()
-        self._demands[run_id] = Demand(run_id, request.resources.cpus, request.max_parallel)
+        self._demands[run_id] = self._admitted[run_id]
         self._slots |= await self._fair_slots()
         order = TrainingOrder(
             run_id=run_id,
@@ -262,7 +284,8 @@ class Supervisor:
         return {"folder": question_folder(request, fingerprint, tasks.versions()), "earlier_folder": earlier}
 
     def _may_prefetch(self, request: RunRequest) -> bool:
-        ceilings = (request.max_parallel, self._settings.max_run_cpus, self._settings.max_total_cpus)
+        tenant = self._bounds.get(request.tenant, TenantBound())
+        ceilings = (request.max_parallel, self._settings.max_run_cpus, self._settings.max_total_cpus, tenant.max_cpus)
         return request.resources.cpus > 0 and all(ceiling is None for ceiling in ceilings)
 
     def _create(self, run_id: str, request: RunRequest) -> Any:
@@ -325,6 +348,7 @@ class Supervisor:
             total if ceiling is None else min(total, ceiling),
             self._settings.max_run_cpus,
             strict=ceiling is not None,
+            bounds=self._bounds,
         )
 
     def _share(self) -> None:

@@ -49,6 +49,7 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
         ensemble=combination["weights"] if combination else None,
         continues=request.continues,
         replay_of=request.replay_of,
+        tenant_version=row["tenant_version"],
         data=DataSummary.model_validate_json(row["summary"]),
         labels=request.labels,
         **times,

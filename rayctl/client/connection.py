@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rayctl.client.automl import AutoML
+    from rayctl.client.tenants import Tenants
     from rayctl.client.transport import Transport
 
 __all__ = ["Connection", "connect"]
@@ -18,7 +19,8 @@ __all__ = ["Connection", "connect"]
 class Connection:
     """A way to one rayctl service. Use it as a context manager, or call `close`.
 
-    ``automl`` holds the operations, ``address`` tells where it goes, ``tenant`` whom requests belong to.
+    ``automl`` holds the operations, ``tenants`` the registry of tenants, ``address`` tells where it goes, ``tenant``
+    whom requests belong to.
     """
 
     def __init__(self, transport: Transport, *, address: str = "", tenant: str | None = None) -> None:
@@ -26,6 +28,16 @@ class Connection:
         self.address = address
         self.tenant = tenant
         self._automl: AutoML | None = None
+        self._tenants: Tenants | None = None
+
+    @property
+    def tenants(self) -> Tenants:
+        """The registered tenants: create, update, get, list, history, rollback, delete."""
+        if self._tenants is None:
+            from rayctl.client.tenants import Tenants
+
+            self._tenants = Tenants(self.transport)
+        return self._tenants
 
     @property
     def automl(self) -> AutoML:

@@ -168,6 +168,38 @@ class HttpTransport:
     def info(self) -> Document:
         return self._json("GET", "/v1/info")
 
+    def put_tenant(
+        self, name: str, document: Document | bytes, expected: int | None, author: str, note: str, dry_run: bool
+    ) -> Document:
+        params = {"author": author or None, "note": note or None, "dry_run": "true" if dry_run else None}
+        headers = _based_on(expected)
+        path, repeat = _tenant(name), expected is not None or dry_run
+        if not isinstance(document, bytes):
+            return self._json("PUT", path, repeat=repeat, params=params, json=document, headers=headers)
+        headers["Content-Type"] = "application/vnd.rayctl.envelope"
+        given = {key: value for key, value in params.items() if value is not None}
+        response = self._repeating(
+            lambda: self._client.put(path, content=document, headers=headers, params=given), repeat=repeat
+        )
+        return self._document(response)
+
+    def get_tenant(self, name: str, version: int | None = None) -> Document:
+        return self._json("GET", _tenant(name), params={"version": version})
+
+    def list_tenants(self) -> list[Document]:
+        return _items(self._json("GET", "/v1/tenants"))
+
+    def tenant_history(self, name: str) -> list[Document]:
+        return _items(self._json("GET", f"{_tenant(name)}/history"))
+
+    def rollback_tenant(self, name: str, version: int, expected: int | None, author: str, note: str) -> Document:
+        params = {"version": version, "author": author or None, "note": note or None}
+        headers, repeat = _based_on(expected), expected is not None
+        return self._json("POST", f"{_tenant(name)}:rollback", repeat=repeat, params=params, headers=headers)
+
+    def delete_tenant(self, name: str) -> None:
+        self._delete(_tenant(name))
+
     def version(self) -> Document:
         """Return the service's versions; the only call besides health that needs no token."""
         return self._json("GET", "/version")
@@ -287,6 +319,16 @@ def _was_lost(error: RayctlError) -> bool:
 
 def _reason(error: Exception) -> str:
     return str(error).strip(" .") or type(error).__name__
+
+
+def _tenant(name: str) -> str:
+    return f"/v1/tenants/{quote(name, safe='')}"
+
+
+def _based_on(expected: int | None) -> dict[str, str]:
+    if expected is None:
+        return {}
+    return {"If-None-Match": "*"} if expected == 0 else {"If-Match": f'"{expected}"'}
 
 
 def _run(run_id: str) -> str:

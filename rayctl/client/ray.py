@@ -160,6 +160,31 @@ class RayTransport:
     def info(self) -> Document:
         return self._call("info")
 
+    def put_tenant(
+        self, name: str, document: Document | bytes, expected: int | None, author: str, note: str, dry_run: bool
+    ) -> Document:
+        if not isinstance(document, bytes):
+            document = {**document, "tenant": name}
+        repeat = expected is not None or dry_run
+        sent: dict[str, Any] = {"expected": expected, "author": author, "note": note, "dry_run": dry_run}
+        return self._call("put_tenant", document, repeat=repeat, **sent)
+
+    def get_tenant(self, name: str, version: int | None = None) -> Document:
+        return self._call("get_tenant", name, version)
+
+    def list_tenants(self) -> list[Document]:
+        return self._call("list_tenants")
+
+    def tenant_history(self, name: str) -> list[Document]:
+        return self._call("tenant_history", name)
+
+    def rollback_tenant(self, name: str, version: int, expected: int | None, author: str, note: str) -> Document:
+        sent: dict[str, Any] = {"expected": expected, "author": author, "note": note}
+        return self._call("rollback_tenant", name, version, repeat=expected is not None, **sent)
+
+    def delete_tenant(self, name: str) -> None:
+        self._call("delete_tenant", name, repeat=False)
+
     def _call(self, method: str, *args: Any, extra_s: float = 0.0, repeat: bool = True, **kwargs: Any) -> Any:
         timeout_s = self._timeout_s + extra_s
 

@@ -83,5 +83,25 @@ class Transport(Protocol):
     def info(self) -> Document:
         """Return versions, limits and counts."""
 
+    def put_tenant(
+        self, name: str, document: Document | bytes, expected: int | None, author: str, note: str, dry_run: bool
+    ) -> Document:
+        """Register a tenant or its next version (see `rayctl.tenancy.port`)."""
+
+    def get_tenant(self, name: str, version: int | None = None) -> Document:
+        """Return a version of a tenant; None: the current one."""
+
+    def list_tenants(self) -> list[Document]:
+        """Return the current versions of all tenants that the caller may see."""
+
+    def tenant_history(self, name: str) -> list[Document]:
+        """Return all versions of a tenant, newest first."""
+
+    def rollback_tenant(self, name: str, version: int, expected: int | None, author: str, note: str) -> Document:
+        """Make an earlier version the newest again."""
+
+    def delete_tenant(self, name: str) -> None:
+        """Remove a tenant."""
+
     def close(self) -> None:
         """Give the connection back."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, delete, insert, select, update
 
 from rayctl.errors import Conflict, NotFound
 from rayctl.state.database import Database
-from rayctl.state.schema import deployments, uploads
+from rayctl.state.quota import Bounds
+from rayctl.state.schema import deployments, tenants, uploads
+from rayctl.state.tenants import usage_of
 
 __all__ = ["Catalog"]
 
@@ -22,12 +24,28 @@ class Catalog:
         self._database = database
 
     def add_upload(
-        self, upload_id: str, tenant: str, data_key: str, rows: int, columns: Sequence[str], size: int, now: float
+        self,
+        upload_id: str,
+        tenant: str,
+        data_key: str,
+        rows: int,
+        columns: Sequence[str],
+        size: int,
+        now: float,
+        quota: Bounds | None = None,
     ) -> None:
-        """Note an upload; the same contents again change nothing."""
+        """Note an upload; the same contents again change nothing.
+
+        Raises:
+            QuotaExceeded: ``quota-bytes``: it does not fit into what the tenant may store.
+        """
         with self._database.transaction() as connection:
+            if quota is not None and quota.is_bounded:
+                connection.execute(update(tenants).where(tenants.c.name == tenant).values(counted_at=now))
             query = select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.tenant == tenant)
             if connection.execute(query).first() is None:
+                if quota is not None:
+                    quota.check_bytes(tenant, usage_of(connection, tenant), size)
                 values = {"id": upload_id, "tenant": tenant, "data_key": data_key, "rows": rows, "bytes": size}
                 connection.execute(insert(uploads).values(columns=json.dumps(list(columns)), created_at=now, **values))
 

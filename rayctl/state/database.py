@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from rayctl.errors import RayctlError, Unavailable
 from rayctl.state.schema import SCHEMA_VERSION, metadata, schema_info
+from rayctl.state.upgrade import upgrade
 
 __all__ = ["Database"]
 
@@ -51,6 +52,8 @@ class Database:
             version = connection.execute(select(schema_info.c.version)).scalar()
             if version is None:
                 connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
+            elif version < SCHEMA_VERSION:
+                upgrade(connection, version)
             elif version > SCHEMA_VERSION:
                 raise Unavailable(
                     f"The state database has schema {version}; this rayctl knows up to {SCHEMA_VERSION}.",

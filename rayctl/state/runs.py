@@ -20,7 +20,9 @@ from rayctl.automl.model import LeaderboardRow, RunState, TrialState
 from rayctl.clock import iso
 from rayctl.errors import Conflict, IdempotencyConflict, InvalidRequest, NotFound
 from rayctl.state.database import Database
-from rayctl.state.schema import events, runs, trials
+from rayctl.state.quota import Bounds
+from rayctl.state.schema import events, runs, tenants, trials
+from rayctl.state.tenants import usage_of
 
 __all__ = ["NewRun", "RunStore"]
 
@@ -30,7 +32,11 @@ _TERMINAL = (RunState.SUCCEEDED.value, RunState.FAILED.value, RunState.CANCELLED
 
 @dataclass(frozen=True)
 class NewRun:
-    """What is written when a run is accepted. ``request`` and ``summary`` are JSON texts."""
+    """What is written when a run is accepted. ``request`` and ``summary`` are JSON texts.
+
+    ``tenant_version``: version of the tenant's configuration that counts for it; None: the tenant is not registered.
+    ``stored_bytes``: of its data.
+    """
 
     id: str
     tenant: str
@@ -44,6 +50,8 @@ class NewRun:
     time_budget_s: float | None
     planned: int | None
     created_at: float
+    tenant_version: int | None = None
+    stored_bytes: int = 0
 
 
 class RunStore:
@@ -52,13 +60,16 @@ class RunStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(self, run: NewRun, max_queued: int | None = None) -> tuple[str, bool]:
-        """Write a new queued run. Returns (run id, whether it is new).
+    def accept(self, run: NewRun, quota: Bounds | None = None) -> tuple[str, bool]:
+        """Write a new queued run, if the tenant's quota has room for it. Returns (run id, whether it is new).
+
+        What a tenant uses is counted in the transaction that writes, so that two requests cannot share the last place.
 
         With an idempotency key that was used before, the earlier run's id is returned and nothing is written.
 
         Raises:
             IdempotencyConflict: the key was used with another request or other data.
+            QuotaExceeded: the tenant has as many runs or bytes as it may have.
             Unavailable: the database did not do it.
         """
         if run.idempotency_key is not None:
@@ -68,6 +79,10 @@ class RunStore:
         values = dict(vars(run), state=RunState.QUEUED.value, cancel_requested=False)
         try:
             with self._database.transaction() as connection:
+                if quota is not None and quota.is_bounded:
+                    touch = update(tenants).where(tenants.c.name == run.tenant)
+                    connection.execute(touch.values(counted_at=run.created_at))  # keeps others out while we count
+                    quota.check(run.tenant, usage_of(connection, run.tenant), run.stored_bytes)
                 connection.execute(insert(runs).values(**values))
         except IntegrityError:
             # Somebody else used the key between our look and our write.
@@ -213,6 +228,7 @@ class RunStore:
             row = _get(connection, run_id, None)
             if row["state"] in _TERMINAL:
                 return False
+            kept = sum(file["bytes"] for file in (result or {}).get("artifacts", ()))
             values = {
                 "state": state.value,
                 "finished_at": now,
@@ -220,6 +236,7 @@ class RunStore:
                 "reason": reason,
                 "error": json.dumps(error) if error is not None else None,
                 "result": json.dumps(result) if result is not None else None,
+                "stored_bytes": row["stored_bytes"] + kept,
             }
             connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
             return True

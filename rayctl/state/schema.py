@@ -13,6 +13,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -20,9 +21,21 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["SCHEMA_VERSION", "deployments", "events", "metadata", "runs", "schema_info", "trials", "uploads"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "deployments",
+    "events",
+    "metadata",
+    "runs",
+    "schema_info",
+    "tenant_versions",
+    "tenants",
+    "trials",
+    "uploads",
+]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: tenants with their versions; a run's tenant version and stored bytes (see `rayctl.state.upgrade`)."""
 
 metadata = MetaData()
 # SQLite hands out row ids by itself only for INTEGER primary keys.
@@ -63,6 +76,8 @@ runs = Table(
     Column("reason", Text),
     Column("error", Text),
     Column("result", Text),
+    Column("tenant_version", Integer),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "idempotency_key", name="one_run_per_idempotency_key"),
     Index("runs_by_state", "state"),
 )
@@ -107,4 +122,27 @@ deployments = Table(
     Column("run_id", String(40), nullable=False),
     Column("route", String(200), nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    # Written first by every transaction that counts what a tenant uses, so that two of them cannot count at once.
+    Column("counted_at", Float),
+)
+
+tenant_versions = Table(
+    "tenant_versions",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("author", String(200), nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=""),
 )

@@ -52,7 +52,8 @@ def _read(tenant: str, name: str, reference: SecretReference) -> str:
 def _file(name: str, path: Path) -> str:
     """Read a small regular file; one line break at its end, which editors leave, does not belong to the secret."""
     try:
-        with path.open("rb") as file:
+        # A pipe would keep the opener waiting.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _missing(name, f"{path} is no file")
             data = file.read(_MAX_BYTES + 1)

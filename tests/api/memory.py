@@ -24,13 +24,14 @@ from rayctl.errors import (
 )
 from rayctl.settings import ServiceSettings
 
+from .real_tenants import RealTenants
 from .sample_report import sample_report
 
 NOW = "2030-01-01T00:00:00Z"
 MODEL = bytes(range(256)) * 40_000  # 10 MB: more than two download chunks
 
 
-class MemoryService:
+class MemoryService(RealTenants):
     """Runs stay queued until the test moves them on with `start`, `trial`, `succeed` or `fail`."""
 
     def __init__(self, *, max_runs: int = 100) -> None:

@@ -16,6 +16,7 @@ from rayctl.automl.staging import check_http_request
 from rayctl.errors import Conflict, InvalidData, NotFound, ResultNotReady, RunFailed
 from rayctl.settings import ServiceSettings
 
+from ..api.real_tenants import RealTenants
 from ..api.sample_report import sample_report
 
 AT = "2030-01-01T00:00:0{}Z"
@@ -76,10 +77,12 @@ RICH: list[dict[str, Any]] = [
 WEIGHTS = {"2": 0.75, "0": 0.25}
 
 
-class ScriptedService:
+class ScriptedService(RealTenants):
     """``name`` of the request chooses what happens: ``slow`` never ends, ``fail`` fails, all others succeed."""
 
     def __init__(self) -> None:
+        for name in ("_tenants", "_folder", "_supervisor"):
+            self.__dict__.pop(name, None)
         self.runs: dict[str, dict[str, Any]] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
         self.requests: list[tuple[dict[str, Any], Any, str | None]] = []

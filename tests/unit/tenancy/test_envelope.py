@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayctl.errors import InvalidRequest, MalformedEnvelope, RayctlError, TamperedEnvelope, TooLarge, UnsupportedEnvelope
+from rayctl.errors import (
+    InvalidRequest,
+    MalformedEnvelope,
+    TamperedEnvelope,
+    TooLarge,
+    UnsupportedEnvelope,
+)
 from rayctl.tenancy import codec
 from rayctl.tenancy.envelope import MAX_ENVELOPE_BYTES, Envelope, fingerprint_of, peek
 from rayctl.tenancy.model import SCHEMA, TenantConfig
@@ -174,7 +181,7 @@ def test_peek_reads_headers_of_any_kind_and_version() -> None:
 
 def test_errors_cross_process_borders() -> None:
     error = UnsupportedEnvelope("no", code="newer-version", hint="h")
-    again = pickle.loads(pickle.dumps(error))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
     assert (type(again), again.code, again.hint) == (UnsupportedEnvelope, "newer-version", "h")
 
 
@@ -242,10 +249,8 @@ def test_an_invalid_configuration_shows_no_values() -> None:
 @given(st.dictionaries(st.sampled_from([*TenantConfig.model_fields, "other"]), VALUES, max_size=4))
 def test_no_body_crashes_the_reader(body: dict[str, Any]) -> None:
     data = Envelope.of(codec.KIND, SCHEMA, "a", body, 1.0, "1").encode()
-    try:
+    with suppress(MalformedEnvelope):
         codec.decode(data)
-    except RayctlError as error:
-        assert error.code in ("not-readable",)
 
 
 def golden_files() -> list[Path]:

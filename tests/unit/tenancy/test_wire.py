@@ -97,9 +97,18 @@ def same(a: Any, b: Any) -> bool:
 @example(datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1))
 @example(Decimal("1E+500"))
 @example(Decimal("NaN"))
-@example(Path("/tmp/\udcff"))
+@example(Path("/data/\udcff"))
 def test_what_is_read_is_what_was_written(value: Any) -> None:
     assert same(unpack(pack(value)), value)
+
+
+def outcome(data: bytes) -> str | None:
+    """The code of the reader's refusal, None if it read the bytes; any other exception is a crash."""
+    try:
+        unpack(data)
+    except MalformedEnvelope as error:
+        return error.code
+    return None
 
 
 def test_nan_stays_nan() -> None:
@@ -122,10 +131,7 @@ def test_equal_mappings_have_equal_bytes_once_sorted(value: Any) -> None:
 @example(b"\x81\x01\x02")
 @example(b"\x81\xc4\x01a\x02")
 def test_no_bytes_crash_the_reader(data: bytes) -> None:
-    try:
-        unpack(data)
-    except MalformedEnvelope as error:
-        assert error.code == "not-readable"
+    assert outcome(data) in (None, "not-readable")
 
 
 @settings(max_examples=600, deadline=None)
@@ -146,10 +152,7 @@ def test_no_bytes_crash_the_reader(data: bytes) -> None:
 @example(7, b"")
 def test_no_extension_crashes_the_reader(code: int, body: bytes) -> None:
     data = msgpack.packb(msgpack.ExtType(code, body)) if code >= 0 else b"\xd4" + code.to_bytes(1, "big", signed=True)
-    try:
-        unpack(data)
-    except MalformedEnvelope as error:
-        assert error.code == "not-readable"
+    assert outcome(data) in (None, "not-readable")
 
 
 def nested(levels: int, wrap: Any) -> Any:

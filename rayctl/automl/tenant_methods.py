@@ -1,0 +1,109 @@
+"""The proxy's methods for tenants: a thin async layer over the registry, which also tells the supervisor of quotas."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rayctl.automl.admission import TenantBound
+from rayctl.settings import ServiceSettings
+from rayctl.state.database import Database
+from rayctl.state.quota import Bounds
+from rayctl.state.tenants import TenantStore
+from rayctl.tenancy.model import Quota
+from rayctl.tenancy.policy import Policy
+from rayctl.tenancy.registry import TenantRegistry, bounds_of, jsonable
+
+if TYPE_CHECKING:
+    from rayctl.automl.supervision import Supervisor
+
+__all__ = ["TenantMethods", "policy_of", "tenant_bound"]
+
+
+def policy_of(settings: ServiceSettings) -> Policy:
+    """Return the operator's rules for tenants."""
+    return Policy(
+        packages=settings.tenant_packages,
+        denied_packages=settings.tenant_denied_packages,
+        urls=settings.tenant_package_urls,
+        variables=settings.tenant_variables,
+        denied_variables=settings.tenant_denied_variables,
+        images=settings.tenant_images,
+    )
+
+
+def tenant_bound(quota: Quota) -> TenantBound | None:
+    """Return what of a quota counts while runs run; None: nothing."""
+    if quota.max_running is None and quota.max_cpus is None:
+        return None
+    return TenantBound(quota.max_running, quota.max_cpus)
+
+
+class TenantMethods:
+    """Part of `rayctl.automl.proxy.ProxyActor`; implements `rayctl.tenancy.port.TenantService`."""
+
+    _tenants: TenantRegistry
+    _supervisor: Supervisor
+
+    def _open_tenants(self, database: Database, settings: ServiceSettings) -> dict[str, TenantBound]:
+        """Open the registry; returns what the runs of each tenant may use together."""
+        self._tenants = TenantRegistry(TenantStore(database), policy_of(settings))
+        bounds = {name: tenant_bound(quota) for name, quota in self._tenants.quotas().items()}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    async def _tenant_of(self, name: str) -> tuple[int | None, Bounds | None]:
+        """Return (version, what is counted when something is accepted); None for both: the tenant is not registered."""
+        current = await asyncio.to_thread(self._tenants.current, name)
+        return (None, None) if current is None else (current[0], bounds_of(current[1].quota))
+
+    async def put_tenant(
+        self,
+        document: Mapping[str, Any] | bytes,
+        expected: int | None = None,
+        author: str = "",
+        note: str = "",
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Register a tenant or its next version."""
+        if dry_run:
+            config = await asyncio.to_thread(self._tenants.check, document)
+            return {"tenant": config.tenant, "version": None, "config": jsonable(config)}
+        written = await asyncio.to_thread(
+            self._tenants.put, document, time.time(), expected=expected, author=author, note=note
+        )
+        await self._rebound(written["tenant"])
+        return written
+
+    async def get_tenant(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """Return a version of a tenant with what it uses."""
+        return await asyncio.to_thread(self._tenants.get, name, version)
+
+    async def list_tenants(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the current versions of all tenants, or of one."""
+        return await asyncio.to_thread(self._tenants.list, name)
+
+    async def tenant_history(self, name: str) -> list[dict[str, Any]]:
+        """Return all versions of a tenant with their changes."""
+        return await asyncio.to_thread(self._tenants.history, name)
+
+    async def rollback_tenant(
+        self, name: str, version: int, expected: int | None = None, author: str = "", note: str = ""
+    ) -> dict[str, Any]:
+        """Make an earlier version the newest again."""
+        written = await asyncio.to_thread(
+            self._tenants.rollback, name, version, time.time(), expected=expected, author=author, note=note
+        )
+        await self._rebound(name)
+        return written
+
+    async def delete_tenant(self, name: str) -> None:
+        """Remove a tenant."""
+        await asyncio.to_thread(self._tenants.delete, name, time.time())
+        await self._rebound(name)
+
+    async def _rebound(self, name: str) -> None:
+        """Let the quota that counts now count for what runs and waits."""
+        current = await asyncio.to_thread(self._tenants.current, name)
+        self._supervisor.bound(name, None if current is None else tenant_bound(current[1].quota))
