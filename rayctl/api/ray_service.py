@@ -237,7 +237,7 @@ class RayService:
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """See `rayctl.tenancy.port`. Repeated after a loss only if that cannot undo what somebody else wrote."""
-        sent = {"expected": expected, "author": author, "note": note, "dry_run": dry_run}
+        sent: dict[str, Any] = {"expected": expected, "author": author, "note": note, "dry_run": dry_run}
         return await self._call("put_tenant", document, **sent, idempotent=expected is not None or dry_run)
 
     async def get_tenant(self, name: str, version: int | None = None) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class RayService:
         self, name: str, version: int, expected: int | None = None, author: str = "", note: str = ""
     ) -> dict[str, Any]:
         """See `rayctl.tenancy.port`. Repeated like `put_tenant`."""
-        sent = {"expected": expected, "author": author, "note": note}
+        sent: dict[str, Any] = {"expected": expected, "author": author, "note": note}
         return await self._call("rollback_tenant", name, version, **sent, idempotent=expected is not None)
 
     async def delete_tenant(self, name: str) -> None:

@@ -78,7 +78,8 @@ class ProxyActor(TenantMethods):
         self._cluster = ClusterView()
         self._stager = Stager(settings, self._store, self._catalog)
         bounds = self._open_tenants(database, settings)
-        self._supervisor = Supervisor(settings, self._store, self._runs, self._cluster, self._announce, bounds)
+        parts = (settings, self._store, self._runs, self._cluster)
+        self._supervisor = Supervisor(*parts, self._announce, self._work, bounds)
         self._reporter = Reporter(self._runs, self._store)
         self._reporting: dict[str, asyncio.Lock] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -111,7 +112,8 @@ class ProxyActor(TenantMethods):
         check_satisfiable(wanted.resources, nodes, "task")
         check_satisfiable(wanted.trainer_resources, nodes, "trainer")
         self._check_ceilings(wanted)
-        staged = await self._stager.stage(data, None, wanted, wanted.tenant)
+        env = await self._environment_of(wanted)
+        staged = await self._stager.stage(data, None, wanted, wanted.tenant, env)
         run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
         await self._check_room(wanted.tenant, idempotency_key)
         return await self._accept(replace(run, stored_bytes=staged.bytes), wanted, arrived_at)
@@ -354,7 +356,8 @@ class ProxyActor(TenantMethods):
         if data is None and request.task is not TaskType.FORECASTING:
             raise InvalidRequest("There are no rows to predict for.", code="missing-data", hint="Send a table.")
         bundle = await self._model(row)
-        options = {"runtime_env": request.runtime_env} if request.runtime_env else {}
+        env = await self._environment_of(request, row["tenant_version"])
+        options = {"runtime_env": env} if env else {}
         try:
             return await tasks.PREDICT.options(**options).remote(bundle, request.task, data, format, proba)
         except RayError as error:

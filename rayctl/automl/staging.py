@@ -7,6 +7,7 @@ store, under the fingerprint of their contents.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,15 @@ class Stager:
         # What leaves for task processes has no secrets in it.
         self._public_settings = settings.model_copy(update={"database_url": None, "artifact_url": None})
 
-    async def stage(self, data: Any, format: str | None, request: RunRequest | None, tenant: str = "default") -> Staged:
-        """Keep the table of a request (or of an upload, ``request`` None).
+    async def stage(
+        self,
+        data: Any,
+        format: str | None,
+        request: RunRequest | None,
+        tenant: str = "default",
+        runtime_env: Mapping[str, Any] | None = None,
+    ) -> Staged:
+        """Keep the table of a request (or of an upload, ``request`` None). ``runtime_env``: of the tasks that read it.
 
         Raises:
             InvalidData, InvalidRequest, Forbidden, SourceUnreachable, TooLarge, Unavailable.
@@ -59,8 +67,8 @@ class Stager:
         if isinstance(data, (bytes, bytearray, memoryview)):
             self._check_size(len(data))
         options: dict[str, Any] = {"num_returns": 2}
-        if request is not None and request.runtime_env:
-            options["runtime_env"] = request.runtime_env
+        if runtime_env:
+            options["runtime_env"] = dict(runtime_env)
         if source is not None and source.uri is not None:
             refs = tasks.STAGE_URI.options(**options).remote(source.uri, source.format, request, self._public_settings)
         else:

@@ -24,9 +24,10 @@ from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState
 from rayctl.automl.port import RAY_NAMESPACE, trainer_name
 from rayctl.automl.replay import Replay
+from rayctl.automl.tenant_work import TenantWork
 from rayctl.automl.trainer import Outcome, TrainerActor, TrainingOrder
 from rayctl.automl.trial_files import prune, question_folder
-from rayctl.errors import Conflict, NotFound, RayctlError, Unavailable
+from rayctl.errors import Conflict, InvalidRequest, NotFound, RayctlError, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
 from rayctl.state.runs import RunStore
@@ -45,6 +46,7 @@ class Supervisor:
 
     Args:
         changed: Called with a run id after each change of that run, and whether that was its end.
+        work: Says what the tasks of a run are given of their tenant.
         bounds: Tenant → what its runs may use together.
     """
 
@@ -55,6 +57,7 @@ class Supervisor:
         runs: RunStore,
         cluster: ClusterView,
         changed: Callable[[str, bool], None],
+        work: TenantWork,
         bounds: Mapping[str, TenantBound] | None = None,
     ) -> None:
         self._settings = settings
@@ -62,6 +65,7 @@ class Supervisor:
         self._runs = runs
         self._cluster = cluster
         self._changed = changed
+        self._work = work
         self._bounds = dict(bounds or {})
         self._waiting: list[Demand] = []
         self._admitted: dict[str, Demand] = {}
@@ -204,8 +208,9 @@ class Supervisor:
                 problem = {"code": "environment-error", "message": f"The trainer's environment: {error.error_message}"}
                 await self._end(run_id, RunState.FAILED, reason="environment-error", error=problem)
                 return
-            except NotFound as error:
-                # The run that was to be repeated was deleted while this one waited.
+            except (NotFound, InvalidRequest) as error:
+                # The run that was to be repeated was deleted while this one waited; or so was its tenant, or the
+                # tenant's packages cannot be installed.
                 problem = {"code": error.code, "message": error.message}
                 await self._end(run_id, RunState.FAILED, reason=error.code, error=problem)
                 return
@@ -237,6 +242,7 @@ class Supervisor:
     async def _train_once(self, row: Mapping[str, Any], recorded: Sequence[LeaderboardRow]) -> Outcome:
         run_id = row["id"]
         request = RunRequest.model_validate_json(row["request"])
+        carried = await self._insist(self._work.of, request.tenant, row["tenant_version"], request.runtime_env)
         nodes = await self._cluster.nodes()
         self._demands[run_id] = self._admitted[run_id]
         self._slots |= await self._fair_slots()
@@ -258,6 +264,8 @@ class Supervisor:
             memory_bytes=request.resources.memory_bytes or default_memory_bytes(nodes, request.resources.cpus),
             prefetch=self._may_prefetch(request),
             recorded=tuple(recorded),
+            runtime_env=None if carried.runtime_env is None else dict(carried.runtime_env),
+            envelope=carried.envelope,
             **await self._origins(run_id, request, row),
         )
         trainer = self._create(run_id, request)

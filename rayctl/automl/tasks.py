@@ -23,6 +23,7 @@ from rayctl.automl.guard import TimeCapReached, limited
 from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
+from rayctl.tenancy.current import serving
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,13 +73,15 @@ class TaskFailure:
 class Caps:
     """Bounds of one task: wall seconds, absolute end (seconds since the epoch), additional memory in bytes.
 
-    ``soft_s``: wall seconds after which a model that can end its fit early does so.
+    ``soft_s``: wall seconds after which a model that can end its fit early does so. ``envelope``: the configuration of
+    the tenant that the work belongs to (see `rayctl.tenancy`).
     """
 
     seconds: float | None = None
     deadline_at: float | None = None
     memory_bytes: int | None = None
     soft_s: float | None = None
+    envelope: bytes | None = None
 
     def remaining_s(self, now: float) -> float | None:
         """Wall seconds that the task may take from ``now`` on."""
@@ -215,7 +218,7 @@ def assemble(
     outcomes: Mapping[int, Sequence[Any]],
     combination: Combination,
     request_json: str,
-    memory_bytes: int | None,
+    caps: Caps,
 ) -> dict[str, bytes] | TaskFailure:
     """Build the files of a result: the model bundle, the validation predictions and, for series, the forecast.
 
@@ -233,7 +236,7 @@ def assemble(
         forecast = engine.final_forecast(bundle)
         return files if forecast is None else files | _forecast_files(forecast)
 
-    return _within(Caps(memory_bytes=memory_bytes), work)
+    return _within(caps, work)
 
 
 def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
@@ -248,7 +251,7 @@ def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
 def _within(caps: Caps, work: Any) -> Any:
     remaining_s = caps.remaining_s(time.time())
     try:
-        with limited(remaining_s, caps.memory_bytes):
+        with serving(caps.envelope), limited(remaining_s, caps.memory_bytes):
             return work()
     except TimeCapReached:
         return _time_failure(caps)

@@ -63,7 +63,8 @@ class TrainingOrder:
     ``folder``: where the trials' files are kept, and looked for; ``earlier_folder``: also looked at (the run that this
     one continues). ``recorded`` are the trials that ended before (after a crash); ``replay``: the run that is repeated.
     ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up beyond
-    that (they may not where a ceiling is to be kept).
+    that (they may not where a ceiling is to be kept). ``runtime_env``: of the tasks, the tenant's included;
+    ``envelope``: the tenant's configuration.
     """
 
     run_id: str
@@ -81,6 +82,8 @@ class TrainingOrder:
     prefetch: bool = False
     recorded: tuple[LeaderboardRow, ...] = ()
     replay: Replay | None = None
+    runtime_env: dict[str, Any] | None = None
+    envelope: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class TrainerActor:
         self._proxy = proxy
         self._store = ArtifactStore(order.store_url)
         data = await asyncio.to_thread(self._store.get, order.data_key)
-        options = _options(order.request.resources, order.request.runtime_env) | {"num_cpus": 0}
+        options = _options(order.request.resources, order.runtime_env) | {"num_cpus": 0}
         self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(ray.put(data), order.request)
         del data
         try:
@@ -150,7 +153,7 @@ class TrainerActor:
         # Made once: both cost more than the submission of a task.
         self._request_json = order.request.model_dump_json(exclude_unset=True)
         self._train_and_evaluate = tasks.TRAIN_AND_EVALUATE.options(
-            **_options(order.request.resources, order.request.runtime_env)
+            **_options(order.request.resources, order.runtime_env)
         )
         self._fold_refs = [ray.put(fold) for fold in self._folds]
         self._schedule = self._make_schedule(known)
@@ -339,7 +342,7 @@ class TrainerActor:
     async def _combine(self, trials: Sequence[int]) -> tuple[Combination, float] | TaskFailure:
         scored = [index for index, fold in enumerate(self._folds) if fold.scored]
         refs = {trial: await self._outcomes_of(trial, scored) for trial in trials}
-        task = tasks.COMBINE.options(runtime_env=self._order.request.runtime_env)
+        task = tasks.COMBINE.options(runtime_env=self._order.runtime_env)
         result: tuple[Combination, float] | TaskFailure = await task.remote(
             self._prepared, self._folds, refs, self._request_json, self._caps(None)
         )
@@ -368,7 +371,8 @@ class TrainerActor:
     # What tasks get ---------------------------------------------------------------------------------
 
     def _caps(self, deadline_at: float | None) -> Caps:
-        return Caps(self._order.limits.fold_timeout_s, deadline_at, self._order.memory_bytes)
+        order = self._order
+        return Caps(order.limits.fold_timeout_s, deadline_at, order.memory_bytes, envelope=order.envelope)
 
     def _rows_factor(self) -> float:
         """Rows of an unscored fold per row of a scored fold's train part."""
@@ -440,9 +444,10 @@ class TrainerActor:
         places = [fold.index for fold in folds]
         refs = {trial: await self._outcomes_of(trial, places) for trial in combination.weights}
         candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
-        task = tasks.ASSEMBLE.options(runtime_env=order.request.runtime_env)
+        caps = Caps(memory_bytes=order.memory_bytes, envelope=order.envelope)
+        task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env)
         files: dict[str, bytes] | TaskFailure = await task.remote(
-            self._prepared, folds, candidates, refs, combination, self._request_json, order.memory_bytes
+            self._prepared, folds, candidates, refs, combination, self._request_json, caps
         )
         if isinstance(files, TaskFailure):
             return Outcome(None, None, "failed", files.as_error)

@@ -152,7 +152,7 @@ def validate(settings: Settings, file: str, assignments: tuple[str, ...], offlin
     else:
         with settings.connect() as connection:
             connection.tenants.check(config)
-    found = {"tenant": config.tenant, "valid": True, "fingerprint": fingerprint(config)}
+    found: dict[str, Any] = {"tenant": config.tenant, "valid": True, "fingerprint": fingerprint(config)}
     if settings.for_people:
         said = "its form is valid (the service was not asked)" if offline else "valid"
         say(f"tenant {config.tenant}: {said}, fingerprint {found['fingerprint'][:16]}")

@@ -195,9 +195,16 @@ class RayTransport:
 
         return retrying(once, may_repeat=_perhaps_executed if repeat else _no, attempts=_CALL_TRIES)
 
+    @property
+    def has_service(self) -> bool:
+        """Whether the cluster runs a rayctl service."""
+        return self._handle is not None
+
     def _once(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout_s: float) -> Any:
         import ray
 
+        if self._handle is None:
+            raise _no_service("this address")
         try:
             return ray.get(getattr(self._handle, method).remote(*args, **kwargs), timeout=timeout_s)
         except RayctlError as error:
@@ -249,11 +256,11 @@ def _line(error: object) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def open_ray(address: Address, timeout_s: float, tenant: str | None) -> RayTransport:
+def open_ray(address: Address, timeout_s: float, tenant: str | None, *, needs_service: bool = True) -> RayTransport:
     """Join the cluster at ``address`` and find the service there.
 
     Raises:
-        ServerUnreachable: no cluster, or no service in it.
+        ServerUnreachable: no cluster, or (if it is needed) no service in it.
         InvalidRequest: this process is connected to another cluster already.
     """
     was_imported = "ray" in sys.modules
@@ -271,13 +278,20 @@ def open_ray(address: Address, timeout_s: float, tenant: str | None) -> RayTrans
     try:
         handle = ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE)
     except ValueError:
-        if on_close is not None:
-            on_close()
-        raise ServerUnreachable(
-            f"The Ray cluster at {address.url} runs no rayctl service (no actor {PROXY_NAME}).",
-            hint="Start it there with `rayctl up`.",
-        ) from None
+        if needs_service:
+            if on_close is not None:
+                on_close()
+            raise _no_service(address.url) from None
+        handle = None
     return RayTransport(handle, timeout_s, tenant, on_close, find=_find_actor)
+
+
+def _no_service(where: str) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"The Ray cluster at {where} runs no rayctl service (no actor {PROXY_NAME}).",
+        code="no-service",
+        hint="Start it there with `rayctl up`.",
+    )
 
 
 def _read_environment_again() -> None:

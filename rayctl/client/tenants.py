@@ -78,10 +78,6 @@ class Tenants:
         """Return a version; None: the current one. Raises NotFound."""
         return _registered(self._transport.get_tenant(name, version))
 
-    def list(self) -> list[RegisteredTenant]:
-        """Return the current versions of all tenants that this caller may see, by name."""
-        return [_registered(document) for document in self._transport.list_tenants()]
-
     def history(self, name: str) -> list[Document]:
         """Return all versions, newest first, each with its ``changes``. Raises NotFound."""
         return self._transport.tenant_history(name)
@@ -95,3 +91,7 @@ class Tenants:
     def delete(self, name: str) -> None:
         """Remove a tenant; its ended runs stay. Raises NotFound, Conflict (``tenant-in-use``)."""
         self._transport.delete_tenant(name)
+
+    def list(self) -> list[RegisteredTenant]:
+        """Return the current versions of all tenants that this caller may see, by name."""
+        return [_registered(document) for document in self._transport.list_tenants()]

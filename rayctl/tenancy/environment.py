@@ -16,7 +16,7 @@ from rayctl.errors import InvalidRequest
 from rayctl.tenancy.model import EnvironmentSpec
 from rayctl.tenancy.policy import normal_requirements
 
-__all__ = ["Facts", "digest", "merged", "overlay_name", "runtime_env"]
+__all__ = ["Facts", "digest", "merged", "overlay_name", "requirements", "runtime_env"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def digest(spec: EnvironmentSpec) -> str:
     """Return the identity of an environment: sha256 of what is in it (not of how long its setup may take)."""
     text = {
         "isolation": spec.isolation,
-        "packages": _requirements(spec),
+        "packages": requirements(spec),
         "installer": spec.installer,
         "variables": dict(sorted(spec.variables.items())),
         "image": spec.image,
@@ -50,11 +50,12 @@ def digest(spec: EnvironmentSpec) -> str:
 
 def overlay_name(spec: EnvironmentSpec, facts: Facts) -> str:
     """Return the folder name of the packages' virtual environment, which tenants with the same packages share."""
-    text = json.dumps([_requirements(spec), facts.python, facts.ray])
+    text = json.dumps([requirements(spec), facts.python, facts.ray])
     return sha256(text.encode()).hexdigest()[:24]
 
 
-def _requirements(spec: EnvironmentSpec) -> list[str]:
+def requirements(spec: EnvironmentSpec) -> list[str]:
+    """Return the packages in normal form and order. Raises InvalidRequest (``invalid-packages``)."""
     try:
         return list(normal_requirements(spec.packages))
     except ValueError as error:
@@ -72,7 +73,7 @@ def runtime_env(spec: EnvironmentSpec, facts: Facts) -> dict[str, Any] | None:
         found["env_vars"] = dict(sorted(spec.variables.items()))
     if spec.isolation == "image":
         found["image_uri"] = spec.image
-    packages = _requirements(spec)
+    packages = requirements(spec)
     if packages and facts.in_venv and facts.overlays is not None:
         found["py_executable"] = f"{facts.overlays}/{overlay_name(spec, facts)}/bin/python"
     elif packages:

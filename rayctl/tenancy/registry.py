@@ -20,6 +20,7 @@ from rayctl.state.tenants import TenantStore, TenantVersion
 from rayctl.tenancy.codec import KIND, body_of, config_of, decode, parse, to_envelope
 from rayctl.tenancy.envelope import Envelope
 from rayctl.tenancy.frozen import thaw
+from rayctl.tenancy.keys import signing_key
 from rayctl.tenancy.load import differences
 from rayctl.tenancy.model import SCHEMA, Quota, TenantConfig
 from rayctl.tenancy.policy import Policy, check
@@ -124,10 +125,6 @@ class TenantRegistry:
         found = self._store.get(tenant, version)
         return self._document(found, decode(found.envelope)) | {"usage": asdict(self._store.usage(tenant))}
 
-    def list(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """Return the current versions of all tenants, or of one."""
-        return [self._document(found, decode(found.envelope)) for found in self._store.list(tenant)]
-
     def history(self, tenant: str) -> list[dict[str, Any]]:
         """Return what changed with each version, newest first. Raises NotFound."""
         versions = self._store.history(tenant)
@@ -144,9 +141,19 @@ class TenantRegistry:
         found = self._store.find(tenant)
         return None if found is None else (found.version, decode(found.envelope))
 
+    def envelope(self, tenant: str, version: int) -> bytes:
+        """Return the bytes that carry a version, signed if there is a key. Raises NotFound."""
+        stored = self._store.get(tenant, version).envelope
+        key = signing_key()
+        return stored if key is None else Envelope.decode(stored, KIND, SCHEMA).encode(key)
+
     def quotas(self) -> dict[str, Quota]:
         """Return the quotas of all tenants."""
         return {found.tenant: decode(found.envelope).quota for found in self._store.list()}
+
+    def list(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Return the current versions of all tenants, or of one."""
+        return [self._document(found, decode(found.envelope)) for found in self._store.list(tenant)]
 
     @staticmethod
     def _document(found: TenantVersion, config: TenantConfig) -> dict[str, Any]:

@@ -9,14 +9,20 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from rayctl.errors import NotFound
+from rayctl.tenancy.current import current_config
 from rayctl.tenancy.model import SecretReference, TenantConfig
 
-__all__ = ["SECRETS_FOLDER_VARIABLE", "resolve"]
+__all__ = ["SECRETS_FOLDER_VARIABLE", "resolve", "secret"]
 
 SECRETS_FOLDER_VARIABLE = "RAYCTL_SECRETS_DIR"
 """Names the operator's folder of ``<tenant>/<name>`` files; it is set in the cluster's environment, not by tenants."""
 
 _MAX_BYTES = 1024 * 1024
+
+
+def secret(name: str) -> SecretStr:
+    """Return a secret of the tenant that the call at hand belongs to. Raises NotFound, also outside of such a call."""
+    return resolve(current_config(), name)
 
 
 def resolve(config: TenantConfig, name: str) -> SecretStr:

@@ -1,0 +1,61 @@
+"""What a run's tasks are given of their tenant: the configuration that counted at its acceptance, its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rayctl.tenancy import overlay
+from rayctl.tenancy.cluster import prepare
+from rayctl.tenancy.codec import decode
+from rayctl.tenancy.environment import Facts, merged
+from rayctl.tenancy.registry import TenantRegistry
+
+__all__ = ["Carried", "TenantWork"]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What tasks are given: the tenant's configuration as bytes (None: not registered), and Ray's environment."""
+
+    envelope: bytes | None = None
+    runtime_env: Mapping[str, Any] | None = None
+
+
+class TenantWork:
+    """Looks up and prepares; lives in the proxy. Synchronous, for threads."""
+
+    def __init__(self, registry: TenantRegistry) -> None:
+        self._registry = registry
+        self._facts: Facts | None = None
+
+    def of(self, tenant: str, version: int | None, own: Mapping[str, Any] | None) -> Carried:
+        """Return what the tasks of a request get.
+
+        Args:
+            tenant: Whose it is.
+            version: Of the tenant's configuration; None: the tenant was not registered.
+            own: The runtime environment that the request itself asks for; it lies on top of the tenant's.
+
+        Raises:
+            InvalidRequest: ``environment-error``: the tenant's packages cannot be installed; with the reason.
+            NotFound: the version has been removed meanwhile.
+        """
+        if version is None:
+            return Carried(None, own)
+        envelope = self._registry.envelope(tenant, version)
+        config = decode(envelope)
+        if config.environment.is_plain:
+            return Carried(envelope, own)
+        if self._facts is None:
+            # The proxy runs in the cluster's own environment, like the workers that have none of their own.
+            found = overlay.look()
+            self._facts = Facts(
+                str(found["python"]),
+                str(found["ray"]),
+                str(found["rayctl"]),
+                bool(found["in_venv"]),
+                str(found["overlays"]),
+            )
+        return Carried(envelope, merged(prepare(config, self._facts), own))

@@ -1,0 +1,165 @@
+"""What a tenant's calls need on a cluster, found out and put there: facts, environments, rayctl itself.
+
+Everything here talks to Ray. What is decided is in `rayctl.tenancy.environment`, what runs on the nodes in
+`rayctl.tenancy.overlay`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rayctl import __version__
+from rayctl.errors import DeadlineExceeded, InvalidRequest, UnsupportedEnvelope
+from rayctl.tenancy import overlay
+from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtime_env
+from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
+
+__all__ = ["check_versions", "environments", "facts_of", "prepare", "warm"]
+
+_PROBE_S = 120.0
+_EXTRA_S = 60.0
+_NEEDS = {"pydantic": "pydantic>=2.11,<3", "msgpack": "msgpack>=1.1,<2", "packaging": "packaging>=24"}
+_NOT_SENT = ("automl", "api", "cli", "selfhost", "state", "__pycache__")
+MINORS_APART = 1
+
+
+def check_versions(here: str, there: str) -> None:
+    """Refuse versions of rayctl that are too far apart: another major one, or more than one minor step.
+
+    Raises:
+        UnsupportedEnvelope: ``version-window``.
+    """
+
+    def parts(text: str) -> tuple[int, int]:
+        major, minor, *_ = [*text.split("."), "0"]
+        return int(major), int("".join(char for char in minor if char.isdigit()) or 0)
+
+    ours, theirs = parts(here), parts(there)
+    if ours[0] != theirs[0] or abs(ours[1] - theirs[1]) > MINORS_APART:
+        raise UnsupportedEnvelope(
+            f"This process has rayctl {here}, the cluster has {there}; they may be one minor version apart.",
+            code="version-window",
+            hint="Install a version here that is closer to the cluster's, or upgrade the cluster.",
+        )
+
+
+def _remote(function: Any, **options: Any) -> Any:
+    """Return a remote function that also runs where rayctl is not installed."""
+    import ray
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(overlay)
+    return ray.remote(**{"num_cpus": 0, "max_retries": 2, **options})(function)
+
+
+def facts_of() -> Facts:
+    """Ask the connected cluster what it is. Takes one small task.
+
+    Raises:
+        DeadlineExceeded: no worker answered.
+        UnsupportedEnvelope: ``version-window``.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError
+
+    try:
+        found: dict[str, Any] = ray.get(_remote(overlay.look).remote(), timeout=_PROBE_S)
+    except GetTimeoutError:
+        raise DeadlineExceeded(
+            f"No worker of the cluster answered within {_PROBE_S:g} s.", hint="Look at its state: `ray status`."
+        ) from None
+    if found["rayctl"] is not None:
+        check_versions(__version__, found["rayctl"])
+    return Facts(
+        python=found["python"],
+        ray=found["ray"],
+        rayctl=found["rayctl"],
+        in_venv=found["in_venv"],
+        overlays=found["overlays"],
+        missing=tuple(found["missing"]),
+    )
+
+
+def prepare(config: TenantConfig, facts: Facts | None = None) -> dict[str, Any] | None:
+    """Return the runtime environment of a tenant's calls on the connected cluster, built on every node if it can be.
+
+    Raises:
+        InvalidRequest: ``environment-error``: the packages cannot be installed; the message is the installer's.
+        DeadlineExceeded, UnsupportedEnvelope: see `facts_of`.
+    """
+    known = facts if facts is not None else facts_of()
+    spec = config.environment
+    if known.rayctl is None:
+        # rayctl's own needs are packages of the environment like the tenant's.
+        wanted = [*spec.packages, *(_NEEDS[name] for name in known.missing)]
+        if wanted and spec.isolation != "image":
+            spec = EnvironmentSpec.model_validate({**spec.model_dump(), "isolation": "venv", "packages": wanted})
+    warm(spec, known)
+    found = runtime_env(spec, known)
+    if known.rayctl is None:
+        found = {**(found or {}), "py_modules": [_sent()]}
+    return found
+
+
+def _sent() -> str:
+    """Upload the part of rayctl that a tenant's calls need, unless it is there; returns its URI."""
+    from ray._private.runtime_env import packaging
+
+    import rayctl
+
+    root = str(Path(rayctl.__file__).parent)
+    excludes = [*_NOT_SENT]
+    uri = packaging.get_uri_for_directory(root, include_gitignore=False, excludes=excludes)
+    with TemporaryDirectory(prefix="rayctl-") as folder:
+        packaging.upload_package_if_needed(
+            uri, folder, root, include_gitignore=False, include_parent_dir=True, excludes=excludes
+        )
+    return str(uri)
+
+
+def _on_every_node(function: Any, *args: Any, timeout_s: float) -> dict[str, Any]:
+    """Run a function of `overlay` on every node that is alive; returns node id → result."""
+    import ray
+    from ray.exceptions import GetTimeoutError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = _remote(function)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    calls = {
+        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*args)
+        for node in nodes
+    }
+    try:
+        return dict(zip(calls, ray.get(list(calls.values()), timeout=timeout_s), strict=True))
+    except GetTimeoutError:
+        raise DeadlineExceeded(f"Not all nodes answered within {timeout_s:g} s.", code="environment-timeout") from None
+
+
+def warm(spec: EnvironmentSpec, facts: Facts) -> float:
+    """Build an environment on all nodes, where rayctl builds them; returns the seconds of the slowest node.
+
+    Raises:
+        InvalidRequest: ``environment-error``, with the installer's message.
+        DeadlineExceeded: ``environment-timeout``.
+    """
+    packages = requirements(spec)
+    if not packages or not facts.in_venv or spec.isolation == "image":
+        return 0.0
+    name = overlay_name(spec, facts)
+    limit_s = spec.setup_timeout_s
+    results = _on_every_node(overlay.build, name, packages, limit_s, timeout_s=limit_s + _EXTRA_S)
+    for result in results.values():
+        if not result["ok"]:
+            raise InvalidRequest(
+                f"The tenant's packages could not be installed: {result['message']}",
+                code="environment-error",
+                hint="Check names and versions of environment.packages.",
+            )
+    return max((float(result["seconds"]) for result in results.values()), default=0.0)
+
+
+def environments() -> dict[str, list[dict[str, Any]]]:
+    """Return node id → the environments that rayctl built there (name, requirements, bytes, built_at, used_at)."""
+    return _on_every_node(overlay.inventory, timeout_s=_PROBE_S)

@@ -1,0 +1,191 @@
+"""Packages of a tenant on top of a node's own Python: a small virtual environment that falls back on the node's.
+
+Ray's own plugins copy the whole virtual environment that Ray runs in (0.8 GB for each environment and node); where Ray
+does not run in one, they are used instead (see `rayctl.tenancy.environment`).
+
+This module needs nothing but the standard library and is sent to the nodes by value, so that it also works where
+rayctl is not installed. A folder is complete once its ``ready.json`` is there; whatever else is found is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from contextlib import contextmanager
+
+__all__ = ["build", "folder", "inventory", "look", "prune"]
+
+READY = "ready.json"
+_BASE = "rayctl-base.pth"
+_MESSAGE_BYTES = 4000
+
+
+def folder() -> str:
+    """Return the folder of all environments on this node; only this user can read and write it.
+
+    Raises:
+        RuntimeError: somebody else owns a folder of that name.
+    """
+    path = os.path.join(tempfile.gettempdir(), f"rayctl-environments-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.stat(path)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise RuntimeError(f"{path} is not this user's alone; remove it, or set TMPDIR for the cluster.")
+    return path
+
+
+def look() -> dict[str, object]:
+    """Say what this node's Python is: see `rayctl.tenancy.environment.Facts`."""
+    import importlib.util
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, object] = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("ray", "rayctl"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    if found["rayctl"] is None and importlib.util.find_spec("rayctl") is not None:
+        import rayctl
+
+        found["rayctl"] = rayctl.__version__
+    needed = ("pydantic", "msgpack", "packaging")
+    found["missing"] = [name for name in needed if importlib.util.find_spec(name) is None]
+    found["in_venv"] = sys.prefix != sys.base_prefix
+    found["overlays"] = folder()
+    return found
+
+
+@contextmanager
+def _locked(path):  # type: ignore[no-untyped-def]
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build(name: str, requirements: list[str], timeout_s: float) -> dict[str, object]:
+    """Make an environment, unless it is there. Returns ``{"ok": True, "seconds": …}`` or ``{"ok": False, "message"}``.
+
+    Several processes may ask for the same one at once: one builds, the others wait for it.
+
+    Args:
+        name: Of its folder.
+        requirements: In normal form.
+        timeout_s: Seconds that the installer may take.
+    """
+    began = time.monotonic()
+    base = folder()
+    target = os.path.join(base, name)
+    with _locked(os.path.join(base, f"{name}.lock")):
+        ready = os.path.join(target, READY)
+        if os.path.exists(ready):
+            os.utime(ready)
+            return {"ok": True, "seconds": 0.0, "built": False}
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            _make(target, requirements, timeout_s)
+        except subprocess.TimeoutExpired:
+            problem = f"the installation did not end within {timeout_s:g} s"
+        except subprocess.CalledProcessError as error:
+            problem = _tail(error.stdout)
+        except OSError as error:
+            problem = f"{error.strerror}: {error.filename}"
+        else:
+            seconds = time.monotonic() - began
+            document = {"requirements": requirements, "built_at": time.time(), "seconds": round(seconds, 3)}
+            with open(ready + ".part", "w") as file:
+                json.dump(document, file)
+            os.replace(ready + ".part", ready)
+            return {"ok": True, "seconds": seconds, "built": True}
+        shutil.rmtree(target, ignore_errors=True)
+        return {"ok": False, "message": problem}
+
+
+def _make(target: str, requirements: list[str], timeout_s: float) -> None:
+    ends = time.monotonic() + timeout_s
+
+    def run(*command: str) -> None:
+        left = max(0.1, ends - time.monotonic())
+        subprocess.run(
+            command,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=left,
+        )
+
+    uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
+    python = os.path.join(target, "bin", "python")
+    if uv is not None:
+        run(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, target)
+        install = [uv, "pip", "install", "--quiet", "--python", python]
+    else:
+        run(sys.executable, "-m", "venv", target)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    _fall_back_on_base(target)
+    run(*install, "--", *requirements)
+
+
+def _fall_back_on_base(target: str) -> None:
+    """Let the environment find the node's own packages after its own ones."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    own = os.path.join(target, "lib", version, "site-packages")
+    base = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    # addsitedir, because the node's own .pth files (editable installs) count as well.
+    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(base) if os.path.isdir(path)]
+    with open(os.path.join(own, _BASE), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _tail(text: str | None) -> str:
+    """Return the end of an installer's output, without passwords in addresses."""
+    import re
+
+    shown = re.sub(r"//[^/@\s]+@", "//…@", text or "the installer said nothing")
+    return shown.strip()[-_MESSAGE_BYTES:]
+
+
+def inventory() -> list[dict[str, object]]:
+    """Return the complete environments of this node: name, requirements, bytes, built_at, used_at (seconds)."""
+    base = folder()
+    found = []
+    for name in sorted(os.listdir(base)):
+        ready = os.path.join(base, name, READY)
+        try:
+            used_at = os.stat(ready).st_mtime
+            with open(ready) as file:
+                document = json.load(file)
+        except (OSError, ValueError):
+            continue
+        size = 0
+        for place, _, files in os.walk(os.path.join(base, name)):
+            size += sum(os.lstat(os.path.join(place, file)).st_size for file in files)
+        found.append({"name": name, "bytes": size, "used_at": used_at, **document})
+    return found
+
+
+def prune(keep_bytes: int) -> list[str]:
+    """Remove the environments that were used longest ago until the rest takes at most so many bytes; returns names."""
+    there = sorted(inventory(), key=lambda found: float(str(found["used_at"])))
+    total = sum(int(str(found["bytes"])) for found in there)
+    removed = []
+    for found in there:
+        if total <= keep_bytes:
+            break
+        name = str(found["name"])
+        with _locked(os.path.join(folder(), f"{name}.lock")):
+            os.unlink(os.path.join(folder(), name, READY))
+            shutil.rmtree(os.path.join(folder(), name), ignore_errors=True)
+        total -= int(str(found["bytes"]))
+        removed.append(name)
+    return removed
