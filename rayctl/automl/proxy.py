@@ -112,8 +112,8 @@ class ProxyActor(TenantMethods):
         check_satisfiable(wanted.resources, nodes, "task")
         check_satisfiable(wanted.trainer_resources, nodes, "trainer")
         self._check_ceilings(wanted)
-        env = await self._environment_of(wanted)
-        staged = await self._stager.stage(data, None, wanted, wanted.tenant, env)
+        carried = await self._carried(wanted, (await self._tenant_of(wanted.tenant))[0])
+        staged = await self._stager.stage(data, None, wanted, wanted.tenant, carried)
         run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
         await self._check_room(wanted.tenant, idempotency_key)
         return await self._accept(replace(run, stored_bytes=staged.bytes), wanted, arrived_at)
@@ -306,7 +306,9 @@ class ProxyActor(TenantMethods):
         row = await asyncio.to_thread(self._runs.get, run_id, tenant)
         refuse_unfinished(run_id, RunState(row["state"]))
         async with self._reporting.setdefault(run_id, asyncio.Lock()):
-            return await self._reporter.report(run_id, self._view(row))
+            request = RunRequest.model_validate_json(row["request"])
+            carried = await self._carried(request, row["tenant_version"])
+            return await self._reporter.report(run_id, self._view(row), carried)
 
     # Ending ---------------------------------------------------------------------------------------
 
@@ -356,10 +358,10 @@ class ProxyActor(TenantMethods):
         if data is None and request.task is not TaskType.FORECASTING:
             raise InvalidRequest("There are no rows to predict for.", code="missing-data", hint="Send a table.")
         bundle = await self._model(row)
-        env = await self._environment_of(request, row["tenant_version"])
-        options = {"runtime_env": env} if env else {}
+        carried = await self._carried(request, row["tenant_version"])
+        task = tasks.PREDICT.options(**carried.options)
         try:
-            return await tasks.PREDICT.options(**options).remote(bundle, request.task, data, format, proba)
+            return await task.remote(bundle, request.task, data, format, proba, **carried.arguments)
         except RayError as error:
             raise staging_error(error) from error
 

@@ -16,10 +16,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from rayctl.automl.engine import engine_for
 from rayctl.automl.model import RunRequest, RunView
+from rayctl.automl.tenant_work import Carried
 from rayctl.automl.views import leaderboard_rows, timeline
 from rayctl.errors import NotFound, RayctlError, Unavailable
 from rayctl.state.artifacts import ArtifactStore
 from rayctl.state.runs import RunStore
+from rayctl.tenancy.calls import carrying
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,7 +96,7 @@ def _tail(table: pa.Table, request: RunRequest, time_column: str) -> pa.Table:
     return table.select(columns)
 
 
-REPORT = ray.remote(num_cpus=0, max_retries=2)(build)
+REPORT = ray.remote(num_cpus=0, max_retries=2)(carrying(build))
 _INDEX = "report-files.json"
 
 
@@ -113,7 +115,7 @@ class Reporter:
             return []
         return found
 
-    async def report(self, run_id: str, view: RunView) -> list[dict[str, Any]]:
+    async def report(self, run_id: str, view: RunView, carried: Carried) -> list[dict[str, Any]]:
         """Build the report of an ended run if it has none yet; return its files.
 
         Raises:
@@ -123,9 +125,9 @@ class Reporter:
         if there:
             return there
         order, data, bundle = await asyncio.to_thread(self._collect, run_id, view)
-        task = REPORT.options(runtime_env=order.request.runtime_env)
+        task = REPORT.options(**carried.options)
         try:
-            files: dict[str, bytes] = await task.remote(order, data, bundle)
+            files: dict[str, bytes] = await task.remote(order, data, bundle, **carried.arguments)
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             text = f"The report could not be built: {type(cause).__name__}: {cause}"

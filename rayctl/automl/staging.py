@@ -7,7 +7,6 @@ store, under the fingerprint of their contents.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
 from rayctl.automl import tasks
 from rayctl.automl.model import RunRequest
+from rayctl.automl.tenant_work import Carried
 from rayctl.errors import Forbidden, InvalidRequest, RayctlError, TooLarge, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
@@ -50,9 +50,10 @@ class Stager:
         format: str | None,
         request: RunRequest | None,
         tenant: str = "default",
-        runtime_env: Mapping[str, Any] | None = None,
+        carried: Carried | None = None,
     ) -> Staged:
-        """Keep the table of a request (or of an upload, ``request`` None). ``runtime_env``: of the tasks that read it.
+        """Keep the table of a request (or of an upload, ``request`` None). ``carried``: what the tasks
+        that read it are given of the tenant.
 
         Raises:
             InvalidData, InvalidRequest, Forbidden, SourceUnreachable, TooLarge, Unavailable.
@@ -66,18 +67,18 @@ class Stager:
             )
         if isinstance(data, (bytes, bytearray, memoryview)):
             self._check_size(len(data))
-        options: dict[str, Any] = {"num_returns": 2}
-        if runtime_env:
-            options["runtime_env"] = dict(runtime_env)
+        carried = carried or Carried()
+        options: dict[str, Any] = {"num_returns": 2, **carried.options}
         if source is not None and source.uri is not None:
-            refs = tasks.STAGE_URI.options(**options).remote(source.uri, source.format, request, self._public_settings)
+            task = tasks.STAGE_URI.options(**options)
+            refs = task.remote(source.uri, source.format, request, self._public_settings, **carried.arguments)
         else:
             if source is not None and source.upload is not None:
                 key = await asyncio.to_thread(self._catalog.upload_key, source.upload, tenant)
                 data, format = await asyncio.to_thread(self._store.get, key), "arrow"
             elif source is not None:
                 data = source.columns
-            refs = tasks.STAGE.options(**options).remote(data, format, request)
+            refs = tasks.STAGE.options(**options).remote(data, format, request, **carried.arguments)
         return await self._keep(refs)
 
     async def _keep(self, refs: Any) -> Staged:

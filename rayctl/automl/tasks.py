@@ -23,7 +23,7 @@ from rayctl.automl.guard import TimeCapReached, limited
 from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
-from rayctl.tenancy.current import serving
+from rayctl.tenancy.calls import carrying
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,15 +73,13 @@ class TaskFailure:
 class Caps:
     """Bounds of one task: wall seconds, absolute end (seconds since the epoch), additional memory in bytes.
 
-    ``soft_s``: wall seconds after which a model that can end its fit early does so. ``envelope``: the configuration of
-    the tenant that the work belongs to (see `rayctl.tenancy`).
+    ``soft_s``: wall seconds after which a model that can end its fit early does so.
     """
 
     seconds: float | None = None
     deadline_at: float | None = None
     memory_bytes: int | None = None
     soft_s: float | None = None
-    envelope: bytes | None = None
 
     def remaining_s(self, now: float) -> float | None:
         """Wall seconds that the task may take from ``now`` on."""
@@ -218,7 +216,7 @@ def assemble(
     outcomes: Mapping[int, Sequence[Any]],
     combination: Combination,
     request_json: str,
-    caps: Caps,
+    memory_bytes: int | None,
 ) -> dict[str, bytes] | TaskFailure:
     """Build the files of a result: the model bundle, the validation predictions and, for series, the forecast.
 
@@ -236,7 +234,7 @@ def assemble(
         forecast = engine.final_forecast(bundle)
         return files if forecast is None else files | _forecast_files(forecast)
 
-    return _within(caps, work)
+    return _within(Caps(memory_bytes=memory_bytes), work)
 
 
 def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
@@ -251,7 +249,7 @@ def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
 def _within(caps: Caps, work: Any) -> Any:
     remaining_s = caps.remaining_s(time.time())
     try:
-        with serving(caps.envelope), limited(remaining_s, caps.memory_bytes):
+        with limited(remaining_s, caps.memory_bytes):
             return work()
     except TimeCapReached:
         return _time_failure(caps)
@@ -326,7 +324,8 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _remote(function: Any, **options: Any) -> Any:
-    return ray.remote(**options)(function)
+    """Make a function remote; it takes its tenant's envelope beside its arguments."""
+    return ray.remote(**options)(carrying(function))
 
 
 # A trial's task is never repeated by Ray itself: the trainer knows how often it may be, and for what reason.

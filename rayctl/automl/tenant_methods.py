@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayctl.automl.admission import TenantBound
 from rayctl.automl.model import RunRequest
-from rayctl.automl.tenant_work import TenantWork
+from rayctl.automl.tenant_work import Carried, TenantWork
 from rayctl.settings import ServiceSettings
 from rayctl.state.database import Database
 from rayctl.state.quota import Bounds
@@ -57,16 +57,13 @@ class TenantMethods:
         bounds = {name: tenant_bound(quota) for name, quota in self._tenants.quotas().items()}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
-    async def _environment_of(self, request: RunRequest, version: int | None = None) -> dict[str, Any] | None:
-        """Return the runtime environment of a request's tasks; ``version`` None: of the configuration that counts now.
+    async def _carried(self, request: RunRequest, version: int | None) -> Carried:
+        """Return what the tasks of a request are given of its tenant.
 
         Raises:
             InvalidRequest: ``environment-error``: the tenant's packages cannot be installed.
         """
-        if version is None:
-            version, _ = await self._tenant_of(request.tenant)
-        carried = await asyncio.to_thread(self._work.of, request.tenant, version, request.runtime_env)
-        return None if carried.runtime_env is None else dict(carried.runtime_env)
+        return await asyncio.to_thread(self._work.of, request.tenant, version, request.runtime_env)
 
     async def _tenant_of(self, name: str) -> tuple[int | None, Bounds | None]:
         """Return (version, what is counted when something is accepted); None for both: the tenant is not registered."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayctl.tenancy import overlay
+from rayctl.tenancy.calls import ENVELOPE
 from rayctl.tenancy.cluster import prepare
 from rayctl.tenancy.codec import decode
 from rayctl.tenancy.environment import Facts, merged
@@ -21,6 +22,16 @@ class Carried:
 
     envelope: bytes | None = None
     runtime_env: Mapping[str, Any] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Ray's options for a task."""
+        return {"runtime_env": dict(self.runtime_env)} if self.runtime_env else {}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What a task is called with beside its own arguments."""
+        return {} if self.envelope is None else {ENVELOPE: self.envelope}
 
 
 class TenantWork:

@@ -46,6 +46,7 @@ from rayctl.automl.tasks import Caps, TaskFailure
 from rayctl.automl.trial_files import FoundTrial, TrialFiles
 from rayctl.errors import RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
+from rayctl.tenancy.calls import ENVELOPE
 
 __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
 
@@ -140,9 +141,12 @@ class TrainerActor:
         self._order = order
         self._proxy = proxy
         self._store = ArtifactStore(order.store_url)
+        self._carried: dict[str, Any] = {} if order.envelope is None else {ENVELOPE: order.envelope}
         data = await asyncio.to_thread(self._store.get, order.data_key)
         options = _options(order.request.resources, order.runtime_env) | {"num_cpus": 0}
-        self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(ray.put(data), order.request)
+        self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
+            ray.put(data), order.request, **self._carried
+        )
         del data
         try:
             self._folds: list[Fold] = await folds_ref
@@ -318,7 +322,7 @@ class TrainerActor:
         caps = replace(self._caps(schedule.fold_ends_at(action.fold)), soft_s=action.soft_s)
         arguments = (self._prepared, self._fold_refs[action.fold], candidate, self._request_json)
         seed = derive_seed(self._order.request.seed, seed_key(candidate), action.fold)
-        return self._train_and_evaluate.remote(*arguments, seed, caps, action.stop_at)
+        return self._train_and_evaluate.remote(*arguments, seed, caps, action.stop_at, **self._carried)
 
     async def _run_combine(self, action: Combine) -> None:
         schedule = self._schedule
@@ -344,7 +348,7 @@ class TrainerActor:
         refs = {trial: await self._outcomes_of(trial, scored) for trial in trials}
         task = tasks.COMBINE.options(runtime_env=self._order.runtime_env)
         result: tuple[Combination, float] | TaskFailure = await task.remote(
-            self._prepared, self._folds, refs, self._request_json, self._caps(None)
+            self._prepared, self._folds, refs, self._request_json, self._caps(None), **self._carried
         )
         return result
 
@@ -371,8 +375,7 @@ class TrainerActor:
     # What tasks get ---------------------------------------------------------------------------------
 
     def _caps(self, deadline_at: float | None) -> Caps:
-        order = self._order
-        return Caps(order.limits.fold_timeout_s, deadline_at, order.memory_bytes, envelope=order.envelope)
+        return Caps(self._order.limits.fold_timeout_s, deadline_at, self._order.memory_bytes)
 
     def _rows_factor(self) -> float:
         """Rows of an unscored fold per row of a scored fold's train part."""
@@ -444,11 +447,9 @@ class TrainerActor:
         places = [fold.index for fold in folds]
         refs = {trial: await self._outcomes_of(trial, places) for trial in combination.weights}
         candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
-        caps = Caps(memory_bytes=order.memory_bytes, envelope=order.envelope)
         task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env)
-        files: dict[str, bytes] | TaskFailure = await task.remote(
-            self._prepared, folds, candidates, refs, combination, self._request_json, caps
-        )
+        parts = (self._prepared, folds, candidates, refs, combination, self._request_json, order.memory_bytes)
+        files: dict[str, bytes] | TaskFailure = await task.remote(*parts, **self._carried)
         if isinstance(files, TaskFailure):
             return Outcome(None, None, "failed", files.as_error)
         rows = with_weights(rank(self._schedule.rows, order.greater_is_better), combination.weights)

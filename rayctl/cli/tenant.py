@@ -17,6 +17,9 @@ COMMANDS = {
     "set": ("rayctl.cli.tenant_write:set_values", "Change single values, or all from a file."),
     "history": ("rayctl.cli.tenant_read:history", "Show what changed with each version."),
     "rollback": ("rayctl.cli.tenant_write:rollback", "Make an earlier version the newest again."),
+    "warm": ("rayctl.cli.tenant_cluster:warm", "Build a tenant's environment ahead of its first call."),
+    "environments": ("rayctl.cli.tenant_cluster:environments", "List the environments on the cluster's nodes."),
+    "check-isolation": ("rayctl.cli.tenant_cluster:check_isolation", "Prove that tenants see nothing of each other."),
     "delete": ("rayctl.cli.tenant_write:delete", "Remove tenants."),
 }
 

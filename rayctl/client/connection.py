@@ -40,7 +40,7 @@ class Connection:
         self.address = address
         self.tenant = tenant
         self._config = config
-        self._has_service = has_service
+        self.has_service = has_service
         self._context: TenantContext | None = None
         self._automl: AutoML | None = None
         self._tenants: Tenants | None = None
@@ -72,7 +72,7 @@ class Connection:
         if self._context is None:
             from rayctl.client.tenancy import open_context
 
-            self._context = open_context(self.transport, self.tenant, self._config, self._has_service)
+            self._context = open_context(self.transport, self.tenant, self._config, self.has_service)
         return self._context
 
     @property
@@ -99,6 +99,10 @@ class Connection:
     def get_actor(self, name: str, namespace: str | None = None) -> Any:
         """Return a handle of a named actor whose calls carry this tenant's configuration."""
         return self.context.get_actor(name, namespace)
+
+    def wrap(self, handle: Any) -> Any:
+        """Return a handle of the same actor whose calls carry this tenant's configuration."""
+        return self.context.wrap(handle)
 
     def put(self, value: Any) -> Any:
         """Put a value into the object store; returns Ray's reference."""

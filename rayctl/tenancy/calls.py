@@ -42,7 +42,7 @@ def carrying_class(cls: type) -> type:
         # A method that calls another one stays with the call that it is part of.
         return kwargs.pop(ENVELOPE, None) or current_envelope() or getattr(args[0], _OWN, None)
 
-    methods = {name: _wrapped(method, envelope_of) for name, method in _methods(cls).items()}
+    methods = {name: _wrapped(method, envelope_of, METHOD) for name, method in _methods(cls).items()}
     return type(
         cls.__name__, (cls,), {**methods, "__init__": init, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     )
@@ -63,8 +63,18 @@ def _static(cls: type) -> Iterator[tuple[str, Any]]:
         yield name, inspect.getattr_static(cls, name)
 
 
+_ARGUMENTS = (
+    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+)
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+FUNCTION, METHOD = inspect.Signature(_ARGUMENTS), inspect.Signature((_SELF, *_ARGUMENTS))
+
+
 def _wrapped(
-    function: Callable[..., Any], envelope_of: Callable[[tuple[Any, ...], dict[str, Any]], bytes | None]
+    function: Callable[..., Any],
+    envelope_of: Callable[[tuple[Any, ...], dict[str, Any]], bytes | None],
+    signature: inspect.Signature = FUNCTION,
 ) -> Callable[..., Any]:
     call: Callable[..., Any]
     if inspect.isasyncgenfunction(function):
@@ -115,6 +125,8 @@ def _wrapped(
                 return function(*args, **kwargs)
 
     functools.update_wrapper(call, function)
-    # Ray checks arguments against the signature, and would find the one of the wrapped function.
+    # Ray checks arguments against the signature, and would find the one of the wrapped function. Of a method it drops
+    # the first parameter.
     vars(call).pop("__wrapped__", None)
+    vars(call)["__signature__"] = signature
     return call

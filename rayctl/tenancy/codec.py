@@ -16,7 +16,7 @@ from rayctl.errors import FieldError, InvalidRequest, MalformedEnvelope
 from rayctl.tenancy.envelope import Envelope
 from rayctl.tenancy.model import SCHEMA, TenantConfig, unknown_fields
 
-__all__ = ["KIND", "body_of", "config_of", "decode", "encode", "fingerprint", "parse", "to_envelope"]
+__all__ = ["KIND", "body_of", "config_of", "decode", "encode", "fingerprint", "parse", "read", "to_envelope"]
 
 KIND = "tenant-config"
 _KEPT = 256
@@ -111,6 +111,15 @@ def encode(config: TenantConfig, key: bytes | None = None, created_at: float | N
     return to_envelope(config, time.time() if created_at is None else created_at).encode(key)
 
 
+def read(data: bytes, key: bytes | None = None) -> TenantConfig:
+    """Return the configuration that the bytes carry, checked and migrated. Raises as `decode`."""
+    envelope = Envelope.decode(data, KIND, SCHEMA, key=key)
+    config = config_of(envelope.body)
+    if config.tenant != envelope.header.tenant:
+        raise MalformedEnvelope("The envelope and its configuration name different tenants.", code="not-readable")
+    return config
+
+
 class _Decoded:
     """Configurations that this process has decoded, by the sha256 of their bytes and key: no name, no clock."""
 
@@ -125,10 +134,7 @@ class _Decoded:
             if config is not None:
                 self._found.move_to_end(digest)
                 return config
-        envelope = Envelope.decode(data, KIND, SCHEMA, key=key)
-        config = config_of(envelope.body)
-        if config.tenant != envelope.header.tenant:
-            raise MalformedEnvelope("The envelope and its configuration name different tenants.", code="not-readable")
+        config = read(data, key)
         with self._lock:
             self._found[digest] = config
             while len(self._found) > _KEPT:

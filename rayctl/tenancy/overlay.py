@@ -48,12 +48,12 @@ def look() -> dict[str, object]:
     from importlib.metadata import PackageNotFoundError, version
 
     found: dict[str, object] = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("ray", "rayctl"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    if found["rayctl"] is None and importlib.util.find_spec("rayctl") is not None:
+    try:
+        found["ray"] = version("ray")
+    except PackageNotFoundError:
+        found["ray"] = None
+    found["rayctl"] = None
+    if importlib.util.find_spec("rayctl") is not None:  # its metadata alone may be left over from elsewhere
         import rayctl
 
         found["rayctl"] = rayctl.__version__

@@ -1,0 +1,43 @@
+"""No configuration exists unless somebody made one: importing creates none, and nothing in the package holds one."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import rayctl
+
+PROGRAM = """
+import gc, importlib, os, pkgutil
+before = dict(os.environ)
+import rayctl, rayctl.tenancy
+for module in pkgutil.iter_modules(rayctl.tenancy.__path__):
+    importlib.import_module(f"rayctl.tenancy.{module.name}")
+from rayctl.tenancy.model import TenantConfig
+from rayctl.tenancy.current import current_envelope
+assert not [found for found in gc.get_objects() if isinstance(found, TenantConfig)], "an import made a configuration"
+assert current_envelope() is None
+assert dict(os.environ) == before, "an import changed the environment"
+"""
+MAKERS = {"TenantConfig", "parse", "load", "decode", "config_of"}
+
+
+def test_importing_creates_no_configuration() -> None:
+    environ = {"RAYCTL_TENANT__TENANT": "outside", "RAYCTL_TENANT__SETTINGS__X": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_module_makes_one_at_its_top() -> None:
+    root = Path(rayctl.__file__).parent
+    found = []
+    for path in root.rglob("*.py"):
+        for statement in ast.parse(path.read_text()).body:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                continue
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS:
+                    found.append(f"{path.relative_to(root)}:{node.lineno}")
+    assert found == []
