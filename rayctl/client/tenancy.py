@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rayctl import __version__
 from rayctl.client.transport import Transport
 from rayctl.errors import InvalidRequest, NotFound
 from rayctl.tenancy.codec import encode, parse
@@ -14,6 +15,7 @@ from rayctl.tenancy.handle import TenantContext
 from rayctl.tenancy.keys import signing_key
 from rayctl.tenancy.load import load
 from rayctl.tenancy.model import TenantConfig
+from rayctl.tenancy.versions import check_versions
 
 __all__ = ["Tenant", "config_of", "open_context"]
 
@@ -55,6 +57,8 @@ def open_context(
         )
     if name is None:
         return TenantContext()
+    if has_service:
+        check_versions(__version__, str(transport.info().get("version", __version__)))
     found = config if config is not None else _registered(transport, name)
     envelope = encode(found, signing_key())
     if found.environment.is_plain and has_service:

@@ -11,38 +11,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rayctl import __version__
-from rayctl.errors import DeadlineExceeded, InvalidRequest, UnsupportedEnvelope
+from rayctl.errors import DeadlineExceeded, InvalidRequest
 from rayctl.tenancy import overlay
 from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtime_env
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
+from rayctl.tenancy.versions import check_versions
 
-__all__ = ["check_versions", "environments", "facts_of", "prepare", "warm"]
+__all__ = ["environments", "facts_of", "prepare", "warm"]
 
 _PROBE_S = 120.0
 _EXTRA_S = 60.0
 _NEEDS = {"pydantic": "pydantic>=2.11,<3", "msgpack": "msgpack>=1.1,<2", "packaging": "packaging>=24"}
 _NOT_SENT = ("automl", "api", "cli", "selfhost", "state", "__pycache__")
-MINORS_APART = 1
-
-
-def check_versions(here: str, there: str) -> None:
-    """Refuse versions of rayctl that are too far apart: another major one, or more than one minor step.
-
-    Raises:
-        UnsupportedEnvelope: ``version-window``.
-    """
-
-    def parts(text: str) -> tuple[int, int]:
-        major, minor, *_ = [*text.split("."), "0"]
-        return int(major), int("".join(char for char in minor if char.isdigit()) or 0)
-
-    ours, theirs = parts(here), parts(there)
-    if ours[0] != theirs[0] or abs(ours[1] - theirs[1]) > MINORS_APART:
-        raise UnsupportedEnvelope(
-            f"This process has rayctl {here}, the cluster has {there}; they may be one minor version apart.",
-            code="version-window",
-            hint="Install a version here that is closer to the cluster's, or upgrade the cluster.",
-        )
 
 
 def _remote(function: Any, **options: Any) -> Any:

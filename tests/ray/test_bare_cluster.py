@@ -42,7 +42,7 @@ with rayctl.connect("auto", tenant=tenant) as connection:
 
 @pytest.fixture
 def bare() -> Iterator[tuple[str, dict[str, str]]]:
-    """A Ray head from a virtual environment that sees this one's packages, but not rayctl, which is installed editable."""
+    """A Ray head whose virtual environment sees this one's packages, but not rayctl, which is installed editable."""
     folder = Path(tempfile.mkdtemp(prefix="rcb-", dir="/tmp"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "v")], check=True)
     [site] = (folder / "v" / "lib").glob("python*/site-packages")

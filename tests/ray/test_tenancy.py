@@ -17,9 +17,9 @@ import ray
 
 import rayctl
 from rayctl.client import Connection, connect
-from rayctl.errors import InvalidRequest, NotFound, TamperedEnvelope, UnsupportedEnvelope
+from rayctl.errors import InvalidRequest, NotFound, TamperedEnvelope
 from rayctl.tenancy import codec
-from rayctl.tenancy.cluster import check_versions, environments
+from rayctl.tenancy.cluster import environments
 from tests.ray.helpers import processes_of, quick_request, wait_until
 from tests.ray.wheels import wheel
 
@@ -253,16 +253,6 @@ def test_secrets_are_found_nowhere(opened: Open, cluster: Path, tmp_path: Path) 
     assert logs
     holding = [path for path in logs if path.is_file() and value.encode() in path.read_bytes()]
     assert holding == []
-
-
-def test_versions_one_minor_step_apart_work_together() -> None:
-    for there in ("0.1.0", "0.2.7", "0.0.9", "0.1"):
-        check_versions("0.1.0", there)
-    for there in ("0.3.0", "1.1.0"):
-        with pytest.raises(UnsupportedEnvelope) as caught:
-            check_versions("0.1.0", there)
-        assert caught.value.code == "version-window"
-        assert there in caught.value.message
 
 
 # AutoML -----------------------------------------------------------------------------------------------
