@@ -42,7 +42,7 @@ def warm(settings: Settings, names: tuple[str, ...]) -> None:
             context = connection.context
             if context.runtime_env is not None:
                 context.get(context.submit(int))  # the first process of an environment takes its time as well
-        entry = {"tenant": name, "ready": True, "seconds": round(time.monotonic() - began, 3)}
+        entry: dict[str, Any] = {"tenant": name, "ready": True, "seconds": round(time.monotonic() - began, 3)}
         entry["environment"] = "its own" if context.runtime_env is not None else "the cluster's"
         found.append(entry)
         if settings.for_people:

@@ -15,8 +15,20 @@ from rayctl import __version__
 from rayctl.errors import FieldError, InvalidRequest, MalformedEnvelope
 from rayctl.tenancy.envelope import Envelope
 from rayctl.tenancy.model import SCHEMA, TenantConfig, unknown_fields
+from rayctl.tenancy.wire import pack, sorted_deep
 
-__all__ = ["KIND", "body_of", "config_of", "decode", "encode", "fingerprint", "parse", "read", "to_envelope"]
+__all__ = [
+    "KIND",
+    "body_of",
+    "config_of",
+    "decode",
+    "encode",
+    "fingerprint",
+    "packed_body",
+    "parse",
+    "read",
+    "to_envelope",
+]
 
 KIND = "tenant-config"
 _KEPT = 256
@@ -25,6 +37,11 @@ _KEPT = 256
 def body_of(config: TenantConfig) -> dict[str, Any]:
     """Return what was said about a tenant as plain values; fields that were never set are left out."""
     return {name: _plain(getattr(config, name)) for name in _said(config)}
+
+
+def packed_body(config: TenantConfig) -> bytes:
+    """Return the body as msgpack; `TenantConfig.packed` keeps it."""
+    return pack(sorted_deep(body_of(config)))
 
 
 def _said(part: BaseModel) -> list[str]:
@@ -98,7 +115,7 @@ def fingerprint(config: TenantConfig) -> str:
 
 def to_envelope(config: TenantConfig, created_at: float) -> Envelope:
     """Return the envelope of a configuration. ``created_at``: seconds since the epoch."""
-    return Envelope.of(KIND, SCHEMA, config.tenant, body_of(config), created_at, __version__)
+    return Envelope.of_packed(KIND, SCHEMA, config.tenant, config.packed, created_at, __version__)
 
 
 def encode(config: TenantConfig, key: bytes | None = None, created_at: float | None = None) -> bytes:
@@ -113,8 +130,8 @@ def encode(config: TenantConfig, key: bytes | None = None, created_at: float | N
 
 def read(data: bytes, key: bytes | None = None) -> TenantConfig:
     """Return the configuration that the bytes carry, checked and migrated. Raises as `decode`."""
-    envelope = Envelope.decode(data, KIND, SCHEMA, key=key)
-    config = config_of(envelope.body)
+    envelope, body = Envelope.decode(data, KIND, SCHEMA, key=key)
+    config = config_of(body)
     if config.tenant != envelope.header.tenant:
         raise MalformedEnvelope("The envelope and its configuration name different tenants.", code="not-readable")
     return config

@@ -3,8 +3,8 @@
 Outside it is a msgpack list of four: the text ``rayctl.envelope/1``, the payload as bytes, the payload's sha256, and
 a signature (HMAC-SHA256 of the payload) or nil. The payload is a msgpack map: ``kind``, ``schema`` ([major, minor]),
 ``tenant``, ``fingerprint`` (sha256 of the body, so equal configurations have equal ones), ``created_at`` (seconds
-since the epoch), ``writer`` (version of rayctl) and ``body``. Only one way of writing it is accepted, so no bit can be
-changed unnoticed.
+since the epoch), ``writer`` (version of rayctl) and ``body`` (msgpack again, as bytes, so that it is packed once and
+checked without being unpacked). Every bit counts in the digest or in the one accepted way of writing around it.
 
 Reading never executes or imports anything. Nothing in it is secret: secrets are references.
 """
@@ -43,26 +43,39 @@ class Header:
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint_of(kind: str, schema: tuple[int, int], body: Mapping[str, Any]) -> str:
-    """Return the sha256 of what is said, whenever and by whomever it was written."""
-    return sha256(pack([kind, list(schema), sorted_deep(body)])).hexdigest()
+def fingerprint_of(kind: str, major: int, packed: bytes) -> str:
+    """Return the sha256 of what is said (a packed body), whenever and by whichever version it was written."""
+    return sha256(pack([kind, major]) + packed).hexdigest()
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A header and a body (plain values), as read or to be written."""
+    """A header and a body, as read or to be written. ``packed``: the body as msgpack, its keys in order."""
 
     header: Header
-    body: Mapping[str, Any]
+    packed: bytes
 
     @classmethod
     def of(
         cls, kind: str, schema: tuple[int, int], tenant: str, body: Mapping[str, Any], created_at: float, writer: str
     ) -> Envelope:
         """Return a new envelope. Raises MalformedEnvelope if the body has a value without a form in msgpack."""
-        ordered = sorted_deep(body)
-        found = fingerprint_of(kind, schema, ordered)
-        return cls(Header(kind, schema, tenant, found, created_at, writer), ordered)
+        return cls.of_packed(kind, schema, tenant, pack(sorted_deep(body)), created_at, writer)
+
+    @classmethod
+    def of_packed(
+        cls, kind: str, schema: tuple[int, int], tenant: str, packed: bytes, created_at: float, writer: str
+    ) -> Envelope:
+        """Return a new envelope around a body that was packed before, its keys in order."""
+        return cls(Header(kind, schema, tenant, fingerprint_of(kind, schema[0], packed), created_at, writer), packed)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body as plain values. Raises MalformedEnvelope if it is not readable, which `decode` has made sure of."""
+        found = unpack(self.packed)
+        if type(found) is not dict:
+            raise MalformedEnvelope("The envelope's body is no mapping.", code="not-readable")
+        return found
 
     def encode(self, key: bytes | None = None) -> bytes:
         """Return the bytes; ``key``: sign them with it.
@@ -73,16 +86,17 @@ class Envelope:
         """
         header = self.header
         fields = {
-            **header.unknown,
+            "body": self.packed,
+            "created_at": header.created_at,
+            "fingerprint": header.fingerprint,
             "kind": header.kind,
             "schema": list(header.schema),
             "tenant": header.tenant,
-            "fingerprint": header.fingerprint,
-            "created_at": header.created_at,
             "writer": header.writer,
-            "body": self.body,
         }
-        payload = pack({name: fields[name] for name in sorted(fields)})
+        if header.unknown:
+            fields = sorted_deep(fields | dict(header.unknown))
+        payload = pack(fields)
         mac = None if key is None else hmac.digest(key, payload, "sha256")
         data: bytes = msgpack.packb([MAGIC, payload, sha256(payload).digest(), mac])
         _check_size(data)
@@ -97,8 +111,8 @@ class Envelope:
         *,
         key: bytes | None = None,
         migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
-    ) -> Envelope:
-        """Read and check an envelope, and bring an older one up to ``schema``.
+    ) -> tuple[Envelope, dict[str, Any]]:
+        """Read and check an envelope, and bring an older one up to ``schema``. Returns it with its body.
 
         Args:
             data: What `encode` gave.
@@ -114,8 +128,7 @@ class Envelope:
             UnsupportedEnvelope: another kind, a newer major version, or one too old to be migrated.
             TooLarge: more than `MAX_ENVELOPE_BYTES`.
         """
-        payload = _open(data, key)
-        header, body = _read(unpack(payload))
+        header, packed = _read(unpack(_open(data, key)))
         if header.kind != kind:
             raise UnsupportedEnvelope(
                 f"This envelope holds {header.kind!r}, not {kind!r}.",
@@ -129,12 +142,14 @@ class Envelope:
                 code="newer-version",
                 hint="Upgrade rayctl here, or let the other side write the older version.",
             )
-        if header.fingerprint != fingerprint_of(header.kind, header.schema, body):
+        if header.fingerprint != fingerprint_of(header.kind, header.schema[0], packed):
             raise TamperedEnvelope("The envelope's fingerprint is not that of its body.", code="wrong-fingerprint")
+        found = cls(header, packed)
+        body = found.body
         if header.schema[0] == schema[0]:
-            return cls(header, body)
-        migrated = migrate(kind, body, header.schema[0], schema[0], migrations)
-        return cls.of(kind, schema, header.tenant, migrated, header.created_at, header.writer)
+            return found, body
+        body = migrate(kind, body, header.schema[0], schema[0], migrations)
+        return cls.of(kind, schema, header.tenant, body, header.created_at, header.writer), body
 
 
 def peek(data: bytes) -> Header:
@@ -187,13 +202,13 @@ def _check_signature(payload: bytes, mac: bytes | None, key: bytes | None) -> No
         raise TamperedEnvelope("The signature is wrong: another key, or changed bytes.", code="wrong-signature")
 
 
-def _read(fields: Any) -> tuple[Header, Mapping[str, Any]]:
+def _read(fields: Any) -> tuple[Header, bytes]:
     if type(fields) is not dict or not fields.keys() >= _FIELDS or list(fields) != sorted(fields):
         raise MalformedEnvelope("The envelope lacks fields that every envelope has.", code="not-readable")
     schema, body, created_at = fields["schema"], fields["body"], fields["created_at"]
     texts = all(type(fields[name]) is str for name in ("kind", "tenant", "fingerprint", "writer"))
     numbers = type(schema) is list and [type(part) for part in schema] == [int, int] and min(schema) >= 0
-    if not texts or not numbers or type(created_at) not in (int, float) or type(body) is not dict:
+    if not texts or not numbers or type(created_at) not in (int, float) or type(body) is not bytes:
         raise MalformedEnvelope("The envelope's fields have other types than they must have.", code="not-readable")
     unknown = {name: value for name, value in fields.items() if name not in _FIELDS}
     major, minor = schema

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 from rayctl.tenancy.frozen import freeze
 
@@ -168,8 +170,6 @@ class TenantConfig(_Part):
     tenant's own artifacts, for its code to use. ``description``: for people.
     """
 
-    hidden_in_errors: ClassVar[bool] = True
-
     tenant: str = Field(pattern=NAME_PATTERN)
     description: str = Field(default="", max_length=2000)
     settings: Settings = Field(default_factory=dict)
@@ -186,6 +186,23 @@ class TenantConfig(_Part):
             if not isinstance(found, Mapping) or part not in found:
                 return default
             found = found[part]
+        return found
+
+    @cached_property
+    def packed(self) -> bytes:
+        """What was said as msgpack, packed once, because a configuration cannot change.
+
+        Raises:
+            MalformedEnvelope: a setting has a value that cannot travel; the message names it.
+        """
+        from rayctl.tenancy.codec import packed_body
+
+        return packed_body(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy (see pydantic); it is packed anew."""
+        found = super().model_copy(update=update, deep=deep)
+        vars(found).pop("packed", None)
         return found
 
     def with_changes(self, **fields: Any) -> TenantConfig:

@@ -17,7 +17,7 @@ from rayctl.clock import iso
 from rayctl.errors import InvalidRequest
 from rayctl.state.quota import Bounds
 from rayctl.state.tenants import TenantStore, TenantVersion
-from rayctl.tenancy.codec import KIND, body_of, config_of, decode, parse, to_envelope
+from rayctl.tenancy.codec import KIND, body_of, decode, parse, read, to_envelope
 from rayctl.tenancy.envelope import Envelope
 from rayctl.tenancy.frozen import thaw
 from rayctl.tenancy.keys import signing_key
@@ -60,10 +60,7 @@ class TenantRegistry:
             InvalidRequest: ``invalid-tenant-config``, ``invalid-packages``.
             Forbidden: ``tenant-policy``.
         """
-        if isinstance(document, (bytes, bytearray)):
-            config = config_of(Envelope.decode(bytes(document), KIND, SCHEMA).body)
-        else:
-            config = parse(document)
+        config = read(bytes(document)) if isinstance(document, (bytes, bytearray)) else parse(document)
         check(config, self._policy)
         return config
 
@@ -145,7 +142,7 @@ class TenantRegistry:
         """Return the bytes that carry a version, signed if there is a key. Raises NotFound."""
         stored = self._store.get(tenant, version).envelope
         key = signing_key()
-        return stored if key is None else Envelope.decode(stored, KIND, SCHEMA).encode(key)
+        return stored if key is None else Envelope.decode(stored, KIND, SCHEMA)[0].encode(key)
 
     def quotas(self) -> dict[str, Quota]:
         """Return the quotas of all tenants."""

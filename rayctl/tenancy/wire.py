@@ -30,6 +30,9 @@ MAX_DEPTH = 32
 _BIG, _DECIMAL, _DATETIME, _DATE, _TIME, _DELTA, _PATH, _ENUM, _SET, _FROZENSET, _TUPLE, _UUID, _COMPLEX = range(1, 14)
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _MAX_BIG_BYTES = 4096
+_TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _NESTING = frozenset({_ENUM, _SET, _FROZENSET, _TUPLE})
 
 
@@ -103,20 +106,22 @@ class _Depth:
 
 def _check(value: Any) -> None:
     """Refuse what msgpack would write and what could not be read again: other keys than texts, too much nesting."""
-    waiting = [(value, 0)]
+    waiting = [(value, 0)] if isinstance(value, (dict, list, tuple, Mapping)) else []
     while waiting:
         item, level = waiting.pop()
-        if isinstance(item, Mapping):
-            if any(type(key) is not str for key in item):
-                raise _Unserializable("a key is not a text")
-            inner: Any = item.values()
-        elif isinstance(item, (list, tuple)):
-            inner = item
-        else:
-            continue
         if level >= MAX_DEPTH:
             raise _Unserializable(f"it is nested deeper than {MAX_DEPTH} levels")
-        waiting.extend((each, level + 1) for each in inner)
+        inner: Any = item
+        if isinstance(item, Mapping):
+            if not {type(key) for key in item} <= _TEXT:
+                raise _Unserializable("a key is not a text")
+            inner = item.values()
+        # Most types by their identity, which is fastest; subclasses and other mappings by asking.
+        waiting += [
+            (each, level + 1)
+            for each in inner
+            if type(each) not in _PLAIN and isinstance(each, (dict, list, tuple, Mapping))
+        ]
 
 
 def _packer(depth: _Depth) -> msgpack.Packer:
@@ -247,39 +252,34 @@ def _unpack(data: bytes, depth: _Depth) -> Any:
             raw=False,
             strict_map_key=True,
             ext_hook=lambda code, body: _read_extension(code, body, depth),
-            object_pairs_hook=_mapping,
         )
+        _check_inside(value, depth.level)
+        again = _packer(depth).pack(value)
     except MalformedEnvelope:
         raise
     except Exception as error:
         # msgpack raises many types for broken input (ValueError, StackError, UnicodeDecodeError, RecursionError, …).
         raise _unreadable(f"{type(error).__name__}: {error}".strip()) from error
-    _check_depth(value, depth.level)
+    if again != data:  # keys that occur twice, numbers in longer forms than they need, …
+        raise _unreadable("it is written in another way than rayctl writes")
     return value
 
 
-def _mapping(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _unreadable("a key occurs twice")
-    if not all(type(key) is str for key in found):
-        raise _unreadable("a key is not a text")
-    return found
-
-
-def _check_depth(value: Any, level: int) -> None:
+def _check_inside(value: Any, level: int) -> None:
+    """Refuse what is nested too deeply, and keys that are no texts; only containers are looked at."""
+    if type(value) not in _CONTAINERS:
+        return
     waiting = [(value, level)]
     while waiting:
         item, at = waiting.pop()
-        if type(item) is dict:
-            inner: Any = item.values()
-        elif type(item) in (list, tuple, set, frozenset):
-            inner = item
-        else:
-            continue
         if at >= MAX_DEPTH:
             raise _unreadable(f"it is nested deeper than {MAX_DEPTH} levels")
-        waiting.extend((each, at + 1) for each in inner)
+        inner: Any = item
+        if type(item) is dict:
+            if not {type(key) for key in item} <= _TEXT:
+                raise _unreadable("a key is not a text")
+            inner = item.values()
+        waiting += [(each, at + 1) for each in inner if type(each) in _CONTAINERS]
 
 
 def _read_extension(code: int, body: bytes, depth: _Depth) -> Any:
