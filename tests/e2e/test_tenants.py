@@ -1,4 +1,4 @@
-"""Tenants as their users meet them: the command line, Ray Client, and a search for a secret everywhere it must not be."""
+"""Tenants as their users meet them: the command line, Ray Client, and a search for a secret where it must not be."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_tenants_life(service: Service) -> None:
 
 
 def _search_for_the_secret(service: Service) -> None:
-    """In the home (state database, logs, artifacts), in Ray's logs, in what Ray's dashboard tells of tasks and workers."""
+    """In the home (state database, logs, artifacts), in Ray's logs, in what Ray's dashboard tells of its work."""
     found = service.up
     folders = [service.home, *Path("/tmp").glob(f"rayctl-*/session_*_{found['ray']['pid']}")]  # noqa: S108
     assert len(folders) >= 2, "Ray's own folder was not found"
