@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -30,7 +31,7 @@ def work():
 with rayctl.connect("auto", tenant=tenant) as connection:
     inside = connection.get(connection.submit(work))
     try:
-        connection.automl.list()
+        list(connection.automl.list())
         refusal = None
     except rayctl.errors.RayctlError as error:
         refusal = error.code
@@ -38,6 +39,11 @@ with rayctl.connect("auto", tenant=tenant) as connection:
     plain = ray.get(ray.remote(lambda: __import__("importlib.util").util.find_spec("rayctl") is None).remote())
     print(json.dumps({"inside": inside, "refusal": refusal, "nothing_there": plain}))
 """
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -56,12 +62,12 @@ def bare() -> Iterator[tuple[str, dict[str, str]]]:
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "TMPDIR": str(folder),
     }
-    port = 6380 + os.getpid() % 2000
+    port, client_port = free_port(), free_port()
     command = [str(folder / "v" / "bin" / "python"), "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=1"]
     command += [f"--temp-dir={folder}/r", "--object-store-memory=100000000", "--memory=1000000000"]
     command += ["--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"]
-    command += ["--ray-client-server-port=0", "--disable-usage-stats"]
+    command += [f"--ray-client-server-port={client_port}", "--disable-usage-stats"]
     head = subprocess.Popen(
         command,
         env=env,

@@ -186,7 +186,13 @@ def test_tasks_get_their_resources_and_environment(shared_proxy: Any, table: pd.
 
 def test_names_are_as_promised(shared_proxy: Any, table: pd.DataFrame) -> None:
     run_id = submit(shared_proxy, table, **quick_request(search_space={Sleeper: {}}, trial_timeout_s=500))
-    wait_until(lambda: processes_of("TrainerActor"))
     assert ray.get_actor("automl-proxy", namespace=RAY_NAMESPACE) is not None
-    assert ray.get_actor(f"trainer-{run_id}", namespace=RAY_NAMESPACE) is not None
+
+    def trainer() -> Any:
+        try:
+            return ray.get_actor(f"trainer-{run_id}", namespace=RAY_NAMESPACE)
+        except ValueError:
+            return None  # it is being made
+
+    wait_until(trainer)
     call(shared_proxy.cancel, run_id)
