@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 
 from rayctl.errors import FieldError, Forbidden
 from rayctl.tenancy.model import TenantConfig
@@ -61,12 +61,14 @@ def normal_requirement(line: str) -> str:
         raise ValueError(f"{_shown(text)} carries an option; indexes and options are the operator's to set")
     try:
         found = Requirement(text)
-    except InvalidRequirement as error:
+        name = canonicalize_name(found.name, validate=True)
+        chosen = sorted(canonicalize_name(extra, validate=True) for extra in found.extras)
+    except (InvalidRequirement, InvalidName) as error:
         raise ValueError(f"{_shown(text)} is no requirement (write it as in name==1.2)") from error
-    extras = f"[{','.join(sorted(canonicalize_name(extra) for extra in found.extras))}]" if found.extras else ""
+    extras = f"[{','.join(chosen)}]" if chosen else ""
     version = f" @ {found.url}" if found.url else ",".join(sorted(str(part) for part in found.specifier))
     marker = f" ; {found.marker}" if found.marker else ""
-    return f"{canonicalize_name(found.name)}{extras}{version}{marker}"
+    return f"{name}{extras}{version}{marker}"
 
 
 def _shown(text: str) -> str:

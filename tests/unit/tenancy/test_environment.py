@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rayctl.errors import Forbidden, InvalidRequest, NotFound
@@ -125,8 +125,12 @@ def test_a_url_with_a_password_is_not_shown() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=40))
+@settings(max_examples=600, deadline=None)
+@given(st.text(max_size=40) | st.text("ab0_-.[],<>=!~;@ ", max_size=20))
+@example("0_")
+@example("a [b_] >= 1")
+@example("a==1.0; python_version < '3'")
+@example("a @ https://host/a.whl ; python_version < '3'")
 def test_normal_forms_are_stable(line: str) -> None:
     try:
         once = normal_requirement(line)
