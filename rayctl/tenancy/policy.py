@@ -57,8 +57,8 @@ def normal_requirement(line: str) -> str:
     text = line.strip()
     if "\n" in text or "\r" in text:
         raise ValueError("one requirement per entry")
-    if text.startswith("-") or re.search(r"\s--?\w", text):
-        raise ValueError(f"{_shown(text)} carries an option; indexes and options are the operator's to set")
+    if _OPTION.search(text):
+        raise _carries_option(text)
     try:
         found = Requirement(text)
         name = canonicalize_name(found.name, validate=True)
@@ -68,7 +68,17 @@ def normal_requirement(line: str) -> str:
     extras = f"[{','.join(chosen)}]" if chosen else ""
     version = f" @ {found.url}" if found.url else ",".join(sorted(str(part) for part in found.specifier))
     marker = f" ; {found.marker}" if found.marker else ""
-    return f"{name}{extras}{version}{marker}"
+    normal = f"{name}{extras}{version}{marker}"
+    if _OPTION.search(normal):  # as the address of a URL
+        raise _carries_option(text)
+    return normal
+
+
+_OPTION = re.compile(r"(^|\s)-")
+
+
+def _carries_option(text: str) -> ValueError:
+    return ValueError(f"{_shown(text)} carries an option; indexes and options are the operator's to set")
 
 
 def _shown(text: str) -> str:
