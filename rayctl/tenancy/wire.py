@@ -187,9 +187,15 @@ def _delta(value: timedelta) -> bytes:
     return f"{value.days},{value.seconds},{value.microseconds}".encode()
 
 
+_PATHS: Mapping[str, type[PurePath]] = {"c": Path, "p": PurePosixPath, "w": PureWindowsPath}
+
+
 def _path(value: PurePath) -> bytes:
     """Concrete paths, and pure ones of both systems; subclasses beyond these are written as their nearest one."""
     kind = "c" if isinstance(value, Path) else "w" if isinstance(value, PureWindowsPath) else "p"
+    again = _PATHS[kind](str(value))
+    if again != value or str(again) != str(value):
+        raise _Unserializable(f"the path {str(value)!r} is not the same once it is written and read")
     return f"{kind}{value}".encode("utf-8", "surrogateescape")
 
 
@@ -370,10 +376,9 @@ def _read_delta(body: bytes) -> timedelta:
 
 def _read_path(body: bytes) -> PurePath:
     text = body.decode("utf-8", "surrogateescape")
-    kinds: Mapping[str, type[PurePath]] = {"c": Path, "p": PurePosixPath, "w": PureWindowsPath}
-    if text[:1] not in kinds:
+    if text[:1] not in _PATHS:
         raise ValueError("not a path")
-    return kinds[text[0]](text[1:])
+    return _PATHS[text[0]](text[1:])
 
 
 def _read_complex(body: bytes) -> complex:

@@ -54,7 +54,9 @@ SCALARS = st.one_of(
     st.sampled_from([*Color, *Level, Outer.Inner.ONLY]),
     st.text("abc/._", min_size=1, max_size=12).map(PurePosixPath),
     st.text("abc/._", min_size=1, max_size=12).map(Path),
-    st.text("abc\\._", min_size=1, max_size=12).map(PureWindowsPath),
+    st.lists(st.text("abc_", min_size=1, max_size=4), min_size=1, max_size=3).map(
+        lambda parts: PureWindowsPath(*parts)
+    ),
 )
 KEYS_OF_SETS = st.one_of(st.integers(), st.text(max_size=5), st.booleans(), st.dates())
 VALUES = st.recursive(
