@@ -71,7 +71,8 @@ def start_proxy(cluster: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def start(home: Path | None = None, **settings: Any) -> Any:
         _end_proxy()
-        return ensure_proxy(ServiceSettings(home=home or tmp_path, **settings))
+        # Warming takes longer than most of these tests do.
+        return ensure_proxy(ServiceSettings(home=home or tmp_path, **{"warm_workers": False, **settings}))
 
     yield start
     _end_proxy()

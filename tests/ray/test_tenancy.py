@@ -264,7 +264,8 @@ def tilted(y_true: Any, y_pred: Any) -> float:
     return hits + float(rayctl.current_config().setting("bonus"))
 
 
-def test_automl_runs_carry_their_tenant(shared_proxy: Any, table: pd.DataFrame) -> None:
+def test_automl_runs_carry_their_tenant(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
+    start_proxy()
     with connect("auto", tenant="red") as red, connect("auto", tenant="blue") as blue:
         red.tenants.create({"tenant": "red", "settings": {"bonus": 10}})
         red.tenants.create({"tenant": "blue", "settings": {"bonus": 20}, "quota": {"max_running": 1, "max_queued": 0}})
@@ -285,7 +286,8 @@ def test_automl_runs_carry_their_tenant(shared_proxy: Any, table: pd.DataFrame) 
         assert 30 < again.result()["best"]["score"] < 31
 
 
-def test_a_tenant_waits_for_its_own_quota_only(shared_proxy: Any, table: pd.DataFrame) -> None:
+def test_a_tenant_waits_for_its_own_quota_only(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
+    start_proxy()
     with connect("auto", tenant="green") as green, connect("auto", tenant="free") as free:
         green.tenants.create({"tenant": "green", "quota": {"max_running": 1, "max_queued": 1}})
         slow = {"task": "classification", "target": "target", "time_budget": "600s", "reuse": False}
