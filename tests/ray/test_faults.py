@@ -108,7 +108,7 @@ def test_a_restart_of_everything_loses_no_accepted_run(
     start_proxy: Callable[..., Any], table: pd.DataFrame, tmp_path: Path
 ) -> None:
     """What the proxy had accepted is continued by another proxy that has nothing but the same home."""
-    proxy = start_proxy(home=tmp_path, max_running=1)
+    proxy = start_proxy(home=tmp_path, max_running=1, warm_workers=True)
     wanted = request_of(0) | {"max_trials": 6}
     ids = [ray.get(proxy.do_auto_ml.remote(wanted, table), timeout=90) for _ in range(2)]
     wait_until(lambda: ray.get(proxy.get_run.remote(ids[0]))["trials"]["done"] >= 1)
@@ -116,7 +116,7 @@ def test_a_restart_of_everything_loses_no_accepted_run(
     ray.kill(proxy)
     wait_until(lambda: not processes_of("ProxyActor") and not processes_of("TrainerActor"))
 
-    again = start_proxy(home=tmp_path, max_running=1)
+    again = start_proxy(home=tmp_path, max_running=1, warm_workers=True)
     results = [ray.get(again.get_result.remote(run_id, wait_s=60), timeout=90) for run_id in ids]
     assert facts(results[0]["leaderboard"]) == facts(results[1]["leaderboard"])
     events = ray.get(again.events.remote(ids[0], limit=1000))
