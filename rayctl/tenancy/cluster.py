@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rayctl import __version__
-from rayctl.errors import DeadlineExceeded, InvalidRequest
+from rayctl.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from rayctl.tenancy import overlay
 from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtime_env
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
@@ -42,7 +42,7 @@ def facts_of() -> Facts:
         UnsupportedEnvelope: ``version-window``.
     """
     import ray
-    from ray.exceptions import GetTimeoutError
+    from ray.exceptions import GetTimeoutError, RayError
 
     try:
         found: dict[str, Any] = ray.get(_remote(overlay.look).remote(), timeout=_PROBE_S)
@@ -50,6 +50,8 @@ def facts_of() -> Facts:
         raise DeadlineExceeded(
             f"No worker of the cluster answered within {_PROBE_S:g} s.", hint="Look at its state: `ray status`."
         ) from None
+    except RayError as error:
+        raise _unavailable(error) from error
     if found["rayctl"] is not None:
         check_versions(__version__, found["rayctl"])
     return Facts(
@@ -102,7 +104,7 @@ def _sent() -> str:
 def _on_every_node(function: Any, *args: Any, timeout_s: float) -> dict[str, Any]:
     """Run a function of `overlay` on every node that is alive; returns node id → result."""
     import ray
-    from ray.exceptions import GetTimeoutError
+    from ray.exceptions import GetTimeoutError, RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = _remote(function)
@@ -115,6 +117,14 @@ def _on_every_node(function: Any, *args: Any, timeout_s: float) -> dict[str, Any
         return dict(zip(calls, ray.get(list(calls.values()), timeout=timeout_s), strict=True))
     except GetTimeoutError:
         raise DeadlineExceeded(f"Not all nodes answered within {timeout_s:g} s.", code="environment-timeout") from None
+    except RayError as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    """A node or a worker died meanwhile, or the node's folder for environments cannot be used."""
+    said = str(getattr(error, "cause", None) or error).strip().splitlines() or [""]
+    return Unavailable(f"The cluster could not prepare the tenant's environment: {said[-1]}", code="environment-failed")
 
 
 def warm(spec: EnvironmentSpec, facts: Facts) -> float:

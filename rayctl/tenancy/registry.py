@@ -7,6 +7,7 @@ form and against the operator's policy before anything is written.
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from rayctl.clock import iso
-from rayctl.errors import InvalidRequest
+from rayctl.errors import InvalidRequest, RayctlError
 from rayctl.state.quota import Bounds
 from rayctl.state.tenants import TenantStore, TenantVersion
 from rayctl.tenancy.codec import KIND, body_of, decode, parse, read, to_envelope
@@ -26,6 +27,8 @@ from rayctl.tenancy.model import SCHEMA, Quota, TenantConfig
 from rayctl.tenancy.policy import Policy, check
 
 __all__ = ["TenantRegistry", "bounds_of", "jsonable"]
+
+log = logging.getLogger(__name__)
 
 
 def bounds_of(quota: Quota) -> Bounds:
@@ -74,18 +77,7 @@ class TenantRegistry:
         note: str = "",
     ) -> dict[str, Any]:
         """Register a tenant, or its next version; returns the version's document. See `TenantStore.put`."""
-        config = self.check(document)
-        envelope = to_envelope(config, now)
-        written = self._store.put(
-            config.tenant,
-            envelope.encode(),
-            envelope.header.fingerprint,
-            now,
-            expected=expected,
-            author=_short(author, "author", 200),
-            note=_short(note, "note", 2000),
-        )
-        return self._document(written, config)
+        return self._write(self.check(document), now, expected, author, note)
 
     def rollback(
         self, tenant: str, version: int, now: float, *, expected: int | None = None, author: str = "", note: str = ""
@@ -98,16 +90,18 @@ class TenantRegistry:
         """
         config = decode(self._store.get(tenant, version).envelope)
         check(config, self._policy)
-        text = note or f"back to version {version}"
+        return self._write(config, now, expected, author, note or f"back to version {version}")
+
+    def _write(self, config: TenantConfig, now: float, expected: int | None, author: str, note: str) -> dict[str, Any]:
         envelope = to_envelope(config, now)
         written = self._store.put(
-            tenant,
+            config.tenant,
             envelope.encode(),
             envelope.header.fingerprint,
             now,
             expected=expected,
             author=_short(author, "author", 200),
-            note=_short(text, "note", 2000),
+            note=_short(note, "note", 2000),
         )
         return self._document(written, config)
 
@@ -145,8 +139,17 @@ class TenantRegistry:
         return stored if key is None else Envelope.decode(stored, KIND, SCHEMA)[0].encode(key)
 
     def quotas(self) -> dict[str, Quota]:
-        """Return the quotas of all tenants."""
-        return {found.tenant: decode(found.envelope).quota for found in self._store.list()}
+        """Return the quotas of all tenants whose configuration can be read.
+
+        One that cannot (its row was damaged) is in the log, and refused where it is used; the others must not suffer.
+        """
+        quotas = {}
+        for found in self._store.list():
+            try:
+                quotas[found.tenant] = decode(found.envelope).quota
+            except RayctlError as error:
+                log.error("tenant %s, version %d, cannot be read: %s", found.tenant, found.version, error.message)
+        return quotas
 
     def list(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Return the current versions of all tenants, or of one."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import event, text
 
 from rayctl.automl.model import LeaderboardRow, RunState, TrialState
 from rayctl.errors import Conflict, IdempotencyConflict, NotFound, Unavailable
 from rayctl.state.database import Database
 from rayctl.state.runs import NewRun, RunStore
-from rayctl.state.schema import metadata
 
 
 def new_run(run_id: str, **changes: object) -> NewRun:
@@ -38,23 +36,6 @@ def new_run(run_id: str, **changes: object) -> NewRun:
 def row(trial: int, score: float | None = None) -> LeaderboardRow:
     state = TrialState.DONE if score is not None else TrialState.FAILED
     return LeaderboardRow(trial=trial, model="m", state=state, score=score)
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state' / 'rayctl.db'}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
-    """Both kinds of database; PostgreSQL where RAYCTL_TEST_POSTGRES_URL names one (its tables are dropped first)."""
-    if request.param == "sqlite":
-        return sqlite_url
-    named = os.environ.get("RAYCTL_TEST_POSTGRES_URL")
-    if not named:
-        pytest.skip("needs a PostgreSQL server: RAYCTL_TEST_POSTGRES_URL names none")
-    metadata.drop_all(create_engine(named))
-    return named
 
 
 @pytest.fixture

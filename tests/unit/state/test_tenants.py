@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import inspect, text
 
 from rayctl.automl.model import RunState
 from rayctl.errors import Conflict, NotFound, QuotaExceeded, RayctlError
@@ -18,20 +17,14 @@ from rayctl.state.catalog import Catalog
 from rayctl.state.database import Database
 from rayctl.state.quota import Bounds, Usage
 from rayctl.state.runs import RunStore
-from rayctl.state.schema import SCHEMA_VERSION, metadata
+from rayctl.state.schema import SCHEMA_VERSION
 from rayctl.state.tenants import TenantStore
 from tests.unit.state.test_runs import new_run
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path / 'state' / 'rayctl.db'}")
-    named = os.environ.get("RAYCTL_TEST_POSTGRES_URL")
-    if not named:
-        pytest.skip("needs a PostgreSQL server: RAYCTL_TEST_POSTGRES_URL names none")
-    metadata.drop_all(create_engine(named))
-    return Database(named)
+@pytest.fixture
+def database(url: str) -> Database:
+    return Database(url)
 
 
 @pytest.fixture
