@@ -70,7 +70,7 @@ def request_of(seed: int) -> dict[str, Any]:
     return quick_request(search_space=slow_space(), max_trials=4, seed=seed)
 
 
-def test_twenty_runs_survive_the_killing(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
+def test_runs_survive_the_killing(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
     start_proxy(max_running=3)
     with rayctl.connect("auto") as connection:
         calm = {}
