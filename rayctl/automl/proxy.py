@@ -503,18 +503,12 @@ class ProxyActor(TenantMethods):
         return True
 
     async def _warm_workers(self) -> None:
-        """Start the worker processes and their imports before the first request needs them.
-
-        One more than CPUs: weights are chosen beside the trials.
-        """
+        """Start the worker processes and their imports before the first request needs them."""
         nodes = await self._cluster.nodes()
         count = int(sum(node.resources.get("CPU", 0.0) for node in nodes))
         kinds = [kind.value for kind in TaskType]
         try:
-            await asyncio.gather(
-                *(tasks.WARM.options(num_cpus=1).remote(kinds) for _ in range(count)),
-                tasks.WARM.options(num_cpus=0).remote(kinds),
-            )
+            await asyncio.gather(*(tasks.WARM.options(num_cpus=1).remote(kinds) for _ in range(count)))
         except RayError as error:
             log.warning("workers could not be warmed: %s", error)
 

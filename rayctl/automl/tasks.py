@@ -198,12 +198,12 @@ def combine(
 ) -> tuple[Combination, float] | TaskFailure:
     """Choose the weights of trials. ``outcomes``: trial → references to the outcomes of the scored folds, in order.
 
-    Returns the combination and the seconds that it took, or why there is none. Imports of a new process do not count:
-    the trainer keeps so much time free for the last choice, and that finds this process warm.
+    Returns the combination and the seconds that it took, or why there is none. Imports of a new process count: the
+    trainer keeps so much time free for the end, where the last steps may meet a new process as well.
     """
+    began = time.monotonic()
     request = _parsed(request_json)
     _import_for(request.task, "")
-    began = time.monotonic()
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
     result = _within(caps, lambda: engine_for(request.task).combine(prepared, folds, found, request))
     return result if isinstance(result, TaskFailure) else (result, time.monotonic() - began)
