@@ -13,7 +13,7 @@ from typing import Any
 
 from rayctl.automl.engine import Combination
 from rayctl.automl.leaderboard import best_row
-from rayctl.automl.limits import COMBINE_S, Limits, TimeLeft
+from rayctl.automl.limits import COMBINE_S, CombineTime, Limits, TimeLeft
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.replay import Delivered
 from rayctl.automl.selection import worth_keeping
@@ -86,7 +86,7 @@ class Delivery:
         self._best: LeaderboardRow | None = None
         self._keep: tuple[int, ...] = ()
         self._combining: tuple[int, ...] | None = None
-        self._combine_s: float | None = None
+        self._combine_time: CombineTime | None = None
         self._combine_started_at: float | None = None
 
     @property
@@ -150,10 +150,10 @@ class Delivery:
         self._no_model[trial] = error
         return [(trial, fold) for fold in self._finals.pop(trial).recall()]
 
-    def combined(self, trials: tuple[int, ...], combination: Combination, seconds: float) -> None:
+    def combined(self, trials: tuple[int, ...], combination: Combination, took: CombineTime) -> None:
         """The weights of these trials were chosen."""
         self._combining = None
-        self._combine_s = seconds
+        self._combine_time = took
         self._combination = replace(combination, chosen_from=trials)
         self._basis = trials
 
@@ -179,7 +179,7 @@ class Delivery:
         size = sum((rows[trial].size_bytes or 0) * share for trial in wanted)
         missing = [trial for trial in wanted if not self._is_ready(trial)]
         seconds = sum((rows[trial].fit_s or 0.0) for trial in missing) * self._limits.rows_factor * len(self._folds)
-        combine_s = COMBINE_S if self._combine_s is None else 1.5 * self._combine_s + 0.05
+        combine_s = COMBINE_S if self._combine_time is None else self._combine_time.to_keep_free_s
         return TimeLeft(self._limits, combine_s, size, 1.3 * seconds / max(1, min(slots, len(self._folds))))
 
     def stop_searching_at(self, rows: Rows, slots: int) -> float | None:
@@ -260,7 +260,8 @@ class Delivery:
 
     @property
     def _combine_interval_s(self) -> float:
-        return max(COMBINE_EVERY_S, (self._combine_s or 0.0) / COMBINE_SHARE)
+        seconds = 0.0 if self._combine_time is None else self._combine_time.seconds
+        return max(COMBINE_EVERY_S, seconds / COMBINE_SHARE)
 
     def combine_now(self, rows: Rows, now: float, searching: bool) -> tuple[int, ...] | None:
         """Return the trials whose weights are to be chosen now, None if that is not due."""

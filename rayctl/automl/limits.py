@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits", "TimeLeft"]
+__all__ = ["CombineTime", "Limits", "TimeLeft"]
 
 ASSEMBLE_S = 0.3
 """Packing the model and storing the result, apart from what grows with its size."""
@@ -14,6 +14,19 @@ COMBINE_S = 0.2
 SLACK_SHARE = 0.01
 TRIALS_OF_BUDGET = 6
 """No trial may take more than this part of the whole computing time of a run."""
+
+
+@dataclass(frozen=True)
+class CombineTime:
+    """Seconds that choosing the weights took. ``imports_s``: spent before, on the imports of a new process."""
+
+    seconds: float
+    imports_s: float = 0.0
+
+    @property
+    def to_keep_free_s(self) -> float:
+        """What the next choice may take. A process that was new says that the last steps may meet a new one too."""
+        return 1.5 * self.seconds + 0.05 + self.imports_s
 
 
 @dataclass(frozen=True)

@@ -503,12 +503,15 @@ class ProxyActor(TenantMethods):
         return True
 
     async def _warm_workers(self) -> None:
-        """Start the worker processes and their imports before the first request needs them."""
+        """Start the worker processes and their imports before the first request needs them.
+
+        One more than CPUs: weights are chosen beside the trials.
+        """
         nodes = await self._cluster.nodes()
         count = int(sum(node.resources.get("CPU", 0.0) for node in nodes))
         kinds = [kind.value for kind in TaskType]
         try:
-            await asyncio.gather(*(tasks.WARM.options(num_cpus=1).remote(kinds) for _ in range(count)))
+            await asyncio.gather(*(tasks.WARM.options(num_cpus=cpus).remote(kinds) for cpus in [1] * count + [0]))
         except RayError as error:
             log.warning("workers could not be warmed: %s", error)
 

@@ -20,7 +20,7 @@ from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldSh
 from rayctl.automl.delivery import INCOMPLETE, Delivery
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.leaderboard import trial_row
-from rayctl.automl.limits import Limits
+from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import WAIT, Proposals
@@ -236,9 +236,9 @@ class Schedule:
         else:
             active.waiting.insert(0, fold)
 
-    def combined(self, trials: Sequence[int], combination: Combination, seconds: float) -> None:
+    def combined(self, trials: Sequence[int], combination: Combination, took: CombineTime) -> None:
         """The weights of these trials were chosen."""
-        self.delivery.combined(tuple(trials), combination, seconds)
+        self.delivery.combined(tuple(trials), combination, took)
 
     def combine_failed(self, trials: Sequence[int], error: Mapping[str, Any]) -> None:
         """The weights could not be chosen: the best trial alone will be delivered."""

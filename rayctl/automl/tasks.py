@@ -20,6 +20,7 @@ import ray
 
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.guard import TimeCapReached, limited
+from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
@@ -195,18 +196,20 @@ def train_and_evaluate(
 
 def combine(
     prepared: Any, folds: Sequence[Fold], outcomes: Mapping[int, Sequence[Any]], request_json: str, caps: Caps
-) -> tuple[Combination, float] | TaskFailure:
+) -> tuple[Combination, CombineTime] | TaskFailure:
     """Choose the weights of trials. ``outcomes``: trial → references to the outcomes of the scored folds, in order.
 
-    Returns the combination and the seconds that it took, or why there is none. Imports of a new process count: the
-    trainer keeps so much time free for the end, where the last steps may meet a new process as well.
+    Returns the combination and the time that it took, or why there is none.
     """
     began = time.monotonic()
     request = _parsed(request_json)
     _import_for(request.task, "")
+    ready = time.monotonic()
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
     result = _within(caps, lambda: engine_for(request.task).combine(prepared, folds, found, request))
-    return result if isinstance(result, TaskFailure) else (result, time.monotonic() - began)
+    if isinstance(result, TaskFailure):
+        return result
+    return result, CombineTime(time.monotonic() - ready, ready - began)
 
 
 def assemble(

@@ -34,7 +34,7 @@ from rayctl.automl.actions import (
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
-from rayctl.automl.limits import Limits
+from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import Proposals
@@ -148,6 +148,7 @@ class TrainerActor:
             ray.put(data), order.request, **self._carried
         )
         del data
+        self._warming = asyncio.ensure_future(self._warm())
         try:
             self._folds: list[Fold] = await folds_ref
         except RayError as error:
@@ -172,6 +173,17 @@ class TrainerActor:
             self._journal.put_nowait(None)
             await journal
         return await self._deliver(finish)
+
+    async def _warm(self) -> None:
+        """Have a process beside those of the trials that has imported what weights and packing need.
+
+        Without it the last steps would meet a new process, whose imports take longer than all else that they do.
+        """
+        warm = tasks.WARM.options(runtime_env=self._order.runtime_env)
+        try:
+            await warm.remote([self._order.request.task.value])
+        except RayError as error:  # it only saves time
+            log.info("run %s: no process was warmed: %s", self._order.run_id, error)
 
     # What is tried ----------------------------------------------------------------------------------
 
@@ -337,17 +349,18 @@ class TrainerActor:
             log.warning("run %s: no combination: %s", self._order.run_id, result.message)
             schedule.combine_failed(action.trials, result.as_error)
         else:
-            combination, seconds = result
-            schedule.combined(action.trials, combination, seconds)
+            combination, took = result
+            schedule.combined(action.trials, combination, took)
             news = {"score": combination.score, "weights": {str(t): w for t, w in combination.weights.items()}}
             self._proxy.note_ensemble.remote(self._order.run_id, news)
         self._wake.set()
 
-    async def _combine(self, trials: Sequence[int]) -> tuple[Combination, float] | TaskFailure:
+    async def _combine(self, trials: Sequence[int]) -> tuple[Combination, CombineTime] | TaskFailure:
+        await asyncio.wait([self._warming])  # beside it, a process newer still would have to import everything
         scored = [index for index, fold in enumerate(self._folds) if fold.scored]
         refs = {trial: await self._outcomes_of(trial, scored) for trial in trials}
         task = tasks.COMBINE.options(runtime_env=self._order.runtime_env)
-        result: tuple[Combination, float] | TaskFailure = await task.remote(
+        result: tuple[Combination, CombineTime] | TaskFailure = await task.remote(
             self._prepared, self._folds, refs, self._request_json, self._caps(None), **self._carried
         )
         return result

@@ -123,14 +123,14 @@ def test_when_all_models_fail_the_run_has_failed_and_says_why(shared_proxy: Any,
 
 
 def test_the_deadline_is_kept_although_a_model_hangs(shared_proxy: Any, table: pd.DataFrame) -> None:
-    result(shared_proxy, submit(shared_proxy, table))  # workers are warm now
+    assert call(shared_proxy.warmed)
     space = [{"model": "linear"}, {"model": Sleeper}, {"model": "knn"}]
     began = time.monotonic()
     document = result(
-        shared_proxy, submit(shared_proxy, table, **quick_request(search_space=space, max_trials=None, time_budget_s=6))
+        shared_proxy, submit(shared_proxy, table, **quick_request(search_space=space, max_trials=None, time_budget_s=8))
     )
     took = time.monotonic() - began
-    assert took < 6 + 1.5
+    assert took < 8 + 1.5
     assert document["run"]["state"] == "succeeded"
     assert document["run"]["reason"] == "deadline"
     assert {row["state"] for row in document["leaderboard"]} == {"done", "skipped"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from rayctl.automl.actions import Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
 from rayctl.automl.engine import Candidate, Combination
-from rayctl.automl.limits import Limits
+from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.proposals import Proposals
 from rayctl.automl.schedule import Schedule, Strategy
@@ -74,7 +74,10 @@ class Task:
 
 @dataclass
 class Cluster:
-    """``fate`` says what becomes of a fold's task, ``combine_fate`` (end, seconds) of the choice of weights."""
+    """``fate`` says what becomes of a fold's task, ``combine_fate`` (end, seconds) of the choice of weights.
+
+    ``imports_s``: what the first choice takes in addition, because its process is new.
+    """
 
     schedule: Schedule
     shapes: list[FoldShape]
@@ -84,6 +87,7 @@ class Cluster:
     choose: Callable[[Mapping[int, LeaderboardRow], tuple[int, ...], bool], Combination] = best_two
     greater: bool = True
     now: float = 0.0
+    imports_s: float = 0.0
     finish: FinishRun | None = None
     started: list[StartFold] = field(default_factory=list)
     start_times: list[float] = field(default_factory=list)
@@ -146,8 +150,9 @@ class Cluster:
             self._combining = action.trials
             end, seconds = self.combine_fate(len(self.combines))
             self.combines.append((self.now, action.trials))
+            took = CombineTime(seconds, self.imports_s if len(self.combines) == 1 else 0.0)
             if end != "hangs":
-                self._event(self.now + seconds, "combine", (end, seconds))
+                self._event(self.now + took.seconds + took.imports_s, "combine", (end, took))
         elif isinstance(action, FinishRun):
             assert self.finish is None
             self._check_end(action)
@@ -237,13 +242,13 @@ class Cluster:
         else:
             self.schedule.fold_lost(trial, fold, DEADLINE if task.end == "deadline" else GONE, self.now)
 
-    def _tell_combined(self, end: str, seconds: float) -> None:
+    def _tell_combined(self, end: str, took: CombineTime) -> None:
         trials, self._combining = self._combining, None
         assert trials is not None
         if end == "failed":
             self.schedule.combine_failed(trials, ERROR)
         else:
-            self.schedule.combined(trials, self.choose(self.rows, trials, self.greater), seconds)
+            self.schedule.combined(trials, self.choose(self.rows, trials, self.greater), took)
 
     # Checks -------------------------------------------------------------------------------------------
 
@@ -299,6 +304,7 @@ def make(
     recorded: Iterable[LeaderboardRow] = (),
     known: Any = None,
     memory_bytes: int | None = None,
+    imports_s: float = 0.0,
     at: float = 0.0,
     **limits: Any,
 ) -> Cluster:
@@ -310,4 +316,4 @@ def make(
     proposals = Proposals(source, adaptive, ordered=not deadline if ordered is None else ordered)
     given = Limits(started_at=limits.pop("started_at", 0.0), **limits)
     schedule = Schedule(proposals, parts, greater, given, slots, strategy, pace, recorded, known, memory_bytes)
-    return Cluster(schedule, parts, fate, score, combine_fate, choose, greater, now=at)
+    return Cluster(schedule, parts, fate, score, combine_fate, choose, greater, now=at, imports_s=imports_s)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rayctl.automl.actions import FoldResult, StartFold
 from rayctl.automl.delivery import COMBINE_EVERY_S, COMBINE_SHARE, INCOMPLETE, SPECULATIVE_SHARE
 from rayctl.automl.engine import Candidate, Combination, Cost
+from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
 from rayctl.automl.schedule import KnownTrial, Strategy
@@ -59,6 +60,20 @@ def test_a_deadline_is_kept_and_a_model_exists_at_it(budget: float, finals: int)
     assert cluster.delivered
     assert 0.6 * budget < cluster.now < budget
     assert {row.state for row in cluster.recorded} <= {TrialState.DONE, TrialState.SKIPPED}
+
+
+def test_the_search_is_not_cut_short_by_the_imports_of_the_first_choice_of_weights() -> None:
+    def searched_until(imports_s: float) -> float:
+        cluster = make(lambda a: Fate(seconds=0.5), deadline_at=60.0, strategy=MEMBERS, imports_s=imports_s).run()
+        assert cluster.now < 60.0
+        return cluster.start_times[-1]
+
+    assert searched_until(7.0) == pytest.approx(searched_until(0.0), abs=1.0)
+
+
+def test_if_the_first_choice_is_the_only_one_time_for_more_imports_is_kept() -> None:
+    assert CombineTime(0.2, 7.0).to_keep_free_s > 7.2
+    assert CombineTime(0.2).to_keep_free_s < 0.4
 
 
 @settings(max_examples=150, deadline=None)
