@@ -39,7 +39,7 @@ unit: $(READY)
 
 # A real Ray cluster is started once for these; two at a time would fight for two cores.
 ray: $(READY)
-	$(BIN)/pytest -q -m "ray and not faults" tests
+	$(BIN)/pytest -q -m "ray and not faults" --durations=45 tests
 
 faults: $(READY)
 	$(BIN)/pytest -q -m faults tests
