@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
-test: lint types contracts unit ray faults examples
+test: lint types contracts unit ray
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -35,17 +35,17 @@ contracts: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(READY)
-	$(BIN)/pytest -q -n 2 -m "not ray and not faults" tests
+	$(BIN)/pytest -q -n 2 -m "not ray" tests
 
 # A real Ray cluster is started once for these; two at a time would fight for two cores.
 ray: $(READY)
-	$(BIN)/pytest -q -m "ray and not faults" --durations=45 tests
+	$(BIN)/pytest -q -m ray --durations=20 tests
 
 faults: $(READY)
 	$(BIN)/pytest -q -m faults tests
 
 examples: $(READY)
-	$(BIN)/python tests/run_examples.py
+	$(BIN)/pytest -q tests/e2e/test_examples.py
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/service_overhead.py

@@ -65,9 +65,9 @@ class Service:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service() -> Iterator[Service]:
-    """A running service with ``table.csv`` and ``new.csv`` in its folder."""
+    """A running service for all tests of this folder, with ``table.csv`` and ``new.csv`` in its folder."""
     with tempfile.TemporaryDirectory(prefix="rce-") as name:
         folder = Path(name)
         table: pd.DataFrame = load_breast_cancer(as_frame=True).frame.iloc[:, [0, 1, 2, 3, 4, 5, 30]]

@@ -26,7 +26,7 @@ import ray
 from tests.ray.helpers import processes_of, wait_until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Path]:
     """A local Ray cluster; gives its temp folder (short: socket paths are limited to 107 bytes)."""
     folder = Path(tempfile.mkdtemp(prefix="rct-", dir="/tmp"))
