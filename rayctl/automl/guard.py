@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["TimeCapReached", "limited"]
+__all__ = ["TimeCapReached", "be_patient", "limited"]
 
 HARD_GRACE_CPU_S = 10
 """CPU seconds after the time cap at which the kernel ends a process whose Python code no longer runs."""
@@ -41,7 +41,8 @@ def limited(seconds: float | None, memory_bytes: int | None) -> Iterator[None]:
     cap cannot wait, so whatever the block needs should be imported before. Outside of a main thread signals cannot be
     set; then only the memory cap holds.
     """
-    with _memory_cap(memory_bytes), _patient_cancellation(), _time_cap(seconds):
+    be_patient()
+    with _memory_cap(memory_bytes), _time_cap(seconds):
         yield
 
 
@@ -68,26 +69,30 @@ def _after_imports(again: Callable[[], None], act: Callable[[], None]) -> Callab
     return handle
 
 
-@contextmanager
-def _patient_cancellation() -> Iterator[None]:
-    """Let a cancellation (SIGINT, as Ray sends it) wait for an import that is under way."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _PatientInterrupt:
+    """A handler of SIGINT that lets an import which is under way come to its end."""
 
-    def again() -> None:
-        timer = threading.Timer(_LOOK_AGAIN_S, _thread.interrupt_main)
-        timer.daemon = True
-        timer.start()
+    def __init__(self) -> None:
+        self._asked_at: float | None = None
 
-    def act() -> None:
+    def __call__(self, _number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+        if _is_importing(frame) and now - self._asked_at < IMPORT_PATIENCE_S:
+            timer = threading.Timer(_LOOK_AGAIN_S, _thread.interrupt_main)
+            timer.daemon = True
+            timer.start()
+            return
+        self._asked_at = None  # the next cancellation waits anew
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, _after_imports(again, act))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+def be_patient() -> None:
+    """From now on a cancellation of this process's tasks (SIGINT, as Ray sends it) waits for imports under way."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and not isinstance(signal.getsignal(signal.SIGINT), _PatientInterrupt):
+        signal.signal(signal.SIGINT, _PatientInterrupt())
 
 
 @contextmanager

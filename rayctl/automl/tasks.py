@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
-from rayctl.automl.guard import TimeCapReached, limited
+from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import RunRequest, TaskType
 from rayctl.errors import TrialError
@@ -168,8 +168,7 @@ def _parsed(request: str) -> RunRequest:
 
 
 def train_and_evaluate(
-    prepared: Any,
-    fold: Fold,
+    shared: Sequence[ray.ObjectRef],
     candidate: Candidate,
     request_json: str,
     seed: int,
@@ -178,13 +177,19 @@ def train_and_evaluate(
 ) -> FoldOutcome | TaskFailure:
     """Fit one candidate on one fold and score it, within the caps.
 
+    ``shared``: references to the prepared data and to the fold. They are fetched in here and not by Ray, because a
+    cancellation that interrupts Ray's unpacking in a new process would leave half-imported libraries behind, and every
+    later task of that process would fail.
+
     ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run. ``stop_at``: see
     `Engine.evaluate`.
     """
+    be_patient()
     request = _parsed(request_json)
     engine = engine_for(request.task)
     # Before the caps: an import that time or memory interrupts would break every later task of this process.
     _import_for(request.task, candidate.model)
+    prepared, fold = ray.get(list(shared))
 
     def work() -> FoldOutcome:
         self_stop_s = caps.self_stop_s(time.time())

@@ -52,6 +52,7 @@ __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
 
 log = logging.getLogger(__name__)
 
+STOP_DELAY_S = 0.1
 JOURNAL_RETRY_S = 1.0
 JOURNAL_BATCH_S = 0.02
 """Trials that end within this time are written in one transaction."""
@@ -288,10 +289,7 @@ class TrainerActor:
         if isinstance(action, StartFold):
             self._background(self._run_fold(action))
         elif isinstance(action, StopTask):
-            ref = self._running.get((action.trial, action.fold))
-            if ref is not None:
-                # Soft cancellation interrupts Python code and keeps the worker; force ends the process.
-                ray.cancel(ref, force=action.force, recursive=True)
+            self._background(self._stop_task(action))
         elif isinstance(action, RecordTrial):
             self._journal.put_nowait(action)
         elif isinstance(action, Combine):
@@ -301,6 +299,17 @@ class TrainerActor:
         job = asyncio.create_task(work)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
+
+    async def _stop_task(self, action: StopTask) -> None:
+        """Cancel a task. Soft cancellation interrupts Python code and keeps the worker; force ends the process.
+
+        Not at once: Ray 2.60 crashes the process that cancels a task in the very moment in which it hands that task to
+        a worker (its pull requests 52703 and 54798 mended two more races like this), and both happen when a fold ends.
+        """
+        ref = self._running.get((action.trial, action.fold))
+        await asyncio.sleep(STOP_DELAY_S)
+        if ref is not None and self._running.get((action.trial, action.fold)) is ref:
+            ray.cancel(ref, force=action.force, recursive=True)
 
     async def _run_fold(self, action: StartFold) -> None:
         schedule, key = self._schedule, (action.trial, action.fold)
@@ -332,7 +341,7 @@ class TrainerActor:
         assert schedule is not None
         # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
         caps = replace(self._caps(schedule.fold_ends_at(action.fold)), soft_s=action.soft_s)
-        arguments = (self._prepared, self._fold_refs[action.fold], candidate, self._request_json)
+        arguments = ([self._prepared, self._fold_refs[action.fold]], candidate, self._request_json)
         seed = derive_seed(self._order.request.seed, seed_key(candidate), action.fold)
         return self._train_and_evaluate.remote(*arguments, seed, caps, action.stop_at, **self._carried)
 
