@@ -201,8 +201,7 @@ def _unscaled(graph: _Graph, values: str, model: FittedModel) -> str:
     scale = model.scale
     if scale.kind == "identity":
         return values
-    if scale.kind == "log":
-        values = graph.add("Clip", values, graph.constant(scale.low), graph.constant(scale.high))
+    values = graph.add("Clip", values, graph.constant(scale.low), graph.constant(scale.high))
     values = graph.add("Add", graph.add("Mul", values, graph.constant(scale.spread)), graph.constant(scale.center))
     if scale.kind == "standard":
         return values

@@ -8,6 +8,7 @@ tenth of its training data.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,8 @@ def fit_model(
         if params.pop("class_weight") != "balanced":
             raise TrialError("The class_weight of 'lightgbm' can only be 'balanced'.", code="invalid-parameter")
         balanced = True
-    if resolved.model == "mlp" and transform == "identity":
-        transform = "standard"
+    if transform == "identity" and _extrapolates(resolved.model, params):
+        transform = "standard"  # which also keeps predictions near what was seen
 
     derived, columns = None, prepared.tree if resolved.view == "tree" else prepared.dense
     train_x, test_x = columns[fold.train], columns[fold.test]
@@ -112,6 +113,11 @@ def fit_model(
 def scale_back(scale: TargetScale, y: np.ndarray) -> np.ndarray:
     """Return targets that were put on a logarithmic scale without its correction."""
     return np.exp(y * scale.spread + scale.center) - scale.shift
+
+
+def _extrapolates(model: str, params: Mapping[str, Any]) -> bool:
+    """Whether predictions can lie far outside of the targets that a model was fitted to."""
+    return model in ("linear", "mlp") or bool(model == "lightgbm" and params.get("linear_tree"))
 
 
 def _is_about_means(request: RunRequest) -> bool:

@@ -18,7 +18,8 @@ _FACTOR_RANGE = (0.8, 1.25)
 class TargetScale:
     """``scaled = (f(y) - center) / spread`` with ``f`` the identity or ``log(y + shift)``.
 
-    ``low``, ``high``: predictions on the logarithmic scale are kept within these. ``factor``: multiplies predictions.
+    ``low``, ``high``: predictions on the scale of the fit are kept within these, a little beyond what was seen: linear
+    models and networks would otherwise make one strange row into an enormous error. ``factor``: multiplies predictions.
     The exponential of a mean of logarithms is below the mean; the factor of least squared error makes up for it.
     """
 
@@ -61,7 +62,7 @@ class TargetScale:
         if self.kind == "identity":
             return scaled
         if self.kind == "standard":
-            return scaled * self.spread + self.center
+            return np.clip(scaled, self.low, self.high) * self.spread + self.center
         values = np.exp(np.clip(scaled, self.low, self.high) * self.spread + self.center) - self.shift
         return values * self.factor
 

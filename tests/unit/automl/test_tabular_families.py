@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestRegressor
@@ -192,6 +193,23 @@ def test_logarithms_help_with_targets_that_grow_exponentially() -> None:
     assert log.score < 0.6 * plain.score
 
 
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [("linear", {}), ("mlp", {"max_iter": 5}), ("lightgbm", {"linear_tree": True, "n_estimators": 5})],
+)
+def test_a_strange_row_does_not_become_an_enormous_prediction(model: str, params: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=400)
+    frame = pd.DataFrame({"x": x, "y": 3 * x + rng.normal(0, 0.1, 400)})
+    frame.loc[0, "x"] = 1e6
+    request = RunRequest(task="regression", target="y", validation={"folds": 3})
+    prepared = ENGINE.prepare(pa.Table.from_pandas(frame), request)
+    for fold in ENGINE.split(prepared, request):
+        outcome = ENGINE.evaluate(prepared, fold, Candidate(model, params), request, seed=0, deadline=None)
+        assert outcome.score is not None
+        assert outcome.score < 20
+
+
 def test_scales_invert_themselves_and_refuse_what_has_no_logarithm() -> None:
     y = np.array([0.0, 1.0, 10.0, 400.0])
     for kind in ("identity", "standard", "log"):
@@ -200,6 +218,8 @@ def test_scales_invert_themselves_and_refuse_what_has_no_logarithm() -> None:
         assert TargetScale.from_json(scale.to_json()) == scale
     log = TargetScale.fit("log", y)
     assert log.invert(np.array([1e9]))[0] < 2000  # never far outside the range of training targets
+    standard = TargetScale.fit("standard", y)
+    np.testing.assert_allclose(standard.invert(np.array([-1e9, 1e9])), [-40.0, 440.0])
     assert np.isfinite(log.apply(np.array([-5.0]))).all()
     assert TargetScale.fit("log", -y).kind == "standard"
     doubled = log.corrected(y, y / 1.2, None)
