@@ -1,0 +1,62 @@
+"""The group ``rayctl kube``: a Kubernetes API on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rayctl.cli.lazy import LazyGroup
+
+__all__ = ["kube", "serve"]
+
+COMMANDS = {"serve": ("rayctl.cli.kube:serve", "Run a Kubernetes API server in the foreground.")}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def kube() -> None:
+    """A Kubernetes API for machines without Kubernetes."""
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for objects, tokens and the audit log.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=6443, show_default=True, help="0: any free one.")
+@click.option(
+    "--write-kubeconfig",
+    "kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the file for kubectl and other clients.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="More users, in kube-apiserver's format: token,user,uid,groups.",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["full", "normal", "memory"]),
+    default="normal",
+    show_default=True,
+    help="full: wait for the disk; normal: survive kill -9; memory: keep nothing.",
+)
+def serve(**asked: Any) -> None:
+    """Run a Kubernetes-compatible API server in the foreground, until Ctrl-C.
+
+    It listens on 127.0.0.1 and asks for a token. kubectl and other clients use it like any cluster; pods are only
+    recorded, not run.
+    """
+    from rayctl.embedded.apiserver.serve import ServeOptions
+    from rayctl.embedded.apiserver.serve import serve as run
+
+    def ready(url: str) -> None:
+        click.echo(f"Kubernetes API ready at {url}")
+        if asked["kubeconfig"]:
+            click.echo(f"For this shell:  export KUBECONFIG={asked['kubeconfig']}")
+
+    run(ServeOptions(**asked), ready)

@@ -1,0 +1,1 @@
+"""The kinds that are built in: their schemas, names, defaults and rules."""

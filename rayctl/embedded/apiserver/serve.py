@@ -1,0 +1,117 @@
+"""Running the API server alone, in the foreground, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rayctl.embedded.apiserver.access.tokens import ADMIN, read_token_file
+from rayctl.embedded.apiserver.certificates import RENEW_EVERY_S, Authority
+from rayctl.embedded.apiserver.database import Durability
+from rayctl.embedded.apiserver.kubeconfig import admin_token, write_kubeconfig
+from rayctl.embedded.apiserver.requests import User
+from rayctl.embedded.apiserver.server import Options, Server
+from rayctl.errors import Conflict, InvalidRequest, Unavailable
+
+__all__ = ["ServeOptions", "serve"]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What ``rayctl kube serve`` was asked for. ``port`` 0: any free one."""
+
+    data_dir: Path
+    port: int = 0
+    kubeconfig: Path | None = None
+    token_file: Path | None = None
+    durability: Durability = "normal"
+
+
+def serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once requests are answered.
+
+    Raises:
+        InvalidRequest: The token file cannot be used.
+        Conflict: The port or the folder is in use.
+        Unavailable: A file cannot be written.
+    """
+    try:
+        asyncio.run(_serve(options, ready))
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise Conflict(
+                f"{options.data_dir} is in use by another process.",
+                code="data-dir-in-use",
+                hint="End that one first, or give another --data-dir.",
+            ) from error
+        raise Unavailable(f"{options.data_dir} cannot be used: {error}", code="data-dir-unusable") from error
+
+
+def _users(options: ServeOptions) -> list[tuple[str, User]]:
+    pairs: list[tuple[str, User]] = []
+    if options.token_file is not None:
+        try:
+            pairs = read_token_file(options.token_file)
+        except (OSError, ValueError) as error:
+            raise InvalidRequest(
+                f"The token file cannot be used: {error}",
+                code="token-file-unusable",
+                hint='Each line is: token,user,uid,"group,group"',
+            ) from None
+    return pairs
+
+
+async def _serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
+    pairs = _users(options)
+    try:
+        token = admin_token(options.data_dir)
+        known = [token for token, user in pairs if "system:masters" in user.groups]
+        pairs = [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
+        authority = Authority(options.data_dir, ["127.0.0.1", "localhost"])
+        tls = authority.context()
+        server = Server(Options(options.data_dir, options.durability, port=options.port, tokens=pairs, tls=tls))
+    except ValueError as error:
+        raise Unavailable(str(error), code="data-dir-unusable") from None
+    except OSError as error:
+        raise Unavailable(f"{options.data_dir} cannot be used: {error.strerror}", code="data-dir-unusable") from None
+    try:
+        await _start(server, options)
+        if options.kubeconfig is not None:
+            write_kubeconfig(options.kubeconfig, server.url, known[0] if known else token, authority.certificate)
+        ready(server.url)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        renewing = asyncio.create_task(_renew(authority, tls))
+        try:
+            await ended.wait()
+        finally:
+            renewing.cancel()
+    except OSError as error:
+        text = f"The kubeconfig {options.kubeconfig} cannot be written: {error.strerror}"
+        raise Unavailable(text, code="kubeconfig-unwritable") from None
+    finally:
+        await server.stop()
+
+
+async def _renew(authority: Authority, tls: ssl.SSLContext) -> None:
+    while True:
+        await asyncio.sleep(RENEW_EVERY_S)
+        await asyncio.to_thread(authority.renew, tls)
+
+
+async def _start(server: Server, options: ServeOptions) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        raise Conflict(
+            f"Port {options.port} cannot be used: {error.strerror}",
+            code="port-in-use",
+            hint="Give another --port, or none for any free one.",
+        ) from None

@@ -1,0 +1,170 @@
+"""The API server on a socket: aiohttp in front of `Handler`, and the controllers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from rayctl.embedded.apiserver.access.rbac import Authorizer
+from rayctl.embedded.apiserver.access.tokens import Tokens
+from rayctl.embedded.apiserver.addresses import Addresses
+from rayctl.embedded.apiserver.api import Api
+from rayctl.embedded.apiserver.audit import Audit
+from rayctl.embedded.apiserver.bodies import MAX_BODY
+from rayctl.embedded.apiserver.controllers.garbage import GarbageCollector
+from rayctl.embedded.apiserver.controllers.lifecycle import (
+    DefinitionController,
+    NamespaceController,
+    QuotaController,
+)
+from rayctl.embedded.apiserver.controllers.loop import Controller
+from rayctl.embedded.apiserver.database import Database, Durability
+from rayctl.embedded.apiserver.handler import Handler
+from rayctl.embedded.apiserver.quotas import QuotaGate
+from rayctl.embedded.apiserver.registry import Registry
+from rayctl.embedded.apiserver.requests import Request, Response, User
+from rayctl.embedded.apiserver.schema.formats import now_seconds
+from rayctl.embedded.apiserver.store import Change, Store
+
+__all__ = ["Options", "Server", "build_api"]
+
+SERVICE_NETWORK = "127.96.0.0/16"
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+DRAIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server is run. ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs."""
+
+    folder: Path | None = None
+    durability: Durability = "normal"
+    host: str = "127.0.0.1"
+    port: int = 0
+    tokens: Sequence[tuple[str, User]] = field(default_factory=tuple, repr=False)
+    tls: ssl.SSLContext | None = None
+    service_network: str = SERVICE_NETWORK
+    controllers: bool = True
+    now: Callable[[], float] = time.time
+
+
+def build_api(options: Options) -> Api:
+    """Return state, kinds and gates, without any socket.
+
+    Raises:
+        ValueError, sqlite3.Error: The folder holds something that cannot be used.
+    """
+    database = None
+    if options.folder is not None and options.durability != "memory":
+        database = Database(options.folder, options.durability)
+    store = Store(database, options.now, wait_for_disk=options.durability == "full")
+    registry = Registry()
+    registry.follow(store)
+    api = Api(store, registry, options.now)
+    api.gates += [Addresses(api, options.service_network), QuotaGate(api)]
+    return api
+
+
+async def make_namespaces(api: Api) -> None:
+    """Make the namespaces that every cluster has."""
+    for name in NAMESPACES:
+        if api.store.newest("namespaces", "", name) is None:
+            metadata = {
+                "name": name,
+                "uid": api.new_uid(),
+                "creationTimestamp": now_seconds(api.now()),
+                "labels": {"kubernetes.io/metadata.name": name},
+            }
+            document = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": metadata,
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }
+            await api.write(Change(("namespaces", "", name), document))
+
+
+class Server:
+    """A running API server; `start` and `stop` from one event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.api = build_api(options)
+        audit = None if options.folder is None else Audit(options.folder / "audit.log")
+        self._audit = audit
+        self.handler = Handler(self.api, Tokens(options.tokens), Authorizer(self.api.store), audit)
+        self._controllers: list[Controller] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        await make_namespaces(self.api)
+        if self._options.controllers:
+            kinds = (GarbageCollector, NamespaceController, DefinitionController, QuotaController)
+            self._controllers = [kind(self.api) for kind in kinds]
+        else:
+            self._controllers = [DefinitionController(self.api)]
+        self._tasks = [asyncio.create_task(controller.run()) for controller in self._controllers]
+        application = web.Application(client_max_size=MAX_BODY + 1_000_000)
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=DRAIN_S)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._options.host, self._options.port, ssl_context=self._options.tls)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        scheme = "https" if self._options.tls is not None else "http"
+        self.url = f"{scheme}://{self._options.host}:{port}"
+
+    async def stop(self) -> None:
+        """End all watches and close everything."""
+        self.handler.hub.close_all()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.api.store.settle()
+        self.api.store.close()
+        if self._audit is not None:
+            self._audit.close()
+
+    async def _serve(self, incoming: web.Request) -> web.StreamResponse:
+        try:
+            body = await incoming.read()
+        except web.HTTPRequestEntityTooLarge:
+            body = b"x" * (MAX_BODY + 1)
+        headers = {name.lower(): value for name, value in incoming.headers.items()}
+        groups = tuple(incoming.headers.getall("Impersonate-Group", ()))
+        query = tuple(incoming.query.items())
+        request = Request(incoming.method, incoming.path, query, headers, body, groups)
+        answer = await self.handler.handle(request)
+        if isinstance(answer, Response):
+            response = web.Response(status=answer.code, body=answer.body or None)
+            if answer.content_type:
+                response.headers["Content-Type"] = answer.content_type
+            for name, value in answer.headers:
+                response.headers.add(name, value)
+            return response
+        stream = web.StreamResponse(status=200, headers={"Content-Type": answer.content_type})
+        await stream.prepare(incoming)
+        try:
+            async for chunk in answer.chunks:
+                await stream.write(chunk)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the client has gone
+        finally:
+            await answer.chunks.aclose()  # type: ignore[attr-defined]
+        return stream
