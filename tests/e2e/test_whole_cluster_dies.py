@@ -15,9 +15,7 @@ from tests.ray.helpers import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(500)]
 
-SPACE = json.dumps(
-    {"extra_trees": {"n_estimators": [300], "min_samples_leaf": [1, 2, 3]}, "linear": {"C": [1.0]}}
-)
+SPACE = json.dumps({"extra_trees": {"n_estimators": [300], "min_samples_leaf": [1, 2, 3]}, "linear": {"C": [1.0]}})
 WORDS = ["table.csv", "--target", "target", "--task", "classification", "--max-trials", "4", "--search-space", SPACE]
 WORDS += ["--no-reuse"]
 

@@ -89,14 +89,14 @@ async def write_scale(api: Api, request: Request, info: Info, resource: Resource
         options = write_options(request, "PatchOptions", kind == APPLY)
         if kind == APPLY:
             document, _ = parse(Request(request.method, request.path, body=request.body, headers=_YAML), "Scale")
-            wanted = {**scale_of(resource, old), "spec": (document or {}).get("spec", {})}
+            wanted = {**scale_of(resource, old, strict=False), "spec": _part(document, "spec")}
         else:
             instructions, _ = read_patch(request, kind)
             wanted = patched_document(kind, resource, scale_of(resource, old, strict=False), instructions)
-    revision = (wanted.get("metadata") or {}).get("resourceVersion")
+    revision = _part(wanted, "metadata").get("resourceVersion")
     if revision and revision != str(stored.revision):
         raise conflict(resource.group, resource.plural, info.name, MODIFIED)
-    replicas = (wanted.get("spec") or {}).get("replicas", 0)
+    replicas = _part(wanted, "spec").get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         if request.method == "PUT":
             raise bad_request("json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
@@ -106,6 +106,14 @@ async def write_scale(api: Api, request: Request, info: Info, resource: Resource
     update = Update(resource, stored, old, options, "scale")
     result, warnings = await store_update(api, update, new)
     return Answer(200, scale_of(resource, convert(resource, result.object)), resource, None, warnings)
+
+
+def _part(document: Any, name: str) -> dict[str, Any]:
+    """Return an object's part, or an empty one."""
+    found = document.get(name) if isinstance(document, dict) else None
+    if found is not None and not isinstance(found, dict):
+        raise bad_request(f"json: cannot unmarshal into Go struct field Scale.{name}")
+    return found or {}
 
 
 _YAML = {"content-type": "application/yaml"}

@@ -269,8 +269,8 @@ def remove(node: Node, value: Any, fields: Fields) -> Any:
                 found[name] = inner
             elif not below.member:
                 left = remove(_child(node, name), inner, below)
-                if left is not MISSING:
-                    found[name] = left
+                # A field that lost its content is still there: it was not itself removed.
+                found[name] = None if left is MISSING else left
         return found if found else MISSING
     if _granular_list(node, value):
         assert node.items is not None

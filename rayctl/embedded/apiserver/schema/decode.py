@@ -15,6 +15,7 @@ from rayctl.embedded.apiserver.schema.node import Node
 
 __all__ = ["TypeMismatch", "coerce", "load_json", "prune"]
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _COLON = re.compile(rb'"\s*:')
 _GO = {str: "string", bool: "bool", int: "number", float: "number", dict: "object", list: "array"}
 _WANTED = {"string": "string", "boolean": "bool", "integer": "int", "number": "float64"}
@@ -32,6 +33,8 @@ def load_json(raw: bytes) -> tuple[Any, list[str]]:
         RecursionError: Nested too deeply.
     """
     document = json.loads(raw, parse_float=_number)
+    if _SURROGATE.search(raw):
+        document = whole_text(document)
     if len(_COLON.findall(raw)) == _keys(document):
         return document, []
     # Texts that contain a quote and a colon come here as well; this way is slower.
@@ -44,9 +47,17 @@ def load_json(raw: bytes) -> tuple[Any, list[str]]:
             return _Repeated(found, twice)
         return dict(found)
 
-    document = json.loads(raw, object_pairs_hook=pairs, parse_float=_number)
-    _name_repeated(document, "", repeated)
+    _name_repeated(json.loads(raw, object_pairs_hook=pairs), "", repeated)
     return document, repeated
+
+
+def whole_text(value: Any) -> Any:
+    """Return a document whose texts are sound Unicode: pairs of surrogates joined, single ones replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {whole_text(name): whole_text(inner) for name, inner in value.items()}
+    return [whole_text(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _number(text: str) -> float:

@@ -1,0 +1,1 @@
+"""The reconcile kernel: observe, plan, act. It knows neither Ray nor Kubernetes."""

@@ -1,0 +1,145 @@
+"""What a planner may ask for. All frozen data: plans can be compared, printed, recorded, and made without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Action",
+    "Apply",
+    "Blocker",
+    "CallServe",
+    "Delete",
+    "Emit",
+    "Plan",
+    "Reason",
+    "Ref",
+    "SetStatus",
+]
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """Which object is meant. ``uid`` empty: whichever has the name."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+    @staticmethod
+    def to(document: Mapping[str, Any]) -> Ref:
+        """Return the reference to an object."""
+        metadata = document["metadata"]
+        return Ref(
+            document["apiVersion"],
+            document["kind"],
+            metadata.get("namespace", ""),
+            metadata["name"],
+            metadata.get("uid", ""),
+        )
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {where}{self.name}"
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Server-side apply of everything that this controller cares about in an object.
+
+    ``revision``: only if the object still has this resourceVersion.
+    """
+
+    document: Mapping[str, Any]
+    revision: str = ""
+
+    @property
+    def ref(self) -> Ref:
+        """Which object."""
+        return Ref.to(self.document)
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete exactly this object: its uid is a precondition, and its revision if it is given."""
+
+    ref: Ref
+    revision: str = ""
+    policy: str = "Background"
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True)
+class SetStatus:
+    """Write the status; ``revision`` is a precondition, so that an older look never overwrites a newer one."""
+
+    ref: Ref
+    status: Mapping[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True)
+class Emit:
+    """Tell what happened. Best effort: it never fails a pass."""
+
+    ref: Ref
+    kind: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CallServe:
+    """A request to a Ray cluster's Serve API; ``cluster`` is where, ``request`` what."""
+
+    cluster: Ref
+    request: Mapping[str, Any]
+
+
+Action = Apply | Delete | SetStatus | Emit | CallServe
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a gate did what it did: which gate, a word, and a sentence for people."""
+
+    gate: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """What progress waits for. ``since_at``: seconds since the epoch, if known; ``hint``: what can be done about it."""
+
+    code: str
+    message: str
+    ref: Ref | None = None
+    since_at: float | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done now, why, and when to look again even if nothing happens.
+
+    Args:
+        actions: In this order; the first one that fails ends the pass.
+        because: One reason per gate that had something to say.
+        next_check_at: Seconds since the epoch; None: only when something changes.
+        blocked_on: What is waited for; set whenever nothing is done and the goal is not reached.
+    """
+
+    actions: tuple[Action, ...] = ()
+    because: tuple[Reason, ...] = ()
+    next_check_at: float | None = None
+    blocked_on: Blocker | None = field(default=None)
+
+    @property
+    def writes(self) -> tuple[Action, ...]:
+        """The actions that change something."""
+        return tuple(action for action in self.actions if not isinstance(action, Emit))
