@@ -111,7 +111,8 @@ def test_families_learn_repeat_and_survive_a_bundle(family: str, name: str) -> N
 def test_names_of_single_classes_mean_the_linear_family() -> None:
     for name, other in (("binary", "logistic_regression"), ("regression", "ridge")):
         found, same = (evaluated(name, Candidate(model)) for model in (other, "linear"))
-        np.testing.assert_array_equal(found.predictions, same.predictions)
+        # Two fits in one process differ in the last bits: the linear algebra's threads sum in another order.
+        np.testing.assert_allclose(found.predictions, same.predictions, rtol=1e-9)
     with pytest.raises(TrialError) as raised:
         evaluated("binary", Candidate("ridge"))
     assert raised.value.code == "wrong-model-type"

@@ -34,7 +34,10 @@ def test_no_module_makes_one_at_its_top() -> None:
     root = Path(rayctl.__file__).parent
     found = []
     for path in root.rglob("*.py"):
-        for statement in ast.parse(path.read_text()).body:
+        text = path.read_text()
+        if "rayctl.tenancy" not in text and "tenancy" not in path.parts:
+            continue  # it cannot name them; its ``parse`` is another one
+        for statement in ast.parse(text).body:
             if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 continue
             for node in ast.walk(statement):
