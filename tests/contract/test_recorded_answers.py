@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def ask(url: str, token: str, *options: str) -> dict[str, Any]:
-    command = [sys.executable, "run.py", "--server", url, "--token", token, "--insecure", "--json"]
+    command = [sys.executable, "run.py", "--server", url, f"--token={token}", "--insecure", "--json"]
     command += ["--check", "answers", *options, "scenarios"]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=170)
     assert done.returncode in (0, 1), done.stderr[-3000:]

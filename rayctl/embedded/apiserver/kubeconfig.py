@@ -49,7 +49,7 @@ def admin_token(folder: Path) -> str:
         if found:
             return found
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = secrets.token_hex(TOKEN_BYTES)  # no text that a command line takes for an option
     write_private(path, token + "\n")
     return token
 
