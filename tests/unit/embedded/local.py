@@ -88,13 +88,16 @@ class Local:
         """Make the namespaces, and the kind `Widget`."""
         await make_namespaces(self.api)
         assert (await self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", WIDGETS))[0] == 201
-        stored = self.store.newest(CRDS, "", "widgets.test.io")
+        await self.establish("widgets.test.io")
+        return self
+
+    async def establish(self, name: str) -> None:
+        """Do with a definition what its controller would do."""
+        stored = self.store.newest(CRDS, "", name)
         assert stored is not None
-        # What the definition controller would do.
-        names = WIDGETS["spec"]["names"]
+        names = stored.object["spec"]["names"]
         status = {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]}
         await self.api.write(Change(stored.key, {**stored.object, "status": {**stored.object["status"], **status}}))
-        return self
 
     async def send(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response | Stream:
         """Send bytes; underscores in header names become hyphens."""

@@ -1,0 +1,204 @@
+"""Keeps a store equal to what the server has: one list, then a watch for ever; slow with a server in trouble.
+
+The waiting is that of Kubernetes' own clients: 0.8 s, doubled up to 30 s, stretched by chance up to twofold, forgotten
+after two minutes of health. A server that is down is so asked about once in five to a hundred seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from rayctl.kube.calls import OPENED, Call, Resource, Transport
+from rayctl.kube.errors import Expired, KubernetesError, NoAnswer, ObjectNotFound, from_status
+from rayctl.kube.store import Change, Store, key_of
+
+__all__ = ["Reflector", "Selection", "Waiting"]
+
+PAGE = 500
+"""Objects per page of a list, and per turn of the event loop."""
+CONNECT_S = 30.0
+WATCH_S = (300, 600)
+"""A watch is asked to end by itself after a random time in between."""
+SILENCE_S = 10.0
+"""A watch without a byte for so long after it should have ended is cut."""
+RELIST_S = 30.0
+"""Two lists are not closer together than this without waiting."""
+SHORT_S = 1.0
+"""A watch that ended this soon and brought nothing counts as a failure."""
+
+
+@dataclass
+class Waiting:
+    """How long to wait after failures in a row; ``healthy_s`` of health and the row is forgotten."""
+
+    first_s: float = 0.8
+    most_s: float = 30.0
+    healthy_s: float = 120.0
+    failures: int = 0
+    last_at: float = float("-inf")
+
+    def next_s(self, now: float, chance: random.Random, asked_s: float | None = None) -> float:
+        """Count a failure, return the seconds to wait; ``asked_s``: the server's Retry-After, never undercut."""
+        if now - self.last_at > self.healthy_s:
+            self.failures = 0
+        base = min(self.most_s, self.first_s * 2 ** min(self.failures, 16))
+        self.failures += 1
+        found = base * (1 + chance.random())
+        found = found if asked_s is None else max(found, asked_s)
+        self.last_at = now + found
+        return found
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects: of a namespace (empty: all), with these labels and fields (as in the API's selectors)."""
+
+    resource: Resource
+    namespace: str = ""
+    labels: str = ""
+    fields: str = ""
+
+    def call(self, timeout_s: float) -> Call:
+        """Return the request that lists them."""
+        call = Call.get(self.resource.path(self.namespace), timeout_s)
+        return call.asking(labelSelector=self.labels or None, fieldSelector=self.fields or None)
+
+
+class Reflector:
+    """One list and watch.
+
+    Args:
+        transport: The way to the server.
+        selection: Which objects.
+        store: What is kept up to date; nobody else writes into it.
+        listener: Told of every change after the store has it; must not raise and must not wait.
+        chance: Source of jitter.
+
+    Attributes:
+        synced: Set once the first list is complete.
+        revision: The resourceVersion up to which the store has seen everything; empty before.
+        trouble: The last failure; None while all is well. A kind that is not there is trouble too, and is waited for.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        selection: Selection,
+        store: Store,
+        listener: Callable[[Change], None],
+        chance: random.Random | None = None,
+    ) -> None:
+        self.synced = asyncio.Event()
+        self.revision = ""
+        self.trouble: KubernetesError | None = None
+        self.lists = self.watches = 0
+        self._transport, self._selection, self._store, self._listener = transport, selection, store, listener
+        self._chance = chance or random.Random()
+        self._waiting = Waiting()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        must_list, listed_at = True, float("-inf")
+        failure: KubernetesError
+        while True:
+            try:
+                if must_list:
+                    await self._list()
+                    must_list, listed_at = False, asyncio.get_running_loop().time()
+                await self._watch()
+                continue
+            except Expired as error:
+                # The server has forgotten what we have not seen. Normal after a pause: no waiting, but not twice.
+                soon = must_list or asyncio.get_running_loop().time() - listed_at < RELIST_S
+                must_list, failure = True, error
+                if not soon:
+                    self.trouble = error
+                    continue
+            except ObjectNotFound as error:
+                must_list, failure = True, error
+            except KubernetesError as error:
+                failure = error
+            self.trouble = failure
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(self._waiting.next_s(now, self._chance, failure.retry_after_s))
+
+    async def _list(self) -> None:
+        call = self._selection.call(CONNECT_S)
+        found: list[dict[str, Any]] = []
+        self.lists += 1
+        page = await self._transport.request(call.asking(limit=PAGE))
+        while True:
+            kind, version = self._selection.resource.kind, self._selection.resource.api_version
+            for item in page.get("items") or ():
+                # Items of lists come without these.
+                item.setdefault("apiVersion", version)
+                item.setdefault("kind", kind)
+                found.append(item)
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            try:
+                page = await self._transport.request(call.asking(limit=PAGE, **{"continue": following}))
+            except Expired:
+                # The pages grew too old while they were read: all at once, then.
+                found = []
+                page = await self._transport.request(call)
+        await self._replace(found)
+        self.revision = page["metadata"]["resourceVersion"]
+        self.synced.set()
+
+    async def _replace(self, found: list[dict[str, Any]]) -> None:
+        there = {key_of(item) for item in found}
+        for key in self._store.names():
+            if key not in there:
+                self._tell(self._store.drop(key))
+        for count, item in enumerate(found, 1):
+            self._put(item)
+            if count % PAGE == 0:
+                await asyncio.sleep(0)
+
+    def _put(self, item: dict[str, Any]) -> None:
+        old = self._store.get(*key_of(item))
+        if old is not None and old["metadata"].get("uid") != item["metadata"].get("uid"):
+            # Deleted and made anew between two looks: two changes, or the end of the first is never noticed.
+            self._tell(self._store.drop(key_of(item)))
+        self._tell(self._store.put(item))
+
+    def _tell(self, change: Change | None) -> None:
+        if change is not None:
+            self._listener(change)
+
+    async def _watch(self) -> None:
+        lasting_s = self._chance.randint(*WATCH_S)
+        call = self._selection.call(CONNECT_S).asking(
+            watch=True, resourceVersion=self.revision, allowWatchBookmarks=True, timeoutSeconds=lasting_s
+        )
+        self.watches += 1
+        loop = asyncio.get_running_loop()
+        began, events = loop.time(), 0
+        async with aclosing(self._transport.watch(call, lasting_s + SILENCE_S)) as stream:
+            async for event in stream:
+                if event["type"] == OPENED:
+                    self.trouble = None
+                    continue
+                self._take(event)
+                events += 1
+                if events % PAGE == 0:
+                    await asyncio.sleep(0)
+        if not events and loop.time() - began < SHORT_S:
+            raise NoAnswer(f"The watch of {self._selection.resource.plural} was ended at once and brought nothing.")
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            raise from_status(int(item.get("code") or 500), item, None, writes=False)
+        if kind == "DELETED":
+            self._tell(self._store.drop(key_of(item), item))
+        elif kind in ("ADDED", "MODIFIED"):
+            self._put(item)
+        self.revision = item["metadata"]["resourceVersion"]
