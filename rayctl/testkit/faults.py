@@ -35,9 +35,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Hang:
-    """Nothing happens until the request's time is over; ``late``: then it is carried out all the same."""
+    """Nothing happens until the request's time is over; ``late_s`` seconds later it is carried out all the same."""
 
-    late: bool = True
+    late_s: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,16 @@ class FaultTransport:
             raise self._lost(call)
         if isinstance(fault, Hang):
             await asyncio.sleep(call.timeout_s)
-            if fault.late:
-                task = asyncio.ensure_future(self._inner.request(call))
+            if fault.late_s is not None:
+                task = asyncio.ensure_future(self._later(fault.late_s, call))
                 self._late.add(task)
                 task.add_done_callback(self._forget)
             raise self._lost(call)
         self._refuse(fault, call)
+        return await self._inner.request(call)
+
+    async def _later(self, delay_s: float, call: Call) -> Any:
+        await asyncio.sleep(delay_s)
         return await self._inner.request(call)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
