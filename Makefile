@@ -51,6 +51,7 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/service_overhead.py
 	$(BIN)/python tests/benchmarks/scaling.py
 	$(BIN)/python tests/benchmarks/tenancy.py --packages six==1.16.0
+	$(BIN)/python tests/benchmarks/apiserver.py
 
 # Beside AutoGluon, FLAML and plain boosters; SIZE is smoke (20 minutes), nightly (2 hours) or release (5 hours).
 SIZE ?= smoke
