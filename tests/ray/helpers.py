@@ -42,7 +42,7 @@ def processes_of(what: str) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
     """Poll a condition of the outside world until it is true; fails the test after ``seconds``."""
     end = time.monotonic() + seconds
     while True:
@@ -51,6 +51,13 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             return value
         assert time.monotonic() < end, "the awaited condition did not come true"
         time.sleep(0.05)  # between two looks at another process; the condition decides, not the time
+
+
+def result_of(proxy: Any, run_id: str, seconds: float = 240.0) -> dict[str, Any]:
+    """The result of a run, however long a slow machine takes to start the processes that it needs."""
+    wait_until(lambda: ray.get(proxy.get_run.remote(run_id))["state"] not in ("queued", "running"), seconds)
+    found: dict[str, Any] = ray.get(proxy.get_result.remote(run_id))
+    return found
 
 
 def facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -21,7 +21,7 @@ import ray
 import rayctl
 from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
 from rayctl.errors import Unavailable
-from tests.ray.helpers import facts, no_trainer_is_left, processes_of, quick_request, wait_until
+from tests.ray.helpers import facts, no_trainer_is_left, processes_of, quick_request, result_of, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -117,7 +117,7 @@ def test_a_restart_of_everything_loses_no_accepted_run(
     wait_until(lambda: not processes_of("ProxyActor") and not processes_of("TrainerActor"))
 
     again = start_proxy(home=tmp_path, max_running=1, warm_workers=True)
-    results = [ray.get(again.get_result.remote(run_id, wait_s=60), timeout=90) for run_id in ids]
+    results = [result_of(again, run_id) for run_id in ids]
     assert facts(results[0]["leaderboard"]) == facts(results[1]["leaderboard"])
     events = ray.get(again.events.remote(ids[0], limit=1000))
     trials = [event["data"]["trial"] for event in events if event["kind"] == "trial"]
@@ -144,7 +144,7 @@ def test_a_full_disk_refuses_new_runs_and_loses_no_old_one(
         assert ray.get(proxy.get_run.remote(run_id), timeout=30)["state"] == "running"
     finally:
         process.rlimit(psutil.RLIMIT_FSIZE, unlimited)
-    result = ray.get(proxy.get_result.remote(run_id, wait_s=60), timeout=90)
+    result = result_of(proxy, run_id)
     assert len(result["leaderboard"]) == 4
     assert ray.get(proxy.get_run.remote(ray.get(proxy.do_auto_ml.remote(request_of(1), table))))
     assert ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE) is not None
