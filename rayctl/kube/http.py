@@ -83,7 +83,8 @@ class HttpTransport:
         """See `Transport.request`."""
         sent = False
         try:
-            if self._configuration.refresh_api_key_hook is None:
+            hook: object = self._configuration.refresh_api_key_hook
+            if hook is None:
                 options = await self._options(call)
             else:
                 options = await asyncio.wait_for(self._options(call), call.timeout_s)
