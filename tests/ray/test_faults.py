@@ -27,10 +27,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
 RUNS = int(os.environ.get("RAYCTL_TEST_FAULT_RUNS", "8"))
 SEEDS = 4
+KILL_S = 8.0 * RUNS
+"""How long the killer is about: on a slow machine nothing would ever end in the face of one that goes on."""
 
 
 class Killer(threading.Thread):
-    """Kills a worker, a trainer or the proxy every few seconds until it is told to stop."""
+    """Kills a worker, a trainer or the proxy every few seconds for `KILL_S`, and until each was hit."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(daemon=True)
@@ -40,7 +42,10 @@ class Killer(threading.Thread):
         self.killed = {"train_and_evaluate": 0, "TrainerActor": 0, "ProxyActor": 0}
 
     def run(self) -> None:
+        began = time.monotonic()
         while not self._stop_asked.wait(self._random.uniform(2.5, 6.0)):
+            if time.monotonic() > began + KILL_S and all(self.killed.values()):
+                return
             what = self._random.choice(["train_and_evaluate", "TrainerActor"])
             if time.monotonic() >= self._proxy_next:
                 # The proxy takes everything down with it: seldom enough for work to be done in between.
