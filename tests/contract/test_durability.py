@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.contract.servers import Running, start
@@ -26,6 +27,28 @@ def session(server: Running) -> aiohttp.ClientSession:
     context = ssl.create_default_context(cafile=str(server.authority))
     headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
     return aiohttp.ClientSession(server.url, headers=headers, connector=aiohttp.TCPConnector(ssl=context, limit=0))
+
+
+async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
+    """The server's files may not grow any more (the kernel's file size limit), then they may again."""
+    server = start(tmp_path)
+    limits = psutil.Process(server.process.pid)
+    unlimited = limits.rlimit(psutil.RLIMIT_FSIZE)
+    try:
+        async with session(server) as http:
+            limits.rlimit(psutil.RLIMIT_FSIZE, (40_960, unlimited[1]))
+            async with http.post(MAPS, json={"metadata": {"name": "big"}, "data": {"v": "x" * 60_000}}) as answer:
+                assert answer.status == 500
+                assert "the store cannot be written: disk" in (await answer.json())["message"]
+            async with http.get(f"{MAPS}/big") as answer:
+                assert answer.status == 404
+            limits.rlimit(psutil.RLIMIT_FSIZE, unlimited)
+            async with http.post(MAPS, json={"metadata": {"name": "after"}}) as answer:
+                assert answer.status == 201
+        assert "the store cannot be written" in (tmp_path / "stderr").read_text()
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 async def write_until_killed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 import uuid
@@ -116,10 +117,12 @@ class Api:
             if settled is not None:
                 await settled
         except sqlite3.Error as error:
+            _log.error("the store cannot be written: %s (is the disk full?)", error)
             raise ApiError(
                 500, "InternalError", f"Internal error occurred: the store cannot be written: {error}"
             ) from error
         return stored
 
 
+_log = logging.getLogger(__name__)
 _SYSTEM = random.SystemRandom()

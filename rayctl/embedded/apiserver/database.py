@@ -122,7 +122,9 @@ class Database:
                 )
             execute("COMMIT")
         except BaseException:
-            execute("ROLLBACK")
+            # A full disk has ended the transaction already; rolling back again would hide why.
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
             raise
 
     def compact(self, up_to: int, revision: int) -> None:
