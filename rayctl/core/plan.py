@@ -11,12 +11,15 @@ __all__ = [
     "Apply",
     "Blocker",
     "CallServe",
+    "Create",
     "Delete",
     "Emit",
+    "Patch",
     "Plan",
     "Reason",
     "Ref",
     "SetStatus",
+    "Together",
 ]
 
 
@@ -48,10 +51,26 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Apply:
-    """Server-side apply of everything that this controller cares about in an object.
+class Create:
+    """Make an object that was not seen. If the name is taken meanwhile, nothing happens and the pass looks again.
 
-    ``revision``: only if the object still has this resourceVersion.
+    So a stranger's object of that name is never touched, and a repeated create never makes a second object.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def ref(self) -> Ref:
+        """Which object."""
+        return Ref.to(self.document)
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Server-side apply of everything that this controller cares about in an object that it has seen and that is its.
+
+    A ``metadata.uid`` in the document is a precondition. ``revision``: only if the object still has this
+    resourceVersion.
     """
 
     document: Mapping[str, Any]
@@ -74,8 +93,23 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """Merge patch (RFC 7386) of an object's main part: finalizers, annotations, replicas of a child.
+
+    ``revision`` is a precondition: lists, such as finalizers, are replaced as a whole.
+    """
+
+    ref: Ref
+    changes: Mapping[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True)
 class SetStatus:
-    """Write the status; ``revision`` is a precondition, so that an older look never overwrites a newer one."""
+    """Replace the whole status.
+
+    ``revision`` is a precondition, so that an older look never overwrites a newer one.
+    """
 
     ref: Ref
     status: Mapping[str, Any]
@@ -100,7 +134,20 @@ class CallServe:
     request: Mapping[str, Any]
 
 
-Action = Apply | Delete | SetStatus | Emit | CallServe
+Single = Create | Apply | Patch | Delete | SetStatus | Emit | CallServe
+
+
+@dataclass(frozen=True)
+class Together:
+    """Actions that do not depend on each other: sent side by side, a bounded number at a time.
+
+    All are tried; the pass ends after them if any failed.
+    """
+
+    actions: tuple[Single, ...]
+
+
+Action = Single | Together
 
 
 @dataclass(frozen=True)
@@ -142,4 +189,12 @@ class Plan:
     @property
     def writes(self) -> tuple[Action, ...]:
         """The actions that change something."""
-        return tuple(action for action in self.actions if not isinstance(action, Emit))
+        return tuple(action for action in self.singles if not isinstance(action, Emit))
+
+    @property
+    def singles(self) -> tuple[Single, ...]:
+        """All actions, those that go together one by one."""
+        found: list[Single] = []
+        for action in self.actions:
+            found.extend(action.actions if isinstance(action, Together) else (action,))
+        return tuple(found)
