@@ -102,10 +102,10 @@ class WorkQueue(Generic[Key]):
         heapq.heappush(self._later, (at, self._count, key))
         self._set_timer()
 
-    def retry(self, key: Key) -> float:
-        """Have a key worked on again after a failure; returns the seconds until then."""
+    def retry(self, key: Key, at_least_s: float = 0.0) -> float:
+        """Have a key worked on again after a failure; returns the seconds until then (``at_least_s`` or more)."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay_s = self._backoff.delay_s(failures, self._chance)
+        delay_s = max(at_least_s, self._backoff.delay_s(failures, self._chance))
         self.add_after(key, delay_s)
         return delay_s
 

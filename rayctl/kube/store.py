@@ -65,6 +65,16 @@ class Store:
         self._objects: dict[Key, Object] = {}
         self._found: dict[str, dict[str, dict[Key, None]]] = {name: {} for name in self._indexes}
 
+    def add_index(self, name: str, index: Index) -> None:
+        """Have objects found by one more property; nothing happens if there is an index of that name."""
+        if name in self._indexes:
+            return
+        self._indexes[name] = index
+        found = self._found[name] = {}
+        for key, document in self._objects.items():
+            for value in index(document):
+                found.setdefault(value, {})[key] = None
+
     def __len__(self) -> int:
         return len(self._objects)
 

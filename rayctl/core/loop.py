@@ -1,0 +1,239 @@
+"""The loop of one controller: changes become keys, each key is looked at, decided about, and acted upon; for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from rayctl.core.controller import Controller, Key
+from rayctl.core.execute import Ending, Executor, Outcome
+from rayctl.core.plan import Plan
+from rayctl.core.queue import Backoff, QueueClosed, WorkQueue
+from rayctl.core.record import Recorder
+from rayctl.kube.informer import Informer, Informers, View
+from rayctl.kube.own_writes import OwnWrites
+from rayctl.kube.store import Change
+
+__all__ = ["Loop", "Metrics", "NoMetrics"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 30.0
+"""A look that takes longer is given up: one cluster that does not answer must not hold a worker for ever."""
+CHECK_S = 300.0
+"""The longest sleep before a planned check: clocks jump, and then the check is not missed by more than this."""
+SOONEST_S = 0.1
+"""The shortest: a planner that asks to be asked again at once must not keep a core busy."""
+BEHIND_S = 0.05
+"""How soon a key is tried again whose own writes the caches have not seen; their arrival brings it back sooner."""
+REFUSED_S = 5.0
+"""The shortest pause after a write that the server refused for good."""
+
+
+class Metrics(Protocol):
+    """What a loop counts; ``result``: an `Ending`'s value, ``nothing`` (no such object), ``crashed``."""
+
+    def added(self, controller: str) -> None:
+        """A key was added to the queue."""
+
+    def depth(self, controller: str, waiting: int, in_work: int) -> None:
+        """So many keys wait, so many are worked on."""
+
+    def passed(self, controller: str, result: str, seconds: float) -> None:
+        """A pass ended after so many seconds (of the event loop)."""
+
+    def retried(self, controller: str) -> None:
+        """A key was put back because of a failure."""
+
+    def stale(self, controller: str) -> None:
+        """A pass was put off because the caches had not seen our own writes."""
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def added(self, controller: str) -> None:
+        """See `Metrics.added`."""
+
+    def depth(self, controller: str, waiting: int, in_work: int) -> None:
+        """See `Metrics.depth`."""
+
+    def passed(self, controller: str, result: str, seconds: float) -> None:
+        """See `Metrics.passed`."""
+
+    def retried(self, controller: str) -> None:
+        """See `Metrics.retried`."""
+
+    def stale(self, controller: str) -> None:
+        """See `Metrics.stale`."""
+
+
+class Loop:
+    """One controller at work.
+
+    Args:
+        controller: Which one.
+        informers: What this process watches; somebody else runs them.
+        executor: What writes.
+        own_writes: The executor's.
+        wall: Seconds since the epoch: the planner's now.
+        workers: Keys worked on side by side.
+        metrics: What is counted.
+        chance: Source of jitter.
+
+    Attributes:
+        recorder: The last passes.
+        failing: Key → what went wrong with it last; keys that went well are not in it.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        informers: Informers,
+        executor: Executor,
+        own_writes: OwnWrites,
+        wall: Callable[[], float],
+        workers: int = 8,
+        metrics: Metrics | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.recorder = Recorder()
+        self.failing: dict[Key, str] = {}
+        self._controller, self._executor, self._own_writes = controller, executor, own_writes
+        self._wall, self._workers = wall, workers
+        self._metrics: Metrics = metrics or NoMetrics()
+        self._queue: WorkQueue[Key] = WorkQueue(Backoff(), chance)
+        self._watched: list[tuple[Informer, bool]] = []
+        found: dict[object, Informer] = {}
+        for watch in controller.watches:
+            informer = informers.get(watch.resource, watch.selector, watch.labels)
+            self._watched.append((informer, watch.optional))
+            found[watch.resource] = informer
+        if len(found) != len(controller.watches):
+            raise ValueError(f"{controller.name} watches a kind twice")
+        self._informers = [informer for informer, _ in self._watched]
+        self._view = View(found)  # type: ignore[arg-type]
+
+    @property
+    def synced(self) -> bool:
+        """Whether all that is watched has been listed; kinds that may be missing count if they are."""
+        return all(informer.synced or (optional and informer.missing) for informer, optional in self._watched)
+
+    @property
+    def waiting(self) -> int:
+        """Keys that could be worked on now."""
+        return len(self._queue)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ends = [
+            informer.listen(self._listener(watch.keys))
+            for informer, watch in zip(self._informers, self._controller.watches, strict=True)
+        ]
+        workers: list[asyncio.Task[None]] = []
+        try:
+            while not self.synced:
+                await self._informers_moved()
+            workers = [asyncio.ensure_future(self._work()) for _ in range(self._workers)]
+            await asyncio.gather(*workers)
+        finally:
+            for end in ends:
+                end()
+            self._queue.close()
+            for worker in workers:
+                worker.cancel()
+            if workers:
+                await asyncio.wait(workers)
+
+    async def _informers_moved(self) -> None:
+        lacking = [informer for informer, optional in self._watched if not informer.synced]
+        waits = [asyncio.ensure_future(informer.reflector.synced.wait()) for informer in lacking]
+        try:
+            # A kind that turns out to be missing sets no event: look again now and then.
+            await asyncio.wait(waits, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _listener(self, keys: Callable[..., object]) -> Callable[[Change, bool], None]:
+        def listen(change: Change, news: bool) -> None:
+            for document in (change.old, change.new):
+                if document is not None:
+                    for key in keys(document):  # type: ignore[attr-defined]
+                        self._metrics.added(self._controller.name)
+                        self._queue.add(key, urgent=news)
+
+        return listen
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(QueueClosed):
+                key = await self._queue.get()
+                began = loop.time()
+                try:
+                    result = await self._pass(key)
+                finally:
+                    self._queue.done(key)
+                self._metrics.passed(self._controller.name, result, loop.time() - began)
+                self._metrics.depth(self._controller.name, len(self._queue), self._queue.in_work)
+                continue
+            return
+
+    async def _pass(self, key: Key) -> str:
+        loop = asyncio.get_running_loop()
+        behind = self._own_writes.behind(key, self._view, loop.time())
+        if behind:
+            self._metrics.stale(self._controller.name)
+            self._queue.add_after(key, BEHIND_S)
+            return "stale"
+        found, plan, at = None, Plan(), self._wall()
+        try:
+            found = await asyncio.wait_for(self._controller.look(key, self._view), LOOK_S)
+            if found is None:
+                self._forget(key)
+                return "nothing"
+            at = self._wall()
+            plan = self._controller.plan(found, at)
+            outcome = await self._executor.perform(key, plan)
+            self.recorder.add(self._controller, key, at, found, plan, outcome)
+            if outcome.refusal is not None:
+                told = self._controller.refused(found, outcome.refusal, at)
+                self.recorder.add(
+                    self._controller, key, at, found, told, await self._executor.perform(key, told), "after a refusal"
+                )
+        except Exception as error:
+            # A defect, or a look that took too long: this key's trouble alone.
+            _log.exception("%s: the pass of %s/%s failed", self._controller.name, *key)
+            self.failing[key] = f"{type(error).__name__}: {error}"
+            self.recorder.add(self._controller, key, at, found or {}, plan, None, self.failing[key])
+            self._retry(key)
+            return "crashed"
+        self._after(key, plan, outcome)
+        return outcome.ending.value
+
+    def _after(self, key: Key, plan: Plan, outcome: Outcome) -> None:
+        if outcome.ending is Ending.DONE:
+            self._forget(key)
+            if plan.next_check_at is not None:
+                self._queue.add_after(key, min(CHECK_S, max(SOONEST_S, plan.next_check_at - self._wall())))
+            return
+        self.failing[key] = str(outcome.error)
+        if outcome.ending is not Ending.AGAIN:
+            _log.warning("%s: %s/%s: %s", self._controller.name, *key, outcome.error)
+        if outcome.ending is Ending.LATER:
+            self._retry(key, outcome.retry_after_s or 1.0)
+        else:
+            self._retry(key, REFUSED_S if outcome.ending is Ending.REFUSED else 0.0)
+
+    def _retry(self, key: Key, at_least_s: float = 0.0) -> None:
+        self._metrics.retried(self._controller.name)
+        self._queue.retry(key, at_least_s)
+
+    def _forget(self, key: Key) -> None:
+        self._queue.forget(key)
+        self.failing.pop(key, None)
