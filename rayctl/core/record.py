@@ -121,6 +121,6 @@ def _action(action: vocabulary.Action) -> dict[str, Any]:
 
 
 def replay(controller: Controller, record: PassRecord) -> dict[str, Any]:
-    """Decide a recorded pass again; return the plan as JSON, equal to ``record.plan`` unless the planner has changed."""
+    """Decide a recorded pass again; the plan as JSON equals ``record.plan`` unless the planner has changed."""
     document: dict[str, Any] = json.loads(json.dumps(plan_document(controller.plan(record.found, record.at))))
     return document

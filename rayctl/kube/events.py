@@ -34,7 +34,7 @@ NOTE = 1024
 
 @dataclass(frozen=True)
 class Happening:
-    """What happened to which object. ``kind``: ``Normal`` or ``Warning``; ``reason``: a word; ``message``: a sentence."""
+    """What happened to which object. ``kind``: Normal or Warning; ``reason``: one word; ``message``: a sentence."""
 
     api_version: str
     object_kind: str
