@@ -1,0 +1,1 @@
+"""RayCluster: real Ray clusters made of pods and services."""
