@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ def kube() -> None:
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder for objects, tokens and the audit log.",
+    help="Folder for objects, tokens and the audit log (default: kube below RAYCTL_HOME).",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=6443, show_default=True, help="0: any free one.")
 @click.option(
@@ -51,8 +51,15 @@ def serve(**asked: Any) -> None:
     It listens on 127.0.0.1 and asks for a token. kubectl and other clients use it like any cluster; pods are only
     recorded, not run.
     """
+    from rayctl.client.kube.locate import embedded_kubeconfig
     from rayctl.embedded.apiserver.serve import ServeOptions
     from rayctl.embedded.apiserver.serve import serve as run
+
+    if asked["data_dir"] is None:
+        # The one server of this machine: other commands find it without being told.
+        home = embedded_kubeconfig(os.environ)
+        asked["data_dir"] = home.parent / "kube"
+        asked["kubeconfig"] = asked["kubeconfig"] or home
 
     def ready(url: str) -> None:
         click.echo(f"Kubernetes API ready at {url}")

@@ -60,6 +60,7 @@ def _report(ctx: click.Context, error: RayctlError) -> None:
 COMMANDS = {
     "automl": ("rayctl.cli.automl:automl", "Train models: submit, watch, leaderboard, report, predict, deploy."),
     "tenant": ("rayctl.cli.tenant:tenant", "Applications that share the cluster: configuration, environment, quota."),
+    "get": ("rayctl.cli.objects.get:get", "Show Kubernetes objects: tables, documents, changes."),
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),
     "down": ("rayctl.cli.local:down", "Stop what `up` started."),

@@ -59,18 +59,21 @@ class ObjectNotFound(KubernetesError):
     """The object, or its kind, is not there (404)."""
 
     code = "kubernetes-not-found"
+    exit_code = 3
 
 
 class AlreadyExists(KubernetesError):
     """An object of this name is there already (409)."""
 
     code = "kubernetes-already-exists"
+    exit_code = 6
 
 
 class WriteConflict(KubernetesError):
     """Somebody else changed the object, or owns the fields (409). Look again, decide again."""
 
     code = "kubernetes-conflict"
+    exit_code = 6
     retry = "backoff"
 
 
@@ -85,6 +88,7 @@ class Denied(KubernetesError):
     """The server does not know us, or does not let us (401, 403)."""
 
     code = "kubernetes-denied"
+    exit_code = 7
     retry = "backoff"
 
 
@@ -92,12 +96,14 @@ class Rejected(KubernetesError):
     """The request itself is wrong (other 4xx). Sending it again changes nothing."""
 
     code = "kubernetes-rejected"
+    exit_code = 2
 
 
 class Overloaded(KubernetesError):
     """The server asks us to come back later (429, or any answer with Retry-After); ``retry_after_s`` says when."""
 
     code = "kubernetes-overloaded"
+    exit_code = 8
     retry = "after"
 
 
@@ -105,6 +111,7 @@ class ServerTrouble(KubernetesError):
     """The server failed (5xx). A write may have happened."""
 
     code = "kubernetes-server-trouble"
+    exit_code = 8
     retry = "backoff"
 
 
@@ -112,6 +119,7 @@ class NoAnswer(KubernetesError):
     """No connection, or none that lasted. ``outcome_unknown`` unless it is certain that nothing was sent."""
 
     code = "kubernetes-no-answer"
+    exit_code = 8
     retry = "backoff"
 
 

@@ -1,0 +1,1 @@
+"""The commands for Kubernetes objects, one file each: get, describe, explain, apply, delete, and so on."""
