@@ -1,0 +1,1 @@
+"""What rayctl tells about itself to those who operate it: metrics and structured logs."""

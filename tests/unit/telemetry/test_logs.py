@@ -1,0 +1,137 @@
+"""Log lines: one schema, one line each, and no secret in them however it got there."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from rayctl.telemetry.logs import JsonLines, about
+from rayctl.telemetry.redaction import HIDDEN, Redactor, is_secret_name
+
+CANARY = "c4n4ry-0f-s3cr3t"
+
+
+@pytest.fixture
+def log() -> tuple[logging.Logger, io.StringIO]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines(Redactor([CANARY]), {"pid": 7}))
+    logger = logging.Logger("rayctl.test", logging.DEBUG)
+    logger.addHandler(handler)
+    return logger, stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_schema(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = log
+    with about(controller="c", kind="RayCluster", name="n", reconcile_id="r"):
+        logger.info("pod created", extra={"pod": "n-head", "rv": "12"})
+    logger.warning("after")
+    first, second = lines(stream)
+    assert list(first) == [
+        "ts", "level", "msg", "controller", "kind", "name", "rv", "reconcile_id", "pid", "pod", "logger",
+    ]  # fmt: skip
+    assert (first["level"], first["msg"], first["rv"]) == ("INFO", "pod created", "12")
+    assert len(first["ts"]) == len("2026-01-02T03:04:05.678901Z")
+    assert "controller" not in second
+
+
+def test_fields_follow_tasks(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = log
+
+    async def one(name: str, gate: asyncio.Event) -> None:
+        with about(name=name):
+            await gate.wait()
+            logger.info("x")
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        tasks = [asyncio.ensure_future(one(name, gate)) for name in "ab"]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert sorted(line["name"] for line in lines(stream)) == ["a", "b"]
+
+
+def test_one_line_whatever_happens(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = log
+    logger.info("a\nb\u2028c")
+    logger.info("%d and %d", 1)
+    logger.info("odd", extra={"object": object(), "huge": "x" * 100_000})
+    try:
+        raise ValueError(f"with {CANARY}")
+    except ValueError:
+        logger.exception("failed")
+    found = [json.loads(line) for line in stream.getvalue().split("\n") if line]
+    assert found[0]["msg"] == "a\nb\u2028c"
+    assert "TypeError" in found[1]["msg"]
+    assert len(found[2]["huge"]) < 20_000
+    assert found[3]["error"]["type"] == "ValueError"
+    assert "test_logs.py" in found[3]["error"]["stack"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"note": f"it is {CANARY}."},
+        {"document": {"a": [{"b": CANARY}]}},
+        {"env": [{"name": "REDIS_PASSWORD", "value": "other"}]},
+        {"secret": {"kind": "Secret", "data": {"x": "b3RoZXI="}}},
+        {"document": {"kind": "Secret", "stringData": {"x": "other"}}},
+        {"password": "other"},
+        {"authToken": "other"},
+        {"headers": {"Authorization": "Bearer other-and-long"}},
+        {"text": "Authorization: Bearer other-and-long"},
+        {"url": "redis://user:other@host:6379"},
+        {"command": "redis-cli --password=other"},
+        {"raw": CANARY.encode()},
+        {"nested": {"api_key": {"deep": "other"}}},
+    ],
+)
+def test_no_secret_comes_out(log: tuple[logging.Logger, io.StringIO], extra: dict[str, Any]) -> None:
+    logger, stream = log
+    logger.info("said %s", extra, extra=extra)
+    logger.info("constant", extra=extra)
+    for line in stream.getvalue().splitlines()[1:]:
+        assert HIDDEN in line
+        assert CANARY not in line
+        assert "other" not in line
+        assert "b3RoZXI=" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("password", True),
+        ("REDIS_PASSWORD", True),
+        ("authToken", True),
+        ("access-key", True),
+        ("client_key", True),
+        ("token", True),
+        ("tokens", True),
+        ("token_file", False),
+        ("RAY_AUTH_TOKEN_PATH", False),
+        ("tokenName", False),
+        ("secretRef", False),
+        ("author", False),
+        ("key", False),
+        ("monkey", False),
+        ("passwordless", False),
+    ],
+)
+def test_names_of_secrets(name: str, secret: bool) -> None:
+    assert is_secret_name(name) is secret
+
+
+def test_short_secrets_hide_no_words() -> None:
+    assert Redactor(["the"]).text("the end") == "the end"
