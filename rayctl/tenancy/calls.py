@@ -1,7 +1,9 @@
-"""Functions and classes of users, made to take the envelope of each call beside their own arguments.
+"""Functions and classes of users, made to run as calls of a tenant.
 
-The envelope travels as one hidden keyword argument, so that plain callers, who know nothing of it, can call the same
-actor: their calls belong to the tenant that created it.
+A function of one tenant has its envelope with it: Ray sends both to a worker once, and a call costs nothing more. What
+serves several tenants (actors, the tasks of the AutoML service) takes the envelope of each call as one hidden keyword
+argument, so that plain callers, who know nothing of it, can call the same actor: their calls belong to the tenant that
+created it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,21 @@ from typing import Any
 
 from rayctl.tenancy.current import current_envelope, serving
 
-__all__ = ["ENVELOPE", "carrying", "carrying_class"]
+__all__ = ["ENVELOPE", "belonging", "carrying", "carrying_class"]
 
 ENVELOPE = "rayctl_envelope_"
 """Name of the hidden keyword argument."""
 
 _OWN = "_rayctl_own_envelope"
+
+
+def belonging(function: Callable[..., Any], envelope: bytes) -> Callable[..., Any]:
+    """Return a function that runs ``function`` as a call of the tenant whose envelope this is."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-in functions have none
+        signature = FUNCTION
+    return _wrapped(function, lambda args, kwargs: envelope, signature)
 
 
 def carrying(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from hashlib import sha256
 from threading import Lock
 from typing import Any
 
@@ -14,11 +13,13 @@ from pydantic import BaseModel, ValidationError
 from rayctl import __version__
 from rayctl.errors import FieldError, InvalidRequest, MalformedEnvelope
 from rayctl.tenancy.envelope import Envelope
+from rayctl.tenancy.migrate import migrate
 from rayctl.tenancy.model import SCHEMA, TenantConfig, unknown_fields
-from rayctl.tenancy.wire import pack, sorted_deep
+from rayctl.tenancy.wire import pack, sorted_deep, unpack_frozen
 
 __all__ = [
     "KIND",
+    "Received",
     "body_of",
     "config_of",
     "decode",
@@ -27,11 +28,13 @@ __all__ = [
     "packed_body",
     "parse",
     "read",
+    "receive",
     "to_envelope",
 ]
 
 KIND = "tenant-config"
 _KEPT = 256
+_KEPT_BYTES = 64 * 1024 * 1024
 
 
 def body_of(config: TenantConfig) -> dict[str, Any]:
@@ -130,42 +133,107 @@ def encode(config: TenantConfig, key: bytes | None = None, created_at: float | N
 
 def read(data: bytes, key: bytes | None = None) -> TenantConfig:
     """Return the configuration that the bytes carry, checked and migrated. Raises as `decode`."""
-    envelope, body = Envelope.decode(data, KIND, SCHEMA, key=key)
-    config = config_of(body)
-    if config.tenant != envelope.header.tenant:
-        raise MalformedEnvelope("The envelope and its configuration name different tenants.", code="not-readable")
-    return config
+    return Received.of(data, key).config
 
 
-class _Decoded:
-    """Configurations that this process has decoded, by the sha256 of their bytes and key: no name, no clock."""
+_building = Lock()  # a call sees one and the same object, also among threads that ask for it at once
+
+
+class Received:
+    """An envelope that was handed over and checked; what it says is read when it is first asked for.
+
+    A digest proves that nothing was changed on the way, and a signature who has the key, but neither that the body is
+    a valid configuration. So the body is always validated, signed or not, before anybody sees a value of it.
+    """
+
+    __slots__ = ("_config", "_envelope", "data")
+
+    def __init__(self, data: bytes, envelope: Envelope) -> None:
+        self.data = data
+        self._envelope = envelope
+        self._config: TenantConfig | None = None
+
+    @classmethod
+    def of(cls, data: bytes, key: bytes | None) -> Received:
+        """Check the bytes. Raises as `Envelope.open`."""
+        return cls(data, Envelope.open(data, KIND, SCHEMA, key=key))
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is, as the envelope says; `config` makes sure that the configuration says the same."""
+        return self._envelope.header.tenant
+
+    @property
+    def config(self) -> TenantConfig:
+        """The configuration, of the current schema.
+
+        Raises:
+            MalformedEnvelope: ``not-readable``: the body is no valid configuration, or another tenant's.
+            UnsupportedEnvelope: ``too-old``.
+        """
+        if self._config is None:
+            with _building:
+                self._config = self._config or self._build()
+        return self._config
+
+    def _build(self) -> TenantConfig:
+        config = config_of(self._body())
+        if config.tenant != self.tenant:
+            raise MalformedEnvelope("The envelope and its configuration name different tenants.", code="not-readable")
+        return config
+
+    def _body(self) -> Mapping[str, Any]:
+        major = self._envelope.header.schema[0]
+        if major != SCHEMA[0]:
+            return migrate(KIND, self._envelope.body, major, SCHEMA[0])
+        body = unpack_frozen(self._envelope.packed)
+        if not isinstance(body, dict):
+            raise MalformedEnvelope("The envelope's body is no mapping.", code="not-readable")
+        return body
+
+
+class _Known:
+    """Envelopes that this process has checked, by their very bytes and the key: no name, no clock."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._found: OrderedDict[bytes, TenantConfig] = OrderedDict()
+        self._found: OrderedDict[tuple[bytes, bytes | None], Received] = OrderedDict()
+        self._bytes = 0
 
-    def get(self, data: bytes, key: bytes | None) -> TenantConfig:
-        digest = sha256(data + b"\0" + (key or b"")).digest()
+    def get(self, data: bytes, key: bytes | None) -> Received:
+        wanted = (data, key)
         with self._lock:
-            config = self._found.get(digest)
-            if config is not None:
-                self._found.move_to_end(digest)
-                return config
-        config = read(data, key)
+            found = self._found.get(wanted)
+            if found is not None:
+                self._found.move_to_end(wanted)
+                return found
+        found = Received.of(data, key)
         with self._lock:
-            self._found[digest] = config
-            while len(self._found) > _KEPT:
-                self._found.popitem(last=False)
-        return config
+            if wanted not in self._found:
+                self._found[wanted] = found
+                self._bytes += len(data)
+            while len(self._found) > _KEPT or self._bytes > _KEPT_BYTES:
+                (dropped, _), _ = self._found.popitem(last=False)
+                self._bytes -= len(dropped)
+        return found
 
 
-_decoded = _Decoded()  # holds what was passed to calls; never consulted without the bytes of the call at hand
+_known = _Known()  # holds what was passed to calls; never consulted without the bytes of the call at hand
+
+
+def receive(data: bytes, key: bytes | None = None) -> Received:
+    """Check the bytes of an envelope; the same bytes are checked, and read, once per process.
+
+    Raises:
+        MalformedEnvelope, TamperedEnvelope, UnsupportedEnvelope, TooLarge: see `Envelope.open`.
+    """
+    return _known.get(data, key) if type(data) is bytes else Received.of(data, key)
 
 
 def decode(data: bytes, key: bytes | None = None) -> TenantConfig:
-    """Return the configuration that the bytes carry; the same bytes are decoded once per process.
+    """Return the configuration that the bytes carry; the same bytes are read once per process.
 
     Raises:
-        MalformedEnvelope, TamperedEnvelope, UnsupportedEnvelope, TooLarge: see `Envelope.decode`.
+        MalformedEnvelope, TamperedEnvelope, UnsupportedEnvelope, TooLarge: see `Envelope.open` and `Received.config`.
     """
-    return _decoded.get(data, key)
+    return receive(data, key).config

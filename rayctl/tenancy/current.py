@@ -9,30 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
 
 from rayctl.errors import NotFound
-from rayctl.tenancy.codec import decode
+from rayctl.tenancy.codec import Received, receive
 from rayctl.tenancy.keys import signing_key
 from rayctl.tenancy.model import TenantConfig
 
-__all__ = ["Carried", "current_config", "current_envelope", "serving"]
+__all__ = ["current_config", "current_envelope", "serving"]
 
-
-class Carried(NamedTuple):
-    """What a call was handed, and what it means."""
-
-    envelope: bytes
-    config: TenantConfig
-
-
-_carried: ContextVar[Carried | None] = ContextVar("rayctl_tenant", default=None)
+_carried: ContextVar[Received | None] = ContextVar("rayctl_tenant", default=None)
 
 
 def current_envelope() -> bytes | None:
     """Return the bytes that this call was handed; None outside of a tenant's call."""
     carried = _carried.get()
-    return None if carried is None else carried.envelope
+    return None if carried is None else carried.data
 
 
 def current_config() -> TenantConfig:
@@ -40,6 +31,7 @@ def current_config() -> TenantConfig:
 
     Raises:
         NotFound: ``no-tenant``: this is no call of a tenant.
+        MalformedEnvelope: ``not-readable``: what it was handed is intact, but no valid configuration.
     """
     carried = _carried.get()
     if carried is None:
@@ -58,7 +50,7 @@ def serving(envelope: bytes | None) -> Iterator[None]:
     Raises:
         MalformedEnvelope, TamperedEnvelope, UnsupportedEnvelope, TooLarge: before anything inside has run.
     """
-    carried = None if envelope is None else Carried(envelope, decode(envelope, signing_key()))
+    carried = None if envelope is None else receive(envelope, signing_key())
     token = _carried.set(carried)
     try:
         yield

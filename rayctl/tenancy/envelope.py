@@ -4,7 +4,7 @@ Outside it is a msgpack list of four: the text ``rayctl.envelope/1``, the payloa
 a signature (HMAC-SHA256 of the payload) or nil. The payload is a msgpack map: ``kind``, ``schema`` ([major, minor]),
 ``tenant``, ``fingerprint`` (sha256 of the body, so equal configurations have equal ones), ``created_at`` (seconds
 since the epoch), ``writer`` (version of rayctl) and ``body`` (msgpack again, as bytes, so that it is packed once and
-checked without being unpacked). Every bit counts in the digest or in the one accepted way of writing around it.
+only unpacked where somebody asks for what it says). Every bit counts in the digest or in the one accepted way of writing around it.
 
 Reading never executes or imports anything. Nothing in it is secret: secrets are references.
 """
@@ -45,7 +45,7 @@ class Header:
 
 def fingerprint_of(kind: str, major: int, packed: bytes) -> str:
     """Return the sha256 of what is said (a packed body), whenever and by whichever version it was written."""
-    return sha256(pack([kind, major]) + packed).hexdigest()
+    return sha256(msgpack.packb([kind, major]) + packed).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,32 +103,22 @@ class Envelope:
         return data
 
     @classmethod
-    def decode(
-        cls,
-        data: bytes,
-        kind: str,
-        schema: tuple[int, int],
-        *,
-        key: bytes | None = None,
-        migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
-    ) -> tuple[Envelope, dict[str, Any]]:
-        """Read and check an envelope, and bring an older one up to ``schema``. Returns it with its body.
+    def open(cls, data: bytes, kind: str, schema: tuple[int, int], *, key: bytes | None = None) -> Envelope:
+        """Check an envelope and return it; its body is intact then, but nobody has looked at what it says.
 
         Args:
             data: What `encode` gave.
             kind: What it has to be.
             schema: The version that the reader knows. A higher minor is fine, a higher major is not.
             key: It has to be signed with this key.
-            migrations: Major version → function that brings a body from it to the next one (default: those of
-                `rayctl.tenancy.migrate` for this kind).
 
         Raises:
             MalformedEnvelope: ``not-readable``: these are not an envelope's bytes.
-            TamperedEnvelope: the digest or the signature is wrong or missing.
-            UnsupportedEnvelope: another kind, a newer major version, or one too old to be migrated.
+            TamperedEnvelope: the digest, the fingerprint or the signature is wrong, or the signature missing.
+            UnsupportedEnvelope: another kind, or a newer major version.
             TooLarge: more than `MAX_ENVELOPE_BYTES`.
         """
-        header, packed = _read(unpack(_open(data, key)))
+        header, packed = _read(_open(data, key))
         if header.kind != kind:
             raise UnsupportedEnvelope(
                 f"This envelope holds {header.kind!r}, not {kind!r}.",
@@ -144,17 +134,38 @@ class Envelope:
             )
         if header.fingerprint != fingerprint_of(header.kind, header.schema[0], packed):
             raise TamperedEnvelope("The envelope's fingerprint is not that of its body.", code="wrong-fingerprint")
-        found = cls(header, packed)
-        body = found.body
-        if header.schema[0] == schema[0]:
+        return cls(header, packed)
+
+    @classmethod
+    def decode(
+        cls,
+        data: bytes,
+        kind: str,
+        schema: tuple[int, int],
+        *,
+        key: bytes | None = None,
+        migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    ) -> tuple[Envelope, dict[str, Any]]:
+        """Check an envelope as `open` does, read its body, and bring an older one up to ``schema``. Returns both.
+
+        ``migrations``: major version → function that brings a body from it to the next one (default: those of
+        `rayctl.tenancy.migrate` for this kind).
+
+        Raises:
+            MalformedEnvelope, TamperedEnvelope, TooLarge: see `open`.
+            UnsupportedEnvelope: also ``too-old``: a version that cannot be migrated.
+        """
+        found = cls.open(data, kind, schema, key=key)
+        body, major = found.body, found.header.schema[0]
+        if major == schema[0]:
             return found, body
-        body = migrate(kind, body, header.schema[0], schema[0], migrations)
-        return cls.of(kind, schema, header.tenant, body, header.created_at, header.writer), body
+        body = migrate(kind, body, major, schema[0], migrations)
+        return cls.of(kind, schema, found.header.tenant, body, found.header.created_at, found.header.writer), body
 
 
 def peek(data: bytes) -> Header:
     """Return the header of intact bytes of any kind and version, for tools and messages."""
-    return _read(unpack(_open(data, None, signature_matters=False)))[0]
+    return _read(_open(data, None, signature_matters=False))[0]
 
 
 def _check_size(data: bytes) -> None:
@@ -202,7 +213,8 @@ def _check_signature(payload: bytes, mac: bytes | None, key: bytes | None) -> No
         raise TamperedEnvelope("The signature is wrong: another key, or changed bytes.", code="wrong-signature")
 
 
-def _read(fields: Any) -> tuple[Header, bytes]:
+def _read(payload: bytes) -> tuple[Header, bytes]:
+    fields = _fields(payload)
     if type(fields) is not dict or not fields.keys() >= _FIELDS or list(fields) != sorted(fields):
         raise MalformedEnvelope("The envelope lacks fields that every envelope has.", code="not-readable")
     schema, body, created_at = fields["schema"], fields["body"], fields["created_at"]
@@ -210,9 +222,20 @@ def _read(fields: Any) -> tuple[Header, bytes]:
     numbers = type(schema) is list and [type(part) for part in schema] == [int, int] and min(schema) >= 0
     if not texts or not numbers or type(created_at) not in (int, float) or type(body) is not bytes:
         raise MalformedEnvelope("The envelope's fields have other types than they must have.", code="not-readable")
-    unknown = {name: value for name, value in fields.items() if name not in _FIELDS}
+    unknown = {name: fields[name] for name in fields.keys() - _FIELDS}
     major, minor = schema
     header = Header(
         fields["kind"], (major, minor), fields["tenant"], fields["fingerprint"], created_at, fields["writer"], unknown
     )
     return header, body
+
+
+def _fields(payload: bytes) -> Any:
+    """Return what the payload says; fast where it is exactly what this version writes, careful elsewhere."""
+    try:
+        found = msgpack.unpackb(payload, raw=False, strict_map_key=True)
+        if found.keys() == _FIELDS and msgpack.packb(found, strict_types=True) == payload:
+            return found
+    except Exception:  # noqa: S110  (the careful reader says what is wrong)
+        pass
+    return unpack(payload)

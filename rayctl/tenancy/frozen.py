@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-__all__ = ["FrozenDict", "FrozenList", "freeze", "thaw"]
+__all__ = ["MAX_DEPTH", "FrozenDict", "FrozenList", "freeze", "thaw"]
+
+MAX_DEPTH = 32
+"""Levels of nesting that a value may have, wherever it comes from."""
 
 
 def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -17,7 +20,7 @@ def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot be changed; its nested dicts and lists cannot either."""
+    """A dict that cannot be changed. Made by `freeze` and by reading bytes, so that what is in it is frozen as well."""
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
@@ -55,14 +58,27 @@ def _hashable(value: Any) -> int:
 
 
 def freeze(value: Any) -> Any:
-    """Return the value with every dict and list in it replaced by one that cannot be changed."""
+    """Return the value with every dict and list in it replaced by one that cannot be changed.
+
+    Raises:
+        ValueError: it is nested deeper than `MAX_DEPTH` levels, or contains itself.
+    """
+    return _freeze(value, 0)
+
+
+def _freeze(value: Any, level: int) -> Any:
+    kind = type(value)
+    if kind is FrozenDict or kind is FrozenList:
+        return value
+    if level > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        return FrozenDict({key: _freeze(item, level + 1) for key, item in value.items()})
     if isinstance(value, list):
-        return FrozenList([freeze(item) for item in value])
-    if type(value) is tuple:
-        return tuple(freeze(item) for item in value)
-    if type(value) is set:
+        return FrozenList([_freeze(item, level + 1) for item in value])
+    if kind is tuple:
+        return tuple(_freeze(item, level + 1) for item in value)
+    if kind is set:
         return frozenset(value)
     return value
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rayctl.errors import InvalidRequest
-from rayctl.tenancy.calls import ENVELOPE, carrying, carrying_class
+from rayctl.tenancy.calls import ENVELOPE, belonging, carrying_class
 from rayctl.tenancy.current import current_config, current_envelope
 from rayctl.tenancy.environment import merged
 from rayctl.tenancy.model import TenantConfig
@@ -15,6 +15,7 @@ from rayctl.tenancy.model import TenantConfig
 __all__ = ["TenantActor", "TenantActorClass", "TenantContext", "TenantFunction", "current_context"]
 
 _IN_FLIGHT = 1000
+_KEPT = 128
 
 
 class TenantContext:
@@ -35,6 +36,7 @@ class TenantContext:
         self.config = config
         self.envelope = envelope
         self.runtime_env = None if runtime_env is None else dict(runtime_env)
+        self._submitted: OrderedDict[Callable[..., Any], Any] = OrderedDict()
 
     def remote(self, target: Any = None, **options: Any) -> Any:
         """Make a function or a class remote: ``ctx.remote(f)``, ``ctx.remote(f, num_cpus=2)``, ``@ctx.remote``.
@@ -56,11 +58,29 @@ class TenantContext:
         if isinstance(target, type):
             own.pop("max_retries", None)
             return TenantActorClass(self, ray.remote(carrying_class(target)), {**own, **options})
-        return TenantFunction(self, ray.remote(carrying(target)), {**own, **options})
+        return TenantFunction(self, ray.remote(belonging(target, self.envelope)), {**own, **options})
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Start one call of a function; returns Ray's reference to its result."""
-        return self.remote(function).remote(*args, **kwargs)
+        """Start one call of a function; returns Ray's reference to its result.
+
+        As with ``ray.remote``, a function is sent to the cluster when it is first called, and not again.
+        """
+        return self._known(function).remote(*args, **kwargs)
+
+    def _known(self, function: Callable[..., Any]) -> Any:
+        """Return the remote form of a function, made once: sending it costs more than a call."""
+        found = self._submitted.get(function)
+        if found is None:
+            if isinstance(function, type):
+                raise InvalidRequest(
+                    f"{function!r} is a class, not a function.",
+                    code="not-remote",
+                    hint="Start an actor with ctx.actor.",
+                )
+            found = self._submitted[function] = self.remote(function)
+            if len(self._submitted) > _KEPT:
+                self._submitted.popitem(last=False)
+        return found
 
     def map(
         self, function: Callable[..., Any], *items: Iterable[Any], in_flight: int = _IN_FLIGHT, **options: Any
@@ -72,7 +92,7 @@ class TenantContext:
         """
         import ray
 
-        call = self.remote(function, **options)
+        call = self.remote(function, **options) if options else self._known(function)
         waiting: deque[Any] = deque()
         try:
             for arguments in zip(*items, strict=False):
@@ -138,7 +158,7 @@ class TenantFunction:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Start a call; returns Ray's reference (or several, or a generator of them) to its result."""
-        return self._ready.remote(*args, **kwargs, **{ENVELOPE: self._context.envelope})
+        return self._ready.remote(*args, **kwargs)
 
     def options(self, **options: Any) -> TenantFunction:
         """Return the same function with other options of Ray."""
@@ -169,9 +189,8 @@ class TenantActorClass:
         """Start an actor; returns its handle."""
         ready = self._context.options_with(self._options)
         cls = self._cls.options(**ready) if ready else self._cls
-        envelope = self._context.envelope
-        assert envelope is not None
-        return TenantActor(cls.remote(*args, **kwargs, **{ENVELOPE: envelope}), envelope)
+        # Its calls belong to this tenant unless they say otherwise, so the calls of this handle need not say anything.
+        return TenantActor(cls.remote(*args, **kwargs, **{ENVELOPE: self._context.envelope}))
 
     def options(self, **options: Any) -> TenantActorClass:
         """Return the same class with other options of Ray."""
@@ -181,17 +200,19 @@ class TenantActorClass:
 class TenantActor:
     """A handle of an actor; its calls carry the configuration of the tenant whose handle this is.
 
-    It can be passed to tasks and actors. ``plain`` is Ray's own handle, for ``ray.kill`` and the like.
+    It can be passed to tasks and actors. ``plain`` is Ray's own handle, for ``ray.kill`` and the like. ``envelope``:
+    what calls are handed; None: nothing, so that they belong to the tenant that created the actor.
     """
 
-    def __init__(self, plain: Any, envelope: bytes) -> None:
+    def __init__(self, plain: Any, envelope: bytes | None = None) -> None:
         self.plain = plain
         self._envelope = envelope
 
-    def __getattr__(self, name: str) -> _Method:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return _Method(getattr(self.plain, name), self._envelope)
+        method = getattr(self.plain, name)
+        return method if self._envelope is None else _Method(method, self._envelope)
 
     def __reduce__(self) -> Any:
         return TenantActor, (self.plain, self._envelope)

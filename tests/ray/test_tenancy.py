@@ -221,10 +221,8 @@ def test_a_broken_envelope_fails_its_own_call(opened: Open) -> None:
     assert connection.context.envelope is not None
     bad = bytearray(connection.context.envelope)
     bad[-60] ^= 1
-    function = connection.remote(report)
-    function._context = type(connection.context)(connection.config, bytes(bad))
     with pytest.raises(TamperedEnvelope):
-        ray.get(function.remote())
+        ray.get(type(connection.context)(connection.config, bytes(bad)).submit(report))
     assert connection.get(connection.submit(report))[0] == "tenant-1"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 
 from rayctl.errors import NotFound, TamperedEnvelope
 from rayctl.tenancy import codec
-from rayctl.tenancy.calls import ENVELOPE, carrying, carrying_class
+from rayctl.tenancy.calls import ENVELOPE, belonging, carrying, carrying_class
 from rayctl.tenancy.current import current_config, current_envelope, serving
 from rayctl.tenancy.keys import KEY_FILE_VARIABLE
 
@@ -49,11 +50,34 @@ def test_a_function_sees_the_configuration_of_its_call() -> None:
     assert current_envelope() is None
 
 
+def test_a_function_of_one_tenant_has_its_configuration_with_it() -> None:
+    def work(x: int, *, y: int = 0) -> tuple[str, int, int]:
+        return whoami(), x, y
+
+    one, two = belonging(work, A), belonging(work, B)
+    assert (one(1, y=2), two(3), one(4)) == (("a", 1, 2), ("b", 3, 0), ("a", 4, 0))
+    assert current_envelope() is None
+    assert inspect.signature(one) == inspect.signature(work), "so that Ray checks the arguments where they are given"
+    assert (one.__name__, one.__module__) == ("work", work.__module__)
+    assert belonging(min, B)(3, 2) == 2
+
+
+def test_generators_of_one_tenant_step_by_step() -> None:
+    def items() -> Iterator[str]:
+        yield whoami()
+        yield whoami()
+
+    one, two = belonging(items, A)(), belonging(items, B)()
+    assert [next(one), next(two), next(one), next(two)] == ["a", "b", "a", "b"]
+
+
 def test_a_broken_envelope_is_refused_before_anything_runs() -> None:
     ran = []
     call = carrying(lambda: ran.append(1))
     with pytest.raises(TamperedEnvelope):
         call(**{ENVELOPE: A[:-40] + bytes([A[-40] ^ 1]) + A[-39:]})
+    with pytest.raises(TamperedEnvelope):
+        belonging(lambda: ran.append(1), A[:-40] + bytes([A[-40] ^ 1]) + A[-39:])()
     assert ran == []
 
 

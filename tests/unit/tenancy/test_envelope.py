@@ -261,6 +261,53 @@ def test_no_body_crashes_the_reader(body: dict[str, Any]) -> None:
         codec.decode(data)
 
 
+def test_a_body_that_is_no_configuration_is_refused_when_it_is_asked_for() -> None:
+    """What is intact may still say anything: nobody gets a value of it unvalidated, signed or not."""
+    for key in (None, KEY):
+        for body in ({"tenant": "a", "quota": {"max_cpus": -1}}, {"tenant": "a", "settings": 5}, {"tenant": "b"}):
+            data = Envelope.of(codec.KIND, SCHEMA, "a", body, 1.0, "1").encode(key)
+            found = codec.receive(data, key)
+            assert found.tenant == "a"
+            for _ in range(2):
+                with pytest.raises(MalformedEnvelope):
+                    found.config  # noqa: B018
+
+
+def test_known_bytes_are_read_once_and_only_for_the_same_key() -> None:
+    data = codec.encode(codec.parse(FULL), KEY, 1.0)
+    assert codec.decode(data, KEY) is codec.decode(bytes(bytearray(data)), KEY)
+    assert codec.decode(data) is not codec.decode(data, KEY)
+    with pytest.raises(TamperedEnvelope):
+        codec.decode(data, b"another key than this")
+    assert codec.decode(memoryview(data), KEY) == codec.decode(data, KEY)
+
+
+def test_what_is_kept_of_known_bytes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = codec._Known()
+    sizes = []
+    for number in range(codec._KEPT + 20):
+        data = codec.encode(codec.parse({"tenant": "a", "settings": {"n": number}}), None, 1.0)
+        sizes.append(len(data))
+        known.get(data, None)
+    assert (len(known._found), known._bytes) == (codec._KEPT, sum(sizes[-codec._KEPT :]))
+    monkeypatch.setattr(codec, "_KEPT_BYTES", 3 * max(sizes))
+    known.get(codec.encode(codec.parse({"tenant": "a"}), None, 1.0), None)
+    assert len(known._found) in (3, 4)
+    assert known._bytes <= 3 * max(sizes)
+
+
+def test_settings_that_are_too_deep_or_contain_themselves_are_mistakes() -> None:
+    around: dict[str, Any] = {}
+    around["again"] = around
+    deep: Any = 1
+    for _ in range(3000):
+        deep = [deep]
+    for value in (around, {"deep": deep}):
+        with pytest.raises(InvalidRequest, match="deeper") as caught:
+            codec.parse({"tenant": "a", "settings": value})
+        assert [item["pointer"] for item in caught.value.errors] == ["/settings"]
+
+
 def golden_files() -> list[Path]:
     return sorted(GOLDEN.glob("*.bin"))
 

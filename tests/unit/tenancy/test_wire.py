@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rayctl.errors import MalformedEnvelope
-from rayctl.tenancy.wire import MAX_DEPTH, UnknownEnum, pack, sorted_deep, unpack
+from rayctl.tenancy.frozen import FrozenDict, FrozenList, freeze
+from rayctl.tenancy.wire import MAX_DEPTH, UnknownEnum, pack, sorted_deep, unpack, unpack_frozen
 
 
 class Color(Enum):
@@ -105,12 +106,33 @@ def test_what_is_read_is_what_was_written(value: Any) -> None:
 
 
 def outcome(data: bytes) -> str | None:
-    """The code of the reader's refusal, None if it read the bytes; any other exception is a crash."""
-    try:
-        unpack(data)
-    except MalformedEnvelope as error:
-        return error.code
-    return None
+    """The code of the readers' refusal, None if they read the bytes; any other exception is a crash."""
+    found: list[tuple[str | None, Any]] = []
+    for read in (lambda: freeze(unpack(data)), lambda: unpack_frozen(data)):
+        try:
+            found.append((None, read()))
+        except MalformedEnvelope as error:
+            found.append((error.code, None))
+    careful, fast = found
+    assert careful[0] == fast[0], "both readers refuse the same"
+    assert repr(careful[1]) == repr(fast[1]), "both readers read the same"
+    return careful[0]
+
+
+def is_frozen(value: Any) -> bool:
+    if isinstance(value, dict):
+        return type(value) is FrozenDict and all(map(is_frozen, value.values()))
+    if isinstance(value, list):
+        return type(value) is FrozenList and all(map(is_frozen, value))
+    return not isinstance(value, set) and (not isinstance(value, tuple) or all(map(is_frozen, value)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES)
+def test_what_is_read_frozen_is_the_same(value: Any) -> None:
+    found = unpack_frozen(pack(value))
+    assert is_frozen(found)
+    assert same(found, freeze(value))
 
 
 def test_nan_stays_nan() -> None:
@@ -132,6 +154,10 @@ def test_equal_mappings_have_equal_bytes_once_sorted(value: Any) -> None:
 @example(b"\x82\xa1a\x01\xa1a\x02")
 @example(b"\x81\x01\x02")
 @example(b"\x81\xc4\x01a\x02")
+@example(b"\xd6\xff\x00\x00\x00\x01")
+@example(b"\x91\xd6\xff\x00\x00\x00\x01")
+@example(b"\x91" * (MAX_DEPTH - 1) + b"\x90")
+@example(b"\x91" * MAX_DEPTH + b"\x90")
 def test_no_bytes_crash_the_reader(data: bytes) -> None:
     assert outcome(data) in (None, "not-readable")
 
@@ -203,8 +229,26 @@ def test_what_cannot_travel_is_named(value: Any, place: str) -> None:
 def test_a_value_that_contains_itself_is_refused() -> None:
     value: dict[str, Any] = {}
     value["again"] = value
-    with pytest.raises(MalformedEnvelope):
-        pack(value)
+    for write in (pack, lambda found: pack(sorted_deep(found))):
+        with pytest.raises(MalformedEnvelope):
+            write(value)
+    with pytest.raises(ValueError, match="deeper"):
+        freeze(value)
+
+
+def test_msgpacks_own_timestamps_are_none_of_ours() -> None:
+    assert outcome(b"\x91\xd6\xff\x00\x00\x00\x01") == "not-readable"
+
+
+@pytest.mark.parametrize("inner", [{1}, frozenset({1}), (1,), UnknownEnum("m:C", "A", [1])], ids=repr)
+def test_what_can_be_written_can_be_read_at_any_depth(inner: Any) -> None:
+    for levels in range(MAX_DEPTH + 2):
+        value = nested(levels, lambda v: [v] if v != 1 else [inner])
+        try:
+            data = pack(value)
+        except MalformedEnvelope:
+            continue
+        assert same(unpack(data), value) or isinstance(inner, UnknownEnum)
 
 
 def test_an_enum_of_a_class_that_is_not_loaded_is_kept() -> None:
