@@ -35,6 +35,7 @@ from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
 from rayctl.automl.tenant_methods import TenantMethods
+from rayctl.automl.tenant_resources import for_tenant
 from rayctl.automl.trial_files import forget_data
 from rayctl.automl.views import (
     ended_without_result,
@@ -99,28 +100,33 @@ class ProxyActor(TenantMethods):
     ) -> str:
         """Accept a request and return its run id. The data is checked and kept safe before this returns."""
         arrived_at = time.time()
-        wanted = build_request(dict(request))
-        if wanted.continues is not None or wanted.replay_of is not None:
+        asked = build_request(dict(request))
+        if asked.continues is not None or asked.replay_of is not None:
             raise InvalidRequest(
                 "continues and replay_of are set by the service.", code="reserved-field", hint="Use extend or replay."
             )
         if via == "http":
-            check_http_request(wanted, self._settings)
+            check_http_request(asked, self._settings)
         _check_key(idempotency_key)
-        await self._check_room(wanted.tenant, idempotency_key)
+        await self._check_room(asked.tenant, idempotency_key)
+        tenant = await self._tenant_of(asked.tenant)
+        wanted = for_tenant(asked, tenant.config)
         nodes = await self._cluster.nodes()
         check_satisfiable(wanted.resources, nodes, "task")
         check_satisfiable(wanted.trainer_resources, nodes, "trainer")
         self._check_ceilings(wanted)
-        carried = await self._carried(wanted, (await self._tenant_of(wanted.tenant))[0])
+        carried = await self._carried(wanted, tenant.version)
         staged = await self._stager.stage(data, None, wanted, wanted.tenant, carried)
-        run = self._new_run(wanted, staged.data_key, staged.found, idempotency_key, arrived_at)
-        await self._check_room(wanted.tenant, idempotency_key)
-        return await self._accept(replace(run, stored_bytes=staged.bytes), wanted, arrived_at)
+        run = self._new_run(asked, staged.data_key, staged.found, idempotency_key, arrived_at)
+        await self._check_room(asked.tenant, idempotency_key)
+        return await self._accept(replace(run, stored_bytes=staged.bytes), asked, arrived_at)
 
-    async def _accept(self, run: NewRun, wanted: RunRequest, arrived_at: float) -> str:
-        version, quota = await self._tenant_of(run.tenant)
-        run_id, is_new = await asyncio.to_thread(self._runs.accept, replace(run, tenant_version=version), quota)
+    async def _accept(self, run: NewRun, asked: RunRequest, arrived_at: float) -> str:
+        """Write the run down with the version of its tenant that counts from now on, and what this version means."""
+        tenant = await self._tenant_of(run.tenant)
+        wanted = for_tenant(asked, tenant.config)
+        run = replace(run, request=wanted.model_dump_json(exclude_unset=True), tenant_version=tenant.version)
+        run_id, is_new = await asyncio.to_thread(self._runs.accept, run, tenant.bounds)
         if is_new:
             self._announce(run_id)
             self._supervisor.enqueue(run_id, wanted, arrived_at)
@@ -173,7 +179,7 @@ class ProxyActor(TenantMethods):
     async def upload(self, data: bytes, format: str | None = None, tenant: str = "default") -> dict[str, Any]:
         """Keep a table for later requests."""
         staged = await self._stager.stage(data, format, None, tenant)
-        _, quota = await self._tenant_of(tenant)
+        quota = (await self._tenant_of(tenant)).bounds
         upload_id = f"upload-{staged.found['fingerprint'][:24]}"
         columns, rows = staged.found["columns"], staged.found["rows"]
         found = (upload_id, tenant, staged.data_key, rows, columns, staged.bytes, time.time(), quota)

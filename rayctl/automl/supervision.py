@@ -31,6 +31,7 @@ from rayctl.errors import Conflict, InvalidRequest, NotFound, RayctlError, Unava
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
 from rayctl.state.runs import RunStore
+from rayctl.tenancy.model import TenantConfig
 
 __all__ = ["Supervisor"]
 
@@ -266,7 +267,7 @@ class Supervisor:
             recorded=tuple(recorded),
             runtime_env=None if carried.runtime_env is None else dict(carried.runtime_env),
             envelope=carried.envelope,
-            **await self._origins(run_id, request, row),
+            **await self._origins(run_id, request, row, carried.config),
         )
         trainer = self._create(run_id, request)
         self._trainers[run_id] = trainer
@@ -278,7 +279,9 @@ class Supervisor:
             ray.kill(trainer)
         return outcome
 
-    async def _origins(self, run_id: str, request: RunRequest, row: Mapping[str, Any]) -> dict[str, Any]:
+    async def _origins(
+        self, run_id: str, request: RunRequest, row: Mapping[str, Any], tenant: TenantConfig | None
+    ) -> dict[str, Any]:
         """Return where a run's trials are kept and what it repeats or continues."""
         own = f"runs/{run_id}/trials"
         if request.replay_of is not None:
@@ -289,7 +292,7 @@ class Supervisor:
         if not request.reuse:
             return {"folder": own, "earlier_folder": earlier}
         fingerprint = DataSummary.model_validate_json(row["summary"]).fingerprint
-        return {"folder": question_folder(request, fingerprint, tasks.versions()), "earlier_folder": earlier}
+        return {"folder": question_folder(request, fingerprint, tasks.versions(), tenant), "earlier_folder": earlier}
 
     def _may_prefetch(self, request: RunRequest) -> bool:
         tenant = self._bounds.get(request.tenant, TenantBound())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rayctl.automl.admission import TenantBound
@@ -14,14 +15,14 @@ from rayctl.settings import ServiceSettings
 from rayctl.state.database import Database
 from rayctl.state.quota import Bounds
 from rayctl.state.tenants import TenantStore
-from rayctl.tenancy.model import Quota
+from rayctl.tenancy.model import Quota, TenantConfig
 from rayctl.tenancy.policy import Policy
 from rayctl.tenancy.registry import TenantRegistry, bounds_of, jsonable
 
 if TYPE_CHECKING:
     from rayctl.automl.supervision import Supervisor
 
-__all__ = ["TenantMethods", "policy_of", "tenant_bound"]
+__all__ = ["Registered", "TenantMethods", "policy_of", "tenant_bound"]
 
 
 def policy_of(settings: ServiceSettings) -> Policy:
@@ -41,6 +42,19 @@ def tenant_bound(quota: Quota) -> TenantBound | None:
     if quota.max_running is None and quota.max_cpus is None:
         return None
     return TenantBound(quota.max_running, quota.max_cpus)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is registered of a tenant; None for both: nothing."""
+
+    version: int | None
+    config: TenantConfig | None
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """What is counted when something is accepted."""
+        return None if self.config is None else bounds_of(self.config.quota)
 
 
 class TenantMethods:
@@ -65,10 +79,9 @@ class TenantMethods:
         """
         return await asyncio.to_thread(self._work.of, request.tenant, version, request.runtime_env)
 
-    async def _tenant_of(self, name: str) -> tuple[int | None, Bounds | None]:
-        """Return (version, what is counted when something is accepted); None for both: the tenant is not registered."""
-        current = await asyncio.to_thread(self._tenants.current, name)
-        return (None, None) if current is None else (current[0], bounds_of(current[1].quota))
+    async def _tenant_of(self, name: str) -> Registered:
+        """Return what is registered of a tenant now."""
+        return Registered(*(await asyncio.to_thread(self._tenants.current, name) or (None, None)))
 
     async def put_tenant(
         self,

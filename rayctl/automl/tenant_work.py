@@ -11,6 +11,7 @@ from rayctl.tenancy.calls import ENVELOPE
 from rayctl.tenancy.cluster import prepare
 from rayctl.tenancy.codec import decode
 from rayctl.tenancy.environment import Facts, merged
+from rayctl.tenancy.model import TenantConfig
 from rayctl.tenancy.registry import TenantRegistry
 
 __all__ = ["Carried", "TenantWork"]
@@ -18,10 +19,14 @@ __all__ = ["Carried", "TenantWork"]
 
 @dataclass(frozen=True)
 class Carried:
-    """What tasks are given: the tenant's configuration as bytes (None: not registered), and Ray's environment."""
+    """What tasks are given: the tenant's configuration as bytes (None: not registered), and Ray's environment.
+
+    ``config``: the same configuration, for whoever decides about the run.
+    """
 
     envelope: bytes | None = None
     runtime_env: Mapping[str, Any] | None = None
+    config: TenantConfig | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -58,7 +63,7 @@ class TenantWork:
         envelope = self._registry.envelope(tenant, version)
         config = decode(envelope)
         if config.environment.is_plain:
-            return Carried(envelope, own)
+            return Carried(envelope, own, config)
         if self._facts is None:
             # The proxy runs in the cluster's own environment, like the workers that have none of their own.
             found = overlay.look()
@@ -69,4 +74,4 @@ class TenantWork:
                 bool(found["in_venv"]),
                 str(found["overlays"]),
             )
-        return Carried(envelope, merged(prepare(config, self._facts), own))
+        return Carried(envelope, merged(prepare(config, self._facts), own), config)

@@ -22,6 +22,10 @@ from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
 from rayctl.automl.search import candidate_key
 from rayctl.errors import NotFound
 from rayctl.state.artifacts import ArtifactStore
+from rayctl.tenancy.codec import body_of
+from rayctl.tenancy.environment import digest
+from rayctl.tenancy.model import TenantConfig
+from rayctl.tenancy.wire import pack, sorted_deep
 
 __all__ = ["REUSE", "FoundTrial", "TrialFiles", "forget_data", "prune", "question_folder"]
 
@@ -43,18 +47,32 @@ class FoundTrial:
     row: LeaderboardRow
 
 
-def question_folder(request: RunRequest, fingerprint: str, versions: Mapping[str, str]) -> str:
+def question_folder(
+    request: RunRequest, fingerprint: str, versions: Mapping[str, str], tenant: TenantConfig | None = None
+) -> str:
     """Return the folder of all trials that answer the same question (see the module's text).
 
-    ``fingerprint``: of the table. ``versions``: of the libraries that results depend on. The windows of a forecast are
-    not part of it: they may follow from the time budget or be those of a continued run, so the trainer tells folds
-    apart itself.
+    ``fingerprint``: of the table. ``versions``: of the libraries that results depend on. ``tenant``: what the tasks
+    carry; its environment counts, and its settings where code of the caller's own can read them. The windows of a
+    forecast are not part of it: they may follow from the time budget or be those of a continued run, so the trainer
+    tells folds apart itself.
     """
     implied = _NOT_PART_OF_THE_QUESTION | ({"validation"} if request.task is TaskType.FORECASTING else set())
     asked = request.model_dump(mode="json", exclude=set(implied))
     parts = {"asked": asked, "ensemble": request.delivers_ensemble, "versions": dict(versions), "format": _FORMAT}
-    digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return f"{REUSE}/{request.tenant}/{fingerprint[:32]}/{digest[:32]}"
+    if tenant is not None and (carried := _carried(request, tenant)):
+        parts["tenant"] = carried
+    question = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{REUSE}/{request.tenant}/{fingerprint[:32]}/{question[:32]}"
+
+
+def _carried(request: RunRequest, tenant: TenantConfig) -> list[str]:
+    """Return what of a tenant's configuration scores can depend on; empty: nothing."""
+    found = [] if tenant.environment.is_plain else [digest(tenant.environment)]
+    if request.custom_metric is not None or any("." in entry.model for entry in request.search_space or ()):
+        read = {name: value for name, value in body_of(tenant).items() if name in ("settings", "secrets", "artifacts")}
+        found.append(sha256(pack(sorted_deep(read))).hexdigest())
+    return found
 
 
 def forget_data(store: ArtifactStore, data_key: str) -> None:

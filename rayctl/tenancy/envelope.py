@@ -4,7 +4,8 @@ Outside it is a msgpack list of four: the text ``rayctl.envelope/1``, the payloa
 a signature (HMAC-SHA256 of the payload) or nil. The payload is a msgpack map: ``kind``, ``schema`` ([major, minor]),
 ``tenant``, ``fingerprint`` (sha256 of the body, so equal configurations have equal ones), ``created_at`` (seconds
 since the epoch), ``writer`` (version of rayctl) and ``body`` (msgpack again, as bytes, so that it is packed once and
-only unpacked where somebody asks for what it says). Every bit counts in the digest or in the one accepted way of writing around it.
+only unpacked where somebody asks for what it says). Every bit counts in the digest or in the one accepted way of
+writing around it.
 
 Reading never executes or imports anything. Nothing in it is secret: secrets are references.
 """

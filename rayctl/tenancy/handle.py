@@ -136,8 +136,14 @@ class TenantContext:
 
         return ray.get(references, timeout=timeout)
 
-    def options_with(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Ray's options for a call of this tenant."""
+    def options_with(self, options: Mapping[str, Any], num_cpus: float) -> dict[str, Any]:
+        """Return Ray's options for a call of this tenant. ``num_cpus``: what Ray reserves if they do not say it.
+
+        Raises:
+            InvalidRequest: ``over-tenant-limit``.
+        """
+        if self.config is not None:
+            self.config.check_limits({"num_cpus": num_cpus, **options})
         env = merged(self.runtime_env, options.get("runtime_env"))
         found = {name: value for name, value in options.items() if name != "runtime_env"}
         return found if env is None else {**found, "runtime_env": env}
@@ -153,7 +159,7 @@ class TenantFunction:
         self._context = context
         self._function = function
         self._options = dict(options)
-        ready = context.options_with(self._options)
+        ready = context.options_with(self._options, num_cpus=1)
         self._ready = function.options(**ready) if ready else function
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +193,7 @@ class TenantActorClass:
 
     def remote(self, *args: Any, **kwargs: Any) -> TenantActor:
         """Start an actor; returns its handle."""
-        ready = self._context.options_with(self._options)
+        ready = self._context.options_with(self._options, num_cpus=0)
         cls = self._cls.options(**ready) if ready else self._cls
         # Its calls belong to this tenant unless they say otherwise, so the calls of this handle need not say anything.
         return TenantActor(cls.remote(*args, **kwargs, **{ENVELOPE: self._context.envelope}))

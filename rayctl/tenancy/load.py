@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from rayctl.errors import InvalidRequest
 from rayctl.tenancy.codec import body_of, parse
-from rayctl.tenancy.frozen import thaw
+from rayctl.tenancy.frozen import freeze, thaw
 from rayctl.tenancy.model import TenantConfig
 
 __all__ = [
@@ -131,6 +131,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise InvalidRequest(f"{path} has an unknown suffix; known are {known}.", code="invalid-file")
     try:
         found = readers[suffix](data.decode())
+        freeze(found)  # which refuses what is nested too deeply, or contains itself
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InvalidRequest(f"{path} is not valid: {_one_line(error)}", code="invalid-file") from None
     if not isinstance(found, dict):

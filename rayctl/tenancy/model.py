@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
+from rayctl.errors import FieldError, InvalidRequest
 from rayctl.tenancy.frozen import freeze
 
 __all__ = [
@@ -23,12 +24,13 @@ __all__ = [
     "Quota",
     "SecretReference",
     "TaskDefaults",
+    "TaskLimits",
     "TenantConfig",
     "unknown_fields",
 ]
 
-SCHEMA = (1, 0)
-"""(major, minor) of the configuration's form. A minor step only adds fields that may be absent."""
+SCHEMA = (1, 1)
+"""(major, minor) of the configuration's form. A minor step only adds fields that may be absent (1.1: ``limits``)."""
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -150,6 +152,29 @@ class TaskDefaults(_Part):
         return {name: value for name, value in found.items() if value is not None}
 
 
+class TaskLimits(_Part):
+    """The most that one task or actor of the tenant may reserve; None: no bound. ``memory_bytes``: bytes.
+
+    ``resources``: name of a custom resource → the most of it; 0 forbids it.
+    """
+
+    num_cpus: float | None = Field(default=None, ge=0)
+    num_gpus: float | None = Field(default=None, ge=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    resources: Annotated[Mapping[str, float], AfterValidator(freeze)] = Field(default_factory=dict)
+
+    def exceeded(self, options: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+        """Return what of Ray's options is over a limit: (what, what is asked for, the limit)."""
+        bounds = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory": self.memory_bytes}
+        asked = {name: options.get(name) or 0 for name in bounds} | dict(options.get("resources") or {})
+        bounds |= self.resources
+        return [
+            (name, amount, bound)
+            for name, amount in asked.items()
+            if (bound := bounds.get(name)) is not None and amount > bound
+        ]
+
+
 class Quota(_Part):
     """What a tenant may use of the AutoML service at once; None: no bound of its own.
 
@@ -167,7 +192,8 @@ class TenantConfig(_Part):
     """Everything one tenant's calls are told.
 
     ``settings``: the application's own, free-form. ``secrets``: name → where it is found. ``artifacts``: URL of the
-    tenant's own artifacts, for its code to use. ``description``: for people.
+    tenant's own artifacts, for its code to use. ``description``: for people. ``defaults``, ``limits``: what one task or
+    actor reserves unless its call says otherwise, and at most (those of AutoML runs too); ``quota``: of all runs.
     """
 
     tenant: str = Field(pattern=NAME_PATTERN)
@@ -176,8 +202,35 @@ class TenantConfig(_Part):
     environment: EnvironmentSpec = EnvironmentSpec()
     secrets: Annotated[Mapping[str, SecretReference], AfterValidator(freeze)] = Field(default_factory=dict)
     defaults: TaskDefaults = TaskDefaults()
+    limits: TaskLimits = TaskLimits()
     quota: Quota = Quota()
     artifacts: str | None = Field(default=None, max_length=2000)
+
+    @model_validator(mode="after")
+    def _defaults_are_within_limits(self) -> TenantConfig:
+        for name, amount, bound in self.limits.exceeded(self.defaults.options()):
+            raise ValueError(f"the default of {name} is {amount:,.12g}, over the limit of {bound:,.12g}")
+        return self
+
+    def check_limits(self, options: Mapping[str, Any]) -> None:
+        """Refuse a task or actor that would reserve more than the tenant's tasks may. ``options``: Ray's.
+
+        Raises:
+            InvalidRequest: ``over-tenant-limit``, with every place.
+        """
+        over = self.limits.exceeded(options)
+        if over:
+            errors = [
+                FieldError(pointer=f"/{name}", message=f"asks for {amount:,.12g}, at most {bound:,.12g}")
+                for name, amount, bound in over
+            ]
+            name, amount, bound = over[0]
+            raise InvalidRequest(
+                f"A task of tenant {self.tenant} asks for {name}={amount:,.12g}; its limit is {bound:,.12g}.",
+                code="over-tenant-limit",
+                hint="Ask for less, or let the operator raise the tenant's limits.",
+                errors=errors,
+            )
 
     def setting(self, path: str, default: Any = None) -> Any:
         """Return one setting by its path with dots (``model.depth``), or ``default`` if it is not there."""

@@ -18,6 +18,7 @@ from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType, TrialState
 from rayctl.automl.search import candidate_key
 from rayctl.automl.trial_files import REUSE, TrialFiles, forget_data, prune, question_folder
 from rayctl.state.artifacts import ArtifactStore
+from rayctl.tenancy.codec import parse
 
 CANDIDATE = Candidate("lightgbm", {"num_leaves": 31, "derived": ["counts"], "objective": None})
 VERSIONS = {"python": "3.11.7", "numpy": "2.4.0"}
@@ -271,6 +272,26 @@ def folder(asked: RunRequest | None = None, fingerprint: str = PRINT, versions: 
 )
 def test_budgets_and_names_do_not_change_the_question(fields: dict[str, object]) -> None:
     assert folder(request(**fields)) == folder()
+
+
+def carried(asked: RunRequest, **fields: object) -> str:
+    return question_folder(asked, PRINT, VERSIONS, parse({"tenant": "a", **fields}))
+
+
+def test_of_a_tenant_what_scores_can_depend_on_changes_the_question() -> None:
+    plain, own = request(), request(custom_metric={"name": "mine", "path": "a.b"})
+    mine = request(search_space=[{"model": "my.package.Model"}])
+    assert carried(plain) == folder(), "a registered tenant with nothing of its own asks what everybody asks"
+    for asked in (plain, own, mine):
+        assert carried(asked, quota={"max_running": 1}, description="x", limits={"num_cpus": 2}) == carried(asked)
+        assert carried(asked, environment={"packages": ["six==1.15"]}) != carried(asked)
+        assert carried(asked, environment={"packages": ["six"]}) != carried(asked, environment={"packages": ["toolz"]})
+        same = carried(asked, environment={"packages": ["six", "toolz"]})
+        assert same == carried(asked, environment={"packages": ["Toolz", "six"], "setup_timeout_s": 5})
+    assert carried(plain, settings={"bonus": 1}) == carried(plain), "no code of the tenant can read it"
+    for asked in (own, mine):
+        assert carried(asked, settings={"bonus": 1}) != carried(asked, settings={"bonus": 2})
+        assert carried(asked, settings={"a": 1, "b": 2}) == carried(asked, settings={"b": 2, "a": 1})
 
 
 CHANGES: list[dict[str, object]] = [

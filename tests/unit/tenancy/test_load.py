@@ -91,6 +91,10 @@ def test_arguments_beat_the_environment_which_beats_the_file_which_beats_the_def
         "/defaults/memory_bytes": "default",
         "/defaults/resources": "default",
         "/defaults/max_retries": "default",
+        "/limits/num_cpus": "default",
+        "/limits/num_gpus": "default",
+        "/limits/memory_bytes": "default",
+        "/limits/resources": "default",
         "/quota/max_running": "environment",
         "/quota/max_queued": "default",
         "/quota/max_cpus": "default",
@@ -98,6 +102,17 @@ def test_arguments_beat_the_environment_which_beats_the_file_which_beats_the_def
         "/artifacts": "default",
     }
     assert found.origins["/quota/max_running"] == "environment RAYCTL_TENANT__QUOTA__MAX_RUNNING"
+
+
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    for name, text in (
+        ("a.json", '{"a":' * 500 + "1" + "}" * 500),
+        ("a.yaml", "a: &a {b: *a}"),
+        ("b.yaml", "[" * 5000),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            load(write(tmp_path, name, text))
+        assert caught.value.code == "invalid-file"
 
 
 def test_lists_are_replaced_and_a_value_may_replace_a_mapping(tmp_path: Path) -> None:
