@@ -17,7 +17,7 @@ from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtim
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
 from rayctl.tenancy.versions import check_versions
 
-__all__ = ["environments", "facts_of", "prepare", "warm"]
+__all__ = ["container_runtimes", "environments", "facts_of", "prepare", "warm"]
 
 _PROBE_S = 120.0
 _EXTRA_S = 60.0
@@ -69,20 +69,43 @@ def prepare(config: TenantConfig, facts: Facts | None = None) -> dict[str, Any] 
 
     Raises:
         InvalidRequest: ``environment-error``: the packages cannot be installed; the message is the installer's.
+            ``no-container-runtime``: the tenant wants an image, and a node could not run it.
         DeadlineExceeded, UnsupportedEnvelope: see `facts_of`.
     """
     known = facts if facts is not None else facts_of()
     spec = config.environment
+    if spec.isolation == "image":
+        _demand_container_runtime()
+        return runtime_env(spec, known)  # rayctl is part of the image: Ray brings nothing into one
     if known.rayctl is None:
         # rayctl's own needs are packages of the environment like the tenant's.
         wanted = [*spec.packages, *(_NEEDS[name] for name in known.missing)]
-        if wanted and spec.isolation != "image":
+        if wanted:
             spec = EnvironmentSpec.model_validate({**spec.model_dump(), "isolation": "venv", "packages": wanted})
     warm(spec, known)
     found = runtime_env(spec, known)
     if known.rayctl is None:
         found = {**(found or {}), "py_modules": [_sent()]}
     return found
+
+
+def container_runtimes() -> dict[str, str | None]:
+    """Return node id → the program that starts containers there; None: there is none."""
+    return {
+        node: found["container_runtime"] for node, found in _on_every_node(overlay.look, timeout_s=_PROBE_S).items()
+    }
+
+
+def _demand_container_runtime() -> None:
+    """Refuse an image where it could not run: Ray itself would only say so in a log, after minutes."""
+    lacking = sorted(node for node, found in container_runtimes().items() if found is None)
+    if lacking:
+        raise InvalidRequest(
+            f"The tenant's calls are to run in an image, and {len(lacking)} of the cluster's nodes have no podman: "
+            f"{', '.join(node[:12] for node in lacking[:3])}{', …' if len(lacking) > 3 else ''}.",
+            code="no-container-runtime",
+            hint="Install podman on every node, or choose packages (isolation venv) instead of an image.",
+        )
 
 
 def _sent() -> str:

@@ -83,15 +83,30 @@ def runtime_env(spec: EnvironmentSpec, facts: Facts) -> dict[str, Any] | None:
     return found or None
 
 
+_BRINGS_PACKAGES = frozenset({"pip", "uv", "conda", "py_executable", "image_uri"})
+_BESIDE_AN_IMAGE = frozenset({"image_uri", "env_vars", "config"})
+
+
 def merged(own: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the tenant's environment with what a single call wants on top; variables are joined, the call's win."""
+    """Return the tenant's environment with what a single call wants on top; variables are joined, the call's win.
+
+    Raises:
+        InvalidRequest: ``environment-conflict``: the tenant's calls run in an image, which Ray adds nothing else to.
+    """
     if not own or not wanted:
         chosen = own or wanted
         return dict(chosen) if chosen else None
+    beyond = sorted(set(wanted) - _BESIDE_AN_IMAGE)
+    if "image_uri" in own and beyond:
+        raise InvalidRequest(
+            f"This tenant's calls run in the image {own['image_uri']}, where Ray cannot add {', '.join(beyond)}.",
+            code="environment-conflict",
+            hint="Build it into the image.",
+        )
     variables = {**own.get("env_vars", {}), **wanted.get("env_vars", {})}
     found = {**own, **wanted}
-    if "pip" in wanted or "uv" in wanted or "conda" in wanted:
-        for name in {"pip", "uv", "conda", "py_executable"} - set(wanted):
+    if _BRINGS_PACKAGES & set(wanted):
+        for name in _BRINGS_PACKAGES - set(wanted):
             found.pop(name, None)
     if variables:
         found["env_vars"] = dict(sorted(variables.items()))

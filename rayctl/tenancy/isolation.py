@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rayctl.errors import InvalidRequest
+from rayctl.tenancy.cluster import container_runtimes
 from rayctl.tenancy.codec import encode, parse
 from rayctl.tenancy.current import current_config, serving
 from rayctl.tenancy.handle import TenantContext, current_context
@@ -29,6 +30,7 @@ NOT_ISOLATED = (
     "Tasks of different tenants without packages or variables of their own share worker processes: what code leaves in "
     "module globals, os.environ, the working directory or temporary files is seen by the next call.",
     "Processes of one node run as one user: they can read each other's files, environment and memory maps.",
+    "Containers of images share the node's network, process numbers and shared memory with everything else.",
     "The cluster's token, where there is one, is in the environment of every worker.",
     "CPUs and memory that tasks reserve are not enforced by Ray beyond its memory monitor.",
 )
@@ -37,10 +39,13 @@ NOT_ISOLATED = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. ``detail``: what was seen, without any tenant's values."""
+    """One thing that was looked at. ``detail``: what was seen, without any tenant's values.
+
+    ``passed`` None: it could not be tried on this cluster; the detail says why.
+    """
 
     name: str
-    passed: bool
+    passed: bool | None
     detail: str
 
 
@@ -103,6 +108,16 @@ def check_isolation(open_context: Callable[[TenantConfig], TenantContext], nonce
 
     yield _tampering(configs[0])
     yield from _variables(open_context, configs)
+    yield _images(container_runtimes())
+
+
+def _images(runtimes: Mapping[str, str | None]) -> Check:
+    """Say whether tenants can have images here. Nothing is started: there is no image that every cluster has."""
+    name = "container images (isolation image)"
+    lacking = sum(found is None for found in runtimes.values())
+    if lacking:
+        return Check(name, None, f"not tried: {lacking} of {len(runtimes)} nodes have no podman, so images are refused")
+    return Check(name, None, "not tried: podman is there, and no image is known that could be run")
 
 
 def _tampering(config: TenantConfig) -> Check:

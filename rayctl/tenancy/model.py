@@ -35,6 +35,10 @@ SCHEMA = (1, 1)
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_IMAGE = re.compile(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$"
+)
+_UNQUOTABLE = re.compile(r"['\x00-\x1f\x7f]")
 
 Settings = Annotated[Mapping[str, Any], AfterValidator(freeze)]
 Texts = Annotated[Mapping[str, str], AfterValidator(freeze)]
@@ -87,7 +91,8 @@ class EnvironmentSpec(_Part):
 
     ``isolation``: ``process`` (workers of the cluster's own Python; packages and variables are not possible),
     ``venv`` (a virtual environment with ``packages`` on top of the cluster's), ``image`` (a container). ``packages``:
-    requirements as in a requirements file, without options. ``installer``: what installs them. ``variables``:
+    requirements as in a requirements file, without options. ``image``: needs podman on the nodes, and Ray and rayctl of
+    the cluster's versions in it. ``installer``: what installs packages where Ray does it. ``variables``:
     environment variables of the worker processes; every different set of them needs processes of its own, so
     settings belong into ``settings``. ``setup_timeout_s``: seconds that the installation may take.
     """
@@ -128,6 +133,13 @@ class EnvironmentSpec(_Part):
             raise ValueError("isolation image needs an image")
         if self.isolation == "image" and self.packages:
             raise ValueError("Ray cannot install packages into an image's container; build them into the image")
+        if self.image is not None and not _IMAGE.match(self.image):
+            raise ValueError("the image must be written like registry/name:tag or name@sha256:…")
+        if self.isolation == "image":
+            # Ray puts image and variables into the text of a shell's command, the values between single quotes.
+            for name, value in self.variables.items():
+                if _UNQUOTABLE.search(value):
+                    raise ValueError(f"with an image, the value of {name} may have no quote and no control character")
         return self
 
     @property

@@ -61,6 +61,7 @@ def look() -> dict[str, object]:
     found["missing"] = [name for name in needed if importlib.util.find_spec(name) is None]
     found["in_venv"] = sys.prefix != sys.base_prefix
     found["overlays"] = folder()
+    found["container_runtime"] = shutil.which("podman")  # the one that Ray starts containers with
     return found
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from rayctl.errors import NotFound, TamperedEnvelope
+from rayctl.errors import InvalidRequest, NotFound, TamperedEnvelope
 from rayctl.tenancy import codec
 from rayctl.tenancy.calls import ENVELOPE, belonging, carrying, carrying_class
 from rayctl.tenancy.current import current_config, current_envelope, serving
+from rayctl.tenancy.handle import TenantContext
 from rayctl.tenancy.keys import KEY_FILE_VARIABLE
 
 
@@ -205,3 +206,33 @@ def test_what_a_call_was_handed_cannot_be_changed_for_the_next_one() -> None:
             change(current_config().settings)
     with serving(data):
         assert current_config().settings == {"list": [1, {"k": 1}], "map": {"k": 1}}
+
+
+# What a task may reserve ----------------------------------------------------------------------------------
+
+
+def context(**fields: Any) -> TenantContext:
+    return TenantContext(codec.parse({"tenant": "a", **fields}), A)
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "num_cpus", "said"),
+    [
+        ({"num_cpus": 2}, {"num_cpus": 3}, 1, "num_cpus=3; its limit is 2"),
+        ({"num_cpus": 0.5}, {}, 1, "num_cpus=1; its limit is 0.5"),
+        ({"num_gpus": 0}, {"num_gpus": 1}, 1, "num_gpus=1"),
+        ({"memory_bytes": 100}, {"memory": 101}, 0, "memory=101"),
+        ({"resources": {"disk": 1}}, {"resources": {"disk": 2}}, 0, "disk=2"),
+    ],
+)
+def test_a_call_over_the_tenants_limits_is_refused(limits: Any, options: Any, num_cpus: float, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        context(limits=limits).options_with(options, num_cpus)
+    assert caught.value.code == "over-tenant-limit"
+
+
+def test_a_call_within_the_limits_gets_its_options() -> None:
+    limits = {"num_cpus": 2, "num_gpus": 0, "memory_bytes": 100, "resources": {"disk": 1}}
+    options = {"num_cpus": 2, "memory": 100, "resources": {"disk": 1, "other": 5}}
+    assert context(limits=limits).options_with(options, 1) == options
+    assert context(limits={"num_cpus": 0.5}).options_with({}, 0) == {}, "an actor reserves none unless it says so"

@@ -12,8 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rayctl.errors import Forbidden, InvalidRequest, NotFound
+from rayctl.tenancy import cluster
 from rayctl.tenancy.codec import parse
 from rayctl.tenancy.environment import Facts, digest, merged, overlay_name, runtime_env
+from rayctl.tenancy.isolation import _images
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
 from rayctl.tenancy.policy import NEVER, Policy, check, normal_requirement, normal_requirements
 from rayctl.tenancy.secrets import SECRETS_FOLDER_VARIABLE, resolve
@@ -61,10 +63,55 @@ def test_packages_are_installed_by_ray_or_lie_on_top_of_a_virtual_environment() 
     assert overlay_name(wanted, VENV) != overlay_name(wanted, Facts("3.12.1", "2.60.0", in_venv=True))
 
 
-def test_an_image() -> None:
-    found = runtime_env(spec(image="registry.example/app:1"), PLAIN)
-    assert found is not None
-    assert found["image_uri"] == "registry.example/app:1"
+def test_an_image_stands_beside_variables_alone_because_ray_allows_nothing_else() -> None:
+    wanted = spec(image="registry.example/app:1", variables={"B": "2", "A": 'it is "x" $HOME'}, setup_timeout_s=60)
+    for facts in (PLAIN, VENV, Facts(python="3.11.7", ray="2.60.0")):
+        assert runtime_env(wanted, facts) == {
+            "image_uri": "registry.example/app:1",
+            "env_vars": {"A": 'it is "x" $HOME', "B": "2"},
+            "config": {"setup_timeout_seconds": 60},
+        }
+    assert digest(wanted) != digest(spec(image="registry.example/app:2", variables=wanted.variables))
+
+
+@pytest.mark.parametrize(
+    "image", ["app", "team/app:1.2", "host.example:5000/team/app:1@sha256:" + "a" * 64, "host/a@sha256:" + "0" * 64]
+)
+def test_names_of_images(image: str) -> None:
+    assert parse({"tenant": "a", "environment": {"image": image}}).environment.isolation == "image"
+
+
+@pytest.mark.parametrize(
+    "image", ["--privileged", "app; rm -rf /", "app $(id)", "a b", "app'", "", "/app", "app@sha256:12"]
+)
+def test_what_a_shell_would_take_for_something_else_is_no_image(image: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse({"tenant": "a", "environment": {"isolation": "image", "image": image}})
+
+
+@pytest.mark.parametrize("value", ["it's", "'; touch /tmp/x; '", "a\nb", "\x00", "tab\there"])
+def test_variables_that_would_leave_the_quotes_of_a_containers_command_are_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="the value of A may have no quote"):
+        parse({"tenant": "a", "environment": {"image": "app", "variables": {"A": value}}})
+    parse({"tenant": "a", "environment": {"variables": {"A": value}}})
+
+
+def test_an_image_is_refused_where_a_node_cannot_start_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = parse({"tenant": "a", "environment": {"image": "app:1"}})
+    monkeypatch.setattr(cluster, "container_runtimes", lambda: {"n1": "/usr/bin/podman", "n2": None})
+    for facts in (PLAIN, Facts(python="3.11.7", ray="2.60.0", missing=("msgpack",))):
+        with pytest.raises(InvalidRequest, match="1 of the cluster's nodes have no podman: n2") as caught:
+            cluster.prepare(wanted, facts)
+        assert caught.value.code == "no-container-runtime"
+    monkeypatch.setattr(cluster, "container_runtimes", lambda: {"n1": "/usr/bin/podman"})
+    assert cluster.prepare(wanted, PLAIN) == runtime_env(wanted.environment, PLAIN)
+
+
+def test_whether_images_could_run_is_said_and_never_claimed() -> None:
+    lacking = _images({"n1": None, "n2": "/usr/bin/podman"})
+    assert lacking.passed is None
+    assert "1 of 2 nodes have no podman" in lacking.detail
+    assert _images({"n1": "/usr/bin/podman"}).passed is None
 
 
 @pytest.mark.parametrize(
@@ -93,6 +140,14 @@ def test_what_a_call_wants_lies_on_top_of_the_tenants() -> None:
     found = merged(own, {"env_vars": {"B": "2"}, "pip": ["toolz"]})
     assert found == {"env_vars": {"A": "1", "B": "2"}, "pip": ["toolz"], "config": {"setup_timeout_seconds": 3}}
     assert merged({"py_executable": "/x/python"}, {"uv": ["toolz"]}) == {"uv": ["toolz"]}
+    assert merged({"py_executable": "/x/python"}, {"image_uri": "app:1"}) == {"image_uri": "app:1"}
+    assert merged({"uv": ["six"]}, {"py_executable": "/y/python"}) == {"py_executable": "/y/python"}
+    image = {"image_uri": "app:1", "env_vars": {"A": "1"}}
+    assert merged(image, {"env_vars": {"A": "2"}}) == {"image_uri": "app:1", "env_vars": {"A": "2"}}
+    for more in ({"pip": ["six"]}, {"working_dir": "gcs://x.zip"}, {"py_executable": "python"}):
+        with pytest.raises(InvalidRequest) as caught:
+            merged(image, more)
+        assert caught.value.code == "environment-conflict"
 
 
 # Policy ---------------------------------------------------------------------------------------------------
