@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 import stat
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from pathlib import Path
 from rayctl.errors import Forbidden, InvalidRequest, NotAuthenticated
 
 __all__ = ["Principal", "TokenBook"]
+
+log = logging.getLogger(__name__)
 
 _TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -58,7 +61,7 @@ def _digest(token: str) -> bytes:
 
 
 class TokenBook:
-    """The tokens that a service accepts."""
+    """The tokens that a service accepts; those of a file are read again when it has changed."""
 
     def __init__(self, entries: Iterable[tuple[str, str | None]]) -> None:
         """Args: entries: pairs of token and tenant (None: operator).
@@ -78,6 +81,8 @@ class TokenBook:
                 hint="Write one token per line, optionally followed by a tenant name.",
             )
         self._entries = tuple(_Entry(digest, principal) for digest, principal in found.items())
+        self._path: Path | None = None
+        self._seen: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         return f"TokenBook({len(self._entries)} tokens)"
@@ -93,25 +98,25 @@ class TokenBook:
             InvalidRequest: it is missing, readable by others, empty or not in the format. The text of a line is
                 never part of the message, only its number.
         """
-        hint = "Create it with mode 0600: one token per line, optionally followed by a tenant name."
+        seen = _signature(path)
+        found = cls(_read(path))
+        found._path, found._seen = path, seen
+        return found
+
+    def _look_again(self) -> None:
+        """Take over a changed file: new tokens count and removed ones do not, from the next request on.
+
+        A file that cannot be used (half written, open to others) changes nothing; the log says why.
+        """
+        if self._path is None or (seen := _signature(self._path)) == self._seen:
+            return
+        self._seen = seen
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise InvalidRequest(
-                f"The token file {path} does not exist.", code="token-file-missing", hint=hint
-            ) from None
-        except (OSError, UnicodeDecodeError) as exc:
-            raise InvalidRequest(
-                f"The token file {path} cannot be read ({type(exc).__name__}).", code="token-file-unreadable", hint=hint
-            ) from exc
-        if mode & _OPEN_TO_OTHERS:
-            raise InvalidRequest(
-                f"The token file {path} has mode {mode:04o}, so that its group or others can use it.",
-                code="token-file-mode",
-                hint=f"Run: chmod 600 {path}",
-            )
-        return cls(_parse(text))
+            self._entries = TokenBook(_read(self._path))._entries
+        except InvalidRequest as error:
+            log.error("the tokens stay what they were: %s", error.message)
+        else:
+            log.info("the token file has changed: %d tokens", len(self._entries))
 
     def authenticate(self, authorization: str | None) -> Principal:
         """Return who sent this ``Authorization`` header.
@@ -125,6 +130,7 @@ class TokenBook:
                 "This needs a bearer token.",
                 hint="Send the header 'Authorization: Bearer <token>'.",
             )
+        self._look_again()
         wanted = _digest(token.strip())
         match: Principal | None = None
         for entry in self._entries:  # to the end even after a match: the time must not tell which line it was
@@ -133,6 +139,35 @@ class TokenBook:
         if match is None:
             raise NotAuthenticated("The token is not known to this service.", code="unknown-token")
         return match
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    """Say what tells one state of a file from another; None: it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)
+
+
+def _read(path: Path) -> list[tuple[str, str | None]]:
+    hint = "Create it with mode 0600: one token per line, optionally followed by a tenant name."
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidRequest(f"The token file {path} does not exist.", code="token-file-missing", hint=hint) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidRequest(
+            f"The token file {path} cannot be read ({type(exc).__name__}).", code="token-file-unreadable", hint=hint
+        ) from exc
+    if mode & _OPEN_TO_OTHERS:
+        raise InvalidRequest(
+            f"The token file {path} has mode {mode:04o}, so that its group or others can use it.",
+            code="token-file-mode",
+            hint=f"Run: chmod 600 {path}",
+        )
+    return list(_parse(text))
 
 
 def _parse(text: str) -> Iterable[tuple[str, str | None]]:

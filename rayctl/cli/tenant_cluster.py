@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ def warm(settings: Settings, names: tuple[str, ...]) -> None:
     for name in names:
         began = time.monotonic()
         with _connect(settings, name) as connection:
+            connection.tenants.get(name)  # elsewhere a mere name is enough; here it is most likely misspelt
             context = connection.context
             if context.runtime_env is not None:
                 context.get(context.submit(lambda: None))  # an environment's first process takes its time as well
@@ -53,18 +55,41 @@ def warm(settings: Settings, names: tuple[str, ...]) -> None:
         emit_document(settings, found)
 
 
+def _bytes(text: str) -> int:
+    """Return the bytes of ``500MB``, ``2GB``, ``0``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text.strip())
+    if found is None:
+        raise click.BadParameter("write a size like 500MB, 2GB or 0", param_hint="--keep")
+    return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
+
+
+def _size(count: float) -> str:
+    return (
+        f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+    )
+
+
 @click.command(epilog=_RAY)
+@click.option("--keep", metavar="SIZE", help="First remove those used longest ago, beyond this size on each node.")
 @global_options()
 @pass_settings
-def environments(settings: Settings) -> None:
-    """List the environments that rayctl built: their packages, size and last use."""
-    with _connect(settings, {"tenant": "operator"}):
-        from rayctl.tenancy.cluster import environments as listed
+def environments(settings: Settings, keep: str | None) -> None:
+    """List the environments that rayctl built: their packages, size and last use.
 
-        found = [{"node": node, **entry} for node, entries in listed().items() for entry in entries]
+    With --keep, environments are removed until those of a node take no more than SIZE, for example 2GB or 0. What a
+    process runs in, or was asked for in the last ten minutes, stays; what is needed again is built again.
+    """
+    most = None if keep is None else _bytes(keep)
+    with _connect(settings, {"tenant": "operator"}):
+        from rayctl.tenancy import cluster
+
+        removed = {} if most is None else cluster.prune(most)
+        found = [{"node": node, **entry} for node, entries in cluster.environments().items() for entry in entries]
+    for node, names in removed.items():
+        settings.note(f"{len(names)} environments removed from node {node[:12]}")
 
     def used(row: Mapping[str, Any]) -> str:
-        return f"{duration_text(max(0.0, time.time() - row['used_at']))} ago"
+        return "now" if row["in_use"] else f"{duration_text(max(0.0, time.time() - row['used_at']))} ago"
 
     emit(
         settings,
@@ -72,7 +97,7 @@ def environments(settings: Settings) -> None:
         rows=found,
         columns=[
             ("ENVIRONMENT", lambda row: row["name"]),
-            ("SIZE", lambda row: f"{row['bytes'] / 1e6:.1f} MB"),
+            ("SIZE", lambda row: _size(row["bytes"])),
             ("BUILT IN", lambda row: duration_text(row["seconds"])),
             ("USED", used),
             ("PACKAGES", lambda row: ", ".join(row["requirements"])),

@@ -66,7 +66,7 @@ def list_tenants(settings: Settings) -> None:
     def environment(document: Mapping[str, Any]) -> str:
         found = document["config"].get("environment", {})
         count = len(found.get("packages", ()))
-        return found.get("isolation", "process") + (f" ({count} packages)" if count else "")
+        return found.get("isolation", "process") + (f" ({count} package{'s' * (count > 1)})" if count else "")
 
     emit(
         settings,

@@ -11,6 +11,7 @@ import click
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import emit_document, say
 from rayctl.cli.tenant_read import load_arguments, show_changes
+from rayctl.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rayctl.client.tenants import RegisteredTenant
@@ -106,6 +107,12 @@ def set_values(
             path_parts, value = assignment(text)
             assign(document, path_parts, value)
         config = parse(document)
+        if config.tenant != name:
+            raise InvalidRequest(
+                f"A tenant keeps its name: this would make {name} into {config.tenant}.",
+                code="tenant-renamed",
+                hint=f"Create {config.tenant} as a tenant of its own, and remove {name}.",
+            )
         changes = differences(current.config, config)
         if dry_run:
             connection.tenants.check(config)

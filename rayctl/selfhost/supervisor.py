@@ -90,7 +90,7 @@ class Supervisor:
 
     def _prepare(self) -> None:
         layout = self.layout
-        ensure_token(layout.token)
+        ensure_token(layout.token, line_break=True)
         previous = read_up(layout.up_file)
         if previous is not None and self._adopt(previous):
             log.info("adopted the running children of an earlier supervisor")

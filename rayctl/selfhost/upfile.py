@@ -127,12 +127,15 @@ def ensure_private_dir(path: Path) -> None:
         path.chmod(0o700)
 
 
-def ensure_token(path: Path) -> str:
-    """Return the token in a file, and make the file (mode 0600) with a fresh token if there is none."""
+def ensure_token(path: Path, line_break: bool = False) -> str:
+    """Return the first token in a file, and make the file (mode 0600) with a fresh token if there is none.
+
+    ``line_break``: end the new file's line, so that more can be appended. Not all readers of token files strip it.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        token = path.read_text().strip()
+        token = next(iter(path.read_text().split()), "")
         if not token:
             hint = "Remove it; a new one is made."
             raise Unavailable(f"{path} is empty.", code="token-file-empty", hint=hint) from None
@@ -141,8 +144,7 @@ def ensure_token(path: Path) -> str:
         return token
     token = secrets.token_hex(32)
     with os.fdopen(descriptor, "w") as out:
-        # No line break: some readers of token files do not strip it.
-        out.write(token)
+        out.write(token + "\n" * line_break)
     return token
 
 

@@ -17,7 +17,7 @@ from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtim
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
 from rayctl.tenancy.versions import check_versions
 
-__all__ = ["container_runtimes", "environments", "facts_of", "prepare", "warm"]
+__all__ = ["container_runtimes", "environments", "facts_of", "prepare", "prune", "warm"]
 
 _PROBE_S = 120.0
 _EXTRA_S = 60.0
@@ -168,11 +168,19 @@ def warm(spec: EnvironmentSpec, facts: Facts) -> float:
             raise InvalidRequest(
                 f"The tenant's packages could not be installed: {result['message']}",
                 code="environment-error",
-                hint="Check names and versions of environment.packages.",
+                hint="Check names and versions of environment.packages, and environment.setup_timeout_s.",
             )
     return max((float(result["seconds"]) for result in results.values()), default=0.0)
 
 
 def environments() -> dict[str, list[dict[str, Any]]]:
-    """Return node id → the environments that rayctl built there (name, requirements, bytes, built_at, used_at)."""
+    """Return node id → the environments that rayctl built there.
+
+    Each has name, requirements, bytes, built_at, seconds (of its building), used_at, and whether it is in_use.
+    """
     return _on_every_node(overlay.inventory, timeout_s=_PROBE_S)
+
+
+def prune(keep_bytes: int) -> dict[str, list[str]]:
+    """Remove unused environments until those of a node take at most so many bytes; returns node id → names."""
+    return _on_every_node(overlay.prune, keep_bytes, timeout_s=_PROBE_S)

@@ -48,7 +48,9 @@ def packed_body(config: TenantConfig) -> bytes:
 
 
 def _said(part: BaseModel) -> list[str]:
-    return [name for name in part.model_fields_set if _worth_saying(getattr(part, name))]
+    """Names of what was set, in the order of the model's fields, so that people always see them alike."""
+    known = [name for name in type(part).model_fields if name in part.model_fields_set]
+    return [name for name in (*known, *(part.model_extra or {})) if _worth_saying(getattr(part, name))]
 
 
 def _worth_saying(value: Any) -> bool:

@@ -83,7 +83,11 @@ def load(
     for origin, layer in layers:
         _join(joined, layer, "", origin, origins)
     config = parse(joined)
-    return Loaded(config, {pointer: _origin(pointer, origins) for pointer, _ in leaves(config)})
+    found = {pointer: _origin(pointer, origins) for pointer, _ in leaves(config)}
+    if config.environment.isolation != "process" and found["/environment/isolation"] == "default":
+        why = "image" if config.environment.image else "packages"
+        found["/environment/isolation"] = f"follows from environment.{why}"
+    return Loaded(config, found)
 
 
 def _origin(pointer: str, origins: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ SCHEMA = (1, 1)
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE = re.compile(
     r"^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$"
 )
@@ -74,11 +74,11 @@ class SecretReference(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> SecretReference:
-        if self.source == "env" and not _VARIABLE.match(self.name):
+        if self.source == "env" and not _VARIABLE.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of an environment variable")
         if self.source == "file" and not self.name.startswith("/"):
             raise ValueError("the file of a secret needs an absolute path")
-        if self.source == "tenant" and not re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", self.name):
+        if self.source == "tenant" and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", self.name):
             raise ValueError("a tenant's secret is named with letters, digits, '_', '-' and '.'")
         return self
 
@@ -119,7 +119,7 @@ class EnvironmentSpec(_Part):
     @classmethod
     def _names(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for name in value:
-            if not _VARIABLE.match(name):
+            if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an environment variable")
         return value
 
@@ -133,7 +133,7 @@ class EnvironmentSpec(_Part):
             raise ValueError("isolation image needs an image")
         if self.isolation == "image" and self.packages:
             raise ValueError("Ray cannot install packages into an image's container; build them into the image")
-        if self.image is not None and not _IMAGE.match(self.image):
+        if self.image is not None and not _IMAGE.fullmatch(self.image):
             raise ValueError("the image must be written like registry/name:tag or name@sha256:…")
         if self.isolation == "image":
             # Ray puts image and variables into the text of a shell's command, the values between single quotes.
@@ -208,7 +208,7 @@ class TenantConfig(_Part):
     actor reserves unless its call says otherwise, and at most (those of AutoML runs too); ``quota``: of all runs.
     """
 
-    tenant: str = Field(pattern=NAME_PATTERN)
+    tenant: str
     description: str = Field(default="", max_length=2000)
     settings: Settings = Field(default_factory=dict)
     environment: EnvironmentSpec = EnvironmentSpec()
@@ -217,6 +217,15 @@ class TenantConfig(_Part):
     limits: TaskLimits = TaskLimits()
     quota: Quota = Quota()
     artifacts: str | None = Field(default=None, max_length=2000)
+
+    @field_validator("tenant")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(NAME_PATTERN, value):
+            raise ValueError(
+                "a tenant is named with at most 63 lower-case letters, digits and hyphens, no hyphen first or last"
+            )
+        return value
 
     @model_validator(mode="after")
     def _defaults_are_within_limits(self) -> TenantConfig:

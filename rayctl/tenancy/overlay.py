@@ -13,19 +13,22 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["build", "folder", "inventory", "look", "prune"]
 
 READY = "ready.json"
+HELD = "held"
 _BASE = "rayctl-base.pth"
 _MESSAGE_BYTES = 4000
+RECENT_S = 600.0
 
 
 def folder() -> str:
@@ -114,16 +117,7 @@ def _make(target: str, requirements: list[str], timeout_s: float) -> None:
     ends = time.monotonic() + timeout_s
 
     def run(*command: str) -> None:
-        left = max(0.1, ends - time.monotonic())
-        subprocess.run(
-            command,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=left,
-        )
+        _run(command, max(0.1, ends - time.monotonic()))
 
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
     python = os.path.join(target, "bin", "python")
@@ -137,13 +131,36 @@ def _make(target: str, requirements: list[str], timeout_s: float) -> None:
     run(*install, "--", *requirements)
 
 
+def _run(command: tuple[str, ...], timeout_s: float) -> None:
+    """Run an installer; when its time is up, end it with all that it has started (builds of packages)."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=timeout_s)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, said)
+
+
 def _fall_back_on_base(target: str) -> None:
-    """Let the environment find the node's own packages after its own ones."""
+    """Let the environment find the node's own packages after its own ones, and its processes say that they run."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     own = os.path.join(target, "lib", version, "site-packages")
     base = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     # addsitedir, because the node's own .pth files (editable installs) count as well.
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(base) if os.path.isdir(path)]
+    held = os.path.join(target, HELD)
+    with open(held, "w"):
+        lines.append(f"import fcntl, os; fcntl.flock(os.open({held!r}, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)")
     with open(os.path.join(own, _BASE), "w") as file:
         file.write("\n".join(lines) + "\n")
 
@@ -157,7 +174,7 @@ def _tail(text: str | None) -> str:
 
 
 def inventory() -> list[dict[str, object]]:
-    """Return the complete environments of this node: name, requirements, bytes, built_at, used_at (seconds)."""
+    """Return the complete environments of this node: name, requirements, bytes, built_at, seconds, used_at, in_use."""
     base = folder()
     found = []
     for name in sorted(os.listdir(base)):
@@ -170,19 +187,40 @@ def inventory() -> list[dict[str, object]]:
             continue
         size = 0
         for place, _, files in os.walk(os.path.join(base, name)):
-            size += sum(os.lstat(os.path.join(place, file)).st_size for file in files)
-        found.append({"name": name, "bytes": size, "used_at": used_at, **document})
+            for file_name in files:
+                with suppress(FileNotFoundError):  # Python writes and replaces its caches in there
+                    size += os.lstat(os.path.join(place, file_name)).st_size
+        found.append(
+            {"name": name, "bytes": size, "used_at": used_at, "in_use": _in_use(os.path.join(base, name)), **document}
+        )
     return found
 
 
+def _in_use(target: str) -> bool:
+    """Whether a process runs in the environment: it holds a lock from its first moment to its last."""
+    try:
+        with open(os.path.join(target, HELD)) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def prune(keep_bytes: int) -> list[str]:
-    """Remove the environments that were used longest ago until the rest takes at most so many bytes; returns names."""
+    """Remove the environments used longest ago until the rest takes at most so many bytes; returns their names.
+
+    What a process runs in stays, and what was asked for a moment ago, because its processes are about to start.
+    """
     there = sorted(inventory(), key=lambda found: float(str(found["used_at"])))
     total = sum(int(str(found["bytes"])) for found in there)
     removed = []
     for found in there:
         if total <= keep_bytes:
             break
+        if found["in_use"] or float(str(found["used_at"])) > time.time() - RECENT_S:
+            continue
         name = str(found["name"])
         with _locked(os.path.join(folder(), f"{name}.lock")):
             os.unlink(os.path.join(folder(), name, READY))

@@ -203,3 +203,30 @@ def test_scope() -> None:
     assert Principal("red").scope() == "red"
     with pytest.raises(Forbidden):
         Principal("red").scope("blue")
+
+
+def test_a_changed_token_file_counts_from_the_next_request_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens"
+    path.touch(mode=0o600)
+    path.write_text("operator\n")
+    book = TokenBook.from_file(path)
+    with pytest.raises(NotAuthenticated):
+        book.authenticate("Bearer red-token")
+    with path.open("a") as file:
+        file.write("red-token red\n")
+    assert book.authenticate("Bearer red-token") == Principal("red")
+    path.write_text("operator\nblue-token blue\n")
+    with pytest.raises(NotAuthenticated):
+        book.authenticate("Bearer red-token")
+    assert book.authenticate("Bearer blue-token") == Principal("blue")
+    path.write_text("one two three\n")
+    assert book.authenticate("Bearer operator") == Principal(None), "a broken file changes nothing"
+    path.write_text("stranger\n")
+    path.chmod(0o644)
+    with pytest.raises(NotAuthenticated):
+        book.authenticate("Bearer stranger")
+    path.unlink()
+    assert book.authenticate("Bearer blue-token") == Principal("blue")
+    assert "Line 1 of the token file" in caplog.text
+    assert "mode 0644" in caplog.text
+    assert "stranger" not in caplog.text

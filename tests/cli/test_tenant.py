@@ -49,7 +49,7 @@ def test_create_and_list(run: Run, server: Server, file: str) -> None:
     assert (again.exit_code, again.stderr.splitlines()[-1]) == (6, "code:  tenant-exists")
     lines = run("tenant", "list").stdout.splitlines()
     assert lines[0].split() == ["TENANT", "VERSION", "ENVIRONMENT", "CHANGED", "BY"]
-    assert lines[1].split()[:5] == ["pricing", "1", "venv", "(1", "packages)"]
+    assert lines[1].split()[:5] == ["pricing", "1", "venv", "(1", "package)"]
     assert run("tenant", "list", "-o", "name").stdout == "pricing\n"
     assert json.loads(run("tenant", "list", "-o", "json").stdout)[0]["config"]["quota"] == {"max_running": 2}
 
@@ -155,3 +155,24 @@ def test_the_python_client(connection: Connection) -> None:
     assert connection.tenants.check({"tenant": "b"}).tenant == "b"
     connection.tenants.delete("a")
     assert connection.tenants.list() == []
+
+
+def test_a_tenant_keeps_its_name(run: Run, made: str, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("tenant: other\nsettings: {x: 1}\n")
+    assert run("tenant", "create", "other.yaml").exit_code == 0
+    refused = run("tenant", "set", made, "tenant=other")
+    assert refused.exit_code == 2
+    assert refused.stderr.splitlines()[-1] == "code:  tenant-renamed"
+    assert [line.split()[:2] for line in run("tenant", "list").stdout.splitlines()[1:]] == [["other", "1"], [made, "1"]]
+
+
+def test_what_people_see_of_a_configuration_has_always_the_same_order(run: Run, made: str) -> None:
+    config = json.loads(run("tenant", "show", made, "-o", "json").stdout)["config"]
+    assert list(config) == ["tenant", "description", "settings", "environment", "quota"]
+
+
+def test_names_that_no_tenant_can_have(run: Run, tmp_path: Path) -> None:
+    for name in ("Bad Name", "-a", "a-", "x" * 64, "a\\n", ""):
+        (tmp_path / "bad.yaml").write_text(f'tenant: "{name}"\n')
+        refused = run("tenant", "validate", "bad.yaml", "--offline")
+        assert (refused.exit_code, "63 lower-case letters, digits and hyphens" in refused.stderr) == (2, True), name

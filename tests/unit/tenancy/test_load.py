@@ -78,7 +78,7 @@ def test_arguments_beat_the_environment_which_beats_the_file_which_beats_the_def
         "/settings/model/depth": "argument",
         "/settings/model/rate": "environment",
         "/settings/since": "file",
-        "/environment/isolation": "default",
+        "/environment/isolation": "follows",
         "/environment/packages": "file",
         "/environment/installer": "default",
         "/environment/variables": "default",
