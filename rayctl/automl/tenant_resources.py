@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from rayctl.automl.model import Resources, RunRequest
@@ -9,6 +10,8 @@ from rayctl.errors import InvalidRequest
 from rayctl.tenancy.model import TenantConfig
 
 __all__ = ["for_tenant"]
+
+_FIELDS = {"num_cpus": "cpus", "num_gpus": "gpus", "memory": "memory_bytes"}
 
 
 def for_tenant(request: RunRequest, config: TenantConfig | None) -> RunRequest:
@@ -23,8 +26,8 @@ def for_tenant(request: RunRequest, config: TenantConfig | None) -> RunRequest:
     if config is None:
         return request
     resources = _with_defaults(request.resources, config)
-    for wanted in (resources, request.trainer_resources):
-        config.check_limits(_options(wanted))
+    config.check_limits(_options(resources), partial(_place, "resources"))
+    config.check_limits(_options(request.trainer_resources), partial(_place, "trainer_resources"))
     together = config.quota.max_cpus
     if together is not None and resources.cpus > together:
         raise InvalidRequest(
@@ -49,3 +52,7 @@ def _with_defaults(asked: Resources, config: TenantConfig) -> Resources:
 def _options(resources: Resources) -> dict[str, Any]:
     found = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "memory": resources.memory_bytes}
     return {**found, "resources": resources.custom}
+
+
+def _place(field: str, option: str) -> str:
+    return f"/{field}/{_FIELDS.get(option, f'custom/{option}')}"

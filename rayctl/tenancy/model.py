@@ -7,7 +7,7 @@ and in `rayctl.tenancy.policy`; how it is found and merged is in `rayctl.tenancy
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -233,8 +233,10 @@ class TenantConfig(_Part):
             raise ValueError(f"the default of {name} is {amount:,.12g}, over the limit of {bound:,.12g}")
         return self
 
-    def check_limits(self, options: Mapping[str, Any]) -> None:
-        """Refuse a task or actor that would reserve more than the tenant's tasks may. ``options``: Ray's.
+    def check_limits(self, options: Mapping[str, Any], place: Callable[[str], str] = "/{}".format) -> None:
+        """Refuse a task or actor that would reserve more than the tenant's tasks may.
+
+        ``options``: Ray's. ``place``: the pointer of what somebody asked for, by the option's name.
 
         Raises:
             InvalidRequest: ``over-tenant-limit``, with every place.
@@ -242,7 +244,7 @@ class TenantConfig(_Part):
         over = self.limits.exceeded(options)
         if over:
             errors = [
-                FieldError(pointer=f"/{name}", message=f"asks for {amount:,.12g}, at most {bound:,.12g}")
+                FieldError(pointer=place(name), message=f"asks for {amount:,.12g}, at most {bound:,.12g}")
                 for name, amount, bound in over
             ]
             name, amount, bound = over[0]

@@ -99,7 +99,7 @@ class MemoryService(RealTenants):
     async def _begin(self, request: dict[str, Any], data: Any, key: str | None) -> str:
         run_id = f"run-{len(self.runs) + 1}"
         if key is not None:
-            known_id, known = self.keys.setdefault((request["tenant"], key), (run_id, request))
+            known_id, known = self.keys.setdefault((request.get("tenant", "default"), key), (run_id, request))
             if known != request:
                 raise IdempotencyConflict("The key was used with another request.")
             if known_id != run_id:
@@ -108,7 +108,7 @@ class MemoryService(RealTenants):
         self.boards[run_id], self.log[run_id] = [], []
         self.runs[run_id] = {
             "id": run_id,
-            "tenant": request["tenant"],
+            "tenant": request.get("tenant", "default"),
             "task": request["task"],
             "target": request["target"],
             "state": "queued",

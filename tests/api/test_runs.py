@@ -28,6 +28,7 @@ async def test_create(client: httpx2.AsyncClient, service: MemoryService) -> Non
     request, data = service.requests["run-1"]
     assert data is None
     assert request["data"]["columns"] == {"a": [1, 2], "y": [1.0, 2.0]}
+    assert request.keys() == REQUEST.keys(), "what was not said is left to the service and to the tenant's defaults"
     assert (await client.get(response.headers["location"])).json()["id"] == "run-1"
 
 

@@ -112,7 +112,7 @@ class ScriptedService(RealTenants):
         view: dict[str, Any] = {
             "id": run_id,
             "name": name,
-            "tenant": request["tenant"],
+            "tenant": request.get("tenant", "default"),
             "task": request["task"],
             "target": request["target"],
             "metric": request.get("metric") or "accuracy",

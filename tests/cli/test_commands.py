@@ -71,7 +71,7 @@ def test_submit_passes_every_option(run: Run, server: Server) -> None:
     assert (request["weight_column"], request["class_weight"]) == ("w", "balanced")
     assert [request[name] for name in ("ensemble", "stacking", "calibrate", "reuse")] == [True, True, False, False]
     metric = request["custom_metric"]
-    assert (request["metric"], metric["path"]) == (None, "sklearn.metrics.mean_pinball_loss")
+    assert (request.get("metric"), metric["path"]) == (None, "sklearn.metrics.mean_pinball_loss")
     assert metric["greater_is_better"] is False, "by its name"
     assert request["search_space"][0]["params"] == {"num_leaves": [15, 31]}
     resources = request["resources"]

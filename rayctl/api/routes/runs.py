@@ -115,7 +115,9 @@ async def create_run(
 ) -> Response:
     """Accept a request. The answer comes when the run is stored; it is then queued or running."""
     run, data = await _read(request, caller, settings)
-    run_id = await service.do_auto_ml(run.model_dump(mode="json"), data, idempotency_key=key, via="http")
+    # Only what was given: a tenant's defaults count where the request says nothing.
+    asked = run.model_dump(mode="json", exclude_unset=True)
+    run_id = await service.do_auto_ml(asked, data, idempotency_key=key, via="http")
     headers = {"Location": f"/v1/runs/{run_id}", "Retry-After": _POLL_AFTER_S}
     try:
         view = await service.get_run(run_id, tenant=caller.tenant)

@@ -49,24 +49,39 @@ def test_without_a_registered_tenant_or_defaults_the_request_is_what_it_was() ->
 
 
 @pytest.mark.parametrize(
-    ("asked", "tenant", "said"),
+    ("asked", "tenant", "said", "place"),
     [
-        ({"resources": {"cpus": 3}}, {"limits": {"num_cpus": 2}}, "num_cpus=3; its limit is 2."),
-        ({}, {"limits": {"num_cpus": 0.5}}, "num_cpus=1; its limit is 0.5."),
-        ({"resources": {"memory_bytes": 2**31}}, {"limits": {"memory_bytes": 2**30}}, "memory=2,147,483,648"),
-        ({"resources": {"gpus": 1}}, {"limits": {"num_gpus": 0}}, "num_gpus=1; its limit is 0."),
-        ({"resources": {"custom": {"disk": 2}}}, {"limits": {"resources": {"disk": 1}}}, "disk=2; its limit is 1."),
-        ({"trainer_resources": {"cpus": 4}}, {"limits": {"num_cpus": 2}}, "num_cpus=4"),
-        ({"resources": {"cpus": 3}}, {"quota": {"max_cpus": 2}}, "asks for 3 CPUs; all runs of tenant a may use 2."),
-        ({}, {"defaults": {"num_cpus": 4}, "quota": {"max_cpus": 2}}, "asks for 4 CPUs"),
+        ({"resources": {"cpus": 3}}, {"limits": {"num_cpus": 2}}, "num_cpus=3; its limit is 2.", "/resources/cpus"),
+        ({}, {"limits": {"num_cpus": 0.5}}, "num_cpus=1; its limit is 0.5.", "/resources/cpus"),
+        (
+            {"resources": {"memory_bytes": 2**31}},
+            {"limits": {"memory_bytes": 2**30}},
+            "memory=2,147,483,648",
+            "/resources/memory_bytes",
+        ),
+        ({"resources": {"gpus": 1}}, {"limits": {"num_gpus": 0}}, "num_gpus=1; its limit is 0.", "/resources/gpus"),
+        (
+            {"resources": {"custom": {"disk": 2}}},
+            {"limits": {"resources": {"disk": 1}}},
+            "disk=2; its limit is 1.",
+            "/resources/custom/disk",
+        ),
+        ({"trainer_resources": {"cpus": 4}}, {"limits": {"num_cpus": 2}}, "num_cpus=4", "/trainer_resources/cpus"),
+        (
+            {"resources": {"cpus": 3}},
+            {"quota": {"max_cpus": 2}},
+            "asks for 3 CPUs; all runs of tenant a may use 2.",
+            "/resources/cpus",
+        ),
+        ({}, {"defaults": {"num_cpus": 4}, "quota": {"max_cpus": 2}}, "asks for 4 CPUs", "/resources/cpus"),
     ],
 )
-def test_limits_are_refused_clearly(asked: Any, tenant: Any, said: str) -> None:
+def test_limits_are_refused_clearly(asked: Any, tenant: Any, said: str, place: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         applied(request(**asked), **tenant)
     assert caught.value.code == "over-tenant-limit"
     assert said in caught.value.message
-    assert caught.value.errors
+    assert [wrong["pointer"] for wrong in caught.value.errors] == [place]
 
 
 def test_what_is_within_the_limits_is_accepted() -> None:
