@@ -1,0 +1,1 @@
+"""RayClusterFleet: many Ray clusters of one template, rolled from revision to revision."""

@@ -1,0 +1,1 @@
+"""What a rollout does next, one module per strategy."""

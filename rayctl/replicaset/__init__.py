@@ -1,0 +1,1 @@
+"""RayClusterReplicaSet: keeps a number of Ray clusters of one template."""
