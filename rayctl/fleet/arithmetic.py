@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 __all__ = [
     "Limits",
@@ -262,12 +263,12 @@ def canary_counts(replicas: int, weight: int, surge: int) -> tuple[int, int]:
         return 0, replicas
     if weight >= 100:
         return replicas, 0
-    found: list[tuple[float, int, int, int]] = []
+    found: list[tuple[Fraction, int, int, int]] = []
     for total in (replicas, replicas + 1) if surge > 0 else (replicas,):
         for new in {math.floor(replicas * weight / 100), math.ceil(replicas * weight / 100)}:
             if replicas + min(surge, 1) >= 2 and not 0 < new < total:
                 continue
-            found.append((abs(new / total - weight / 100), -new, total, new))
+            found.append((abs(Fraction(new, total) - Fraction(weight, 100)), -new, total, new))
     if not found:
         return 0, replicas
     _, _, total, new = min(found)
