@@ -1,0 +1,241 @@
+"""What a RayClusterReplicaSet does next: claim, change in place, delete or drain, create, report. Pure.
+
+Every cluster that exists has a place, healthy or not, and one that is being deleted keeps its place until it is gone:
+so there are never more than wanted, except for what ``replacement.surge`` allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rayctl.core.plan import Action, Blocker, Create, Delete, Emit, Patch, Plan, Reason, Single, Together
+from rayctl.replicaset.builders import adopt, create_cluster, drain, release, set_in_place, undrain
+from rayctl.replicaset.health import Phase
+from rayctl.replicaset.names import cluster_name
+from rayctl.replicaset.replacement import Decision, decide_replacements, unsettled_now
+from rayctl.replicaset.seen import Member, SetSeen
+from rayctl.replicaset.status import Counts, count, invalid, quarantine_condition, ready_condition, report
+from rayctl.replicaset.template import in_place_hash
+from rayctl.replicaset.victims import choose_victims, rank
+
+__all__ = ["BURST", "DRAIN_POLL_S", "plan_replicaset", "slow_start"]
+
+BURST = 500
+"""Clusters created or deleted in one pass, at most."""
+DRAIN_POLL_S = 10.0
+"""How often a cluster that drains is asked whether its work is done."""
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """What one pass does to the clusters."""
+
+    create: int = 0
+    delete: tuple[Member, ...] = ()
+    drain: tuple[Member, ...] = ()
+    undrain: tuple[Member, ...] = ()
+    check_at: float | None = None
+
+
+def plan_replicaset(seen: SetSeen, now: float) -> Plan:
+    """Return the next step. ``now``: seconds since the epoch."""
+    if seen.deleting:
+        return Plan(because=(Reason("deletion", "Deleting", "the set is being deleted; its clusters go with it"),))
+    if seen.spec.problems:
+        return _plan_invalid(seen, now)
+    claims = _claims(seen)
+    if claims:
+        message = f"{len(claims)} clusters change owners"
+        return Plan((Together(tuple(claims)),), (Reason("ownership", "Claiming", message),))
+    unsettled = unsettled_now(seen, now)
+    decision = decide_replacements(seen, unsettled, now)
+    counts = count(seen, unsettled, now)
+    moves = _moves(seen, decision, counts, now)
+    created, next_ordinal = _creations(seen, moves.create)
+    actions, because = _actions(seen, moves, created, now)
+    blocker = _blocker(seen, counts, moves)
+    conditions = [
+        ready_condition(seen, counts, blocker.message if blocker else ""),
+        *quarantine_condition(decision.quarantined),
+    ]
+    actions += report(seen, counts, decision, unsettled, next_ordinal, conditions, now)
+    actions += _events(seen, moves, created, decision)
+    checks = [at for at in (decision.check_at, counts.check_at, moves.check_at) if at is not None]
+    return Plan(tuple(actions), tuple(because), min(checks, default=None), blocker)
+
+
+def _plan_invalid(seen: SetSeen, now: float) -> Plan:
+    status, events = invalid(seen, now)
+    word, sentence = seen.spec.problems[0]
+    blocker = Blocker(word, sentence, seen.ref, hint="Correct the specification; until then no cluster is touched.")
+    return Plan((*status, *events), (Reason("validity", word, sentence),), None, blocker)
+
+
+def _claims(seen: SetSeen) -> list[Single]:
+    lost = [
+        release(seen, member)
+        for member in seen.members
+        if not member.terminating and not seen.spec.selector.matches(member.labels)
+    ]
+    return [*lost, *(adopt(seen, member) for member in seen.orphans)]
+
+
+def _moves(seen: SetSeen, decision: Decision, counts: Counts, now: float) -> _Moves:
+    wanted, doomed = seen.spec.replicas, decision.doomed
+    there = [member for member in seen.members if not member.terminating]
+    draining = [member for member in there if member.draining_at]
+    kept = [member for member in there if not member.draining_at]
+    gone, check_at = _drained(seen, draining, now)
+    limit, delete = wanted, list(gone)
+    if doomed and seen.spec.replacement.policy == "Surge":
+        # The broken ones stay until enough others can serve.
+        if counts.available < wanted:
+            limit = wanted + min(seen.spec.replacement.surge, len(doomed))
+    elif doomed:
+        delete += [member for member in kept if member.uid in doomed]
+        kept = [member for member in kept if member.uid not in doomed]
+    surplus = len(kept) - limit
+    if surplus > 0:
+        victims = choose_victims(kept, min(surplus, BURST), doomed)
+        slow = tuple(member for member in victims if seen.spec.drain.seconds and member.health.ready)
+        delete += [member for member in victims if member not in slow]
+        return _Moves(0, tuple(delete[:BURST]), slow, (), now + DRAIN_POLL_S if slow else check_at)
+    back = sorted((member for member in draining if member not in gone and member.health.ready), key=rank)
+    wanted_back = tuple(back[::-1][: max(0, wanted - len(kept))])
+    # All that is there keeps its place until it is gone, whatever becomes of it.
+    room = limit - len(seen.members)
+    return _Moves(max(0, min(room, BURST)), tuple(delete[:BURST]), (), wanted_back, check_at)
+
+
+def _drained(seen: SetSeen, draining: Sequence[Member], now: float) -> tuple[list[Member], float | None]:
+    """Return the clusters whose work is done or whose time is over, and when to ask the others again."""
+    gone, checks = [], []
+    for member in draining:
+        ends_at = member.draining_at + seen.spec.drain.seconds
+        idle = (not seen.spec.drain.jobs or member.jobs == 0) and (not seen.spec.drain.requests or member.requests == 0)
+        if idle or ends_at <= now or not member.health.ready:
+            gone.append(member)
+        else:
+            checks.append(min(ends_at, now + DRAIN_POLL_S))
+    return gone, min(checks, default=None)
+
+
+def _creations(seen: SetSeen, number: int) -> tuple[list[Create], int]:
+    """Return the creations with ordinals that no cluster has had, and the next one."""
+    used = [member.ordinal for member in seen.members if member.ordinal is not None]
+    ordinal = max([seen.memory.next_ordinal, *(number + 1 for number in used)])
+    found: list[Create] = []
+    mark = in_place_hash(seen.spec.template)
+    while len(found) < number:
+        if cluster_name(seen.name, ordinal) not in seen.taken:
+            found.append(create_cluster(seen, ordinal, mark))
+        ordinal += 1
+    return found, ordinal
+
+
+def slow_start(creations: Sequence[Single]) -> list[Action]:
+    """Return creations in groups of 1, 2, 4, 8 …: a failing group ends the pass, before many have failed alike."""
+    groups: list[Action] = []
+    start, size = 0, 1
+    while start < len(creations):
+        group = tuple(creations[start : start + size])
+        groups.append(group[0] if len(group) == 1 else Together(group))
+        start, size = start + size, size * 2
+    return groups
+
+
+def _actions(seen: SetSeen, moves: _Moves, created: Sequence[Create], now: float) -> tuple[list[Action], list[Reason]]:
+    actions: list[Action] = []
+    because: list[Reason] = []
+    changes = _in_place(seen, {member.uid for member in (*moves.delete, *moves.drain, *moves.undrain)})
+    groups: list[tuple[str, str, str, list[Single]]] = [
+        ("in-place", "ChangingInPlace", "clusters get the template's sizes and labels", list(changes)),
+        ("scale", "Undraining", "draining clusters are wanted again", [undrain(member) for member in moves.undrain]),
+        ("scale", "Draining", "clusters finish their work and go", [drain(member, now) for member in moves.drain]),
+        (
+            "scale",
+            "Deleting",
+            "clusters go: too many, drained or broken",
+            [Delete(member.ref) for member in moves.delete],
+        ),
+    ]
+    for gate, code, text, singles in groups:
+        if singles:
+            actions.append(Together(tuple(singles)))
+            because.append(Reason(gate, code, f"{len(singles)} {text}"))
+    if created:
+        actions += slow_start(created)
+        because.append(Reason("scale", "Creating", f"{len(created)} clusters are missing"))
+    return actions, because
+
+
+def _in_place(seen: SetSeen, busy: set[str]) -> list[Patch]:
+    if not any(member.in_place_hash for member in seen.members):
+        return []
+    mark = in_place_hash(seen.spec.template)
+    return [
+        set_in_place(member, seen.spec.template)
+        for member in seen.members
+        if member.in_place_hash not in ("", mark) and not member.terminating and member.uid not in busy
+    ][:BURST]
+
+
+def _blocker(seen: SetSeen, counts: Counts, moves: _Moves) -> Blocker | None:
+    wanted = seen.spec.replicas
+    drained = [member for member in seen.members if member.draining_at and not member.terminating]
+    if counts.available >= wanted and len(seen.members) == wanted and not drained:
+        return None
+    ending = next((member for member in seen.members if member.terminating), None)
+    if ending is not None and counts.replicas - counts.draining <= wanted and not moves.delete:
+        text = f"cluster {ending.name} is being deleted: {ending.health.message}"
+        return Blocker("WaitingForDeletion", text, ending.ref, ending.health.since_at or None, _HINTS["deletion"])
+    if drained:
+        first = drained[0]
+        text = f"cluster {first.name} finishes its work ({'unknown' if first.jobs is None else first.jobs} jobs)"
+        return Blocker("Draining", text, first.ref, first.draining_at, _HINTS["drain"])
+    member = _worst(seen)
+    if member is None:
+        return Blocker("Creating", f"{wanted - counts.replicas} clusters are being created", seen.ref)
+    if member.health.ready:
+        text = f"cluster {member.name} has to stay ready for {seen.spec.min_ready_s} s"
+        return Blocker("WaitingForMinReadySeconds", text, member.ref, member.health.since_at or None)
+    text = f"cluster {member.name} is {member.health.phase.value.lower()}: {member.health.message}"
+    return Blocker(member.health.reason, text, member.ref, member.health.since_at or None, _HINTS["cluster"])
+
+
+_HINTS = {
+    "deletion": "Its finalizers must be removed by those who set them.",
+    "drain": "It goes when its jobs and requests have ended, or when spec.drain.seconds are over.",
+    "cluster": "`rayctl explain` on the cluster goes down to the pod.",
+}
+
+
+def _worst(seen: SetSeen) -> Member | None:
+    """Return the cluster that keeps the set from being ready: a broken one first, then the oldest that starts."""
+    there = [member for member in seen.members if not member.terminating]
+    broken = [member for member in there if member.health.phase is Phase.UNREADY]
+    starting = [member for member in there if member.health.phase in (Phase.STARTING, Phase.SUSPENDED)]
+    return next(iter(broken or sorted(starting, key=lambda member: (member.created_at, member.name)) or there), None)
+
+
+def _events(seen: SetSeen, moves: _Moves, created: Sequence[Create], decision: Decision) -> list[Emit]:
+    events = []
+    if created:
+        names = _listed([create.ref.name for create in created])
+        events.append(Emit(seen.ref, "Normal", "SuccessfulCreate", f"Created clusters {names}"))
+    fresh = {member.uid for member in decision.fresh}
+    deleted = [member.name for member in moves.delete if member.uid not in fresh]
+    if deleted:
+        events.append(Emit(seen.ref, "Normal", "SuccessfulDelete", f"Deleted clusters {_listed(deleted)}"))
+    if moves.drain:
+        names = _listed([member.name for member in moves.drain])
+        events.append(Emit(seen.ref, "Normal", "DrainStarted", f"Clusters finish their work: {names}"))
+    for member in decision.fresh:
+        text = f"Cluster {member.name} is replaced: {member.health.reason}: {member.health.message}"
+        events.append(Emit(seen.ref, "Warning", "ReplacingCluster", text))
+    return events
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
