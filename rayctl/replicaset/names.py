@@ -12,6 +12,7 @@ __all__ = [
     "IN_PLACE_HASH",
     "MAX_CLUSTER_NAME",
     "MAX_SET_NAME",
+    "REVISION_LABEL",
     "RUNNING_JOBS",
     "cluster_name",
     "name_problem",
@@ -22,6 +23,8 @@ HASH_LABEL = "pod-template-hash"
 """On a replica set, in its selector and template, and on its clusters: which revision they belong to."""
 FLEET_LABEL = "orchestration.aibrix.ai/raycluster-fleet-name"
 """On the pods of a fleet's clusters."""
+REVISION_LABEL = "rayctl.io/revision-hash"
+"""On the pods of a blue/green fleet's clusters, for its services: to which revision they belong."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """On a cluster: of those that are equally ready, the one with the lowest goes first."""
 RUNNING_JOBS = "rayctl.io/running-jobs"

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayctl.core.quantity import parse_quantity
-from rayctl.replicaset.names import FLEET_LABEL, HASH_LABEL
+from rayctl.replicaset.names import FLEET_LABEL, HASH_LABEL, REVISION_LABEL
 
 __all__ = ["digest", "in_place_fields", "in_place_hash", "normal", "same_template", "without_in_place"]
 
 _ENCODING = "bcdfghjklmnpqrstvwxz2456789"
 """No vowels and nothing that looks like another character, so that no word comes out."""
 _AMOUNTS = ("requests", "limits")
-_OURS = (HASH_LABEL, FLEET_LABEL)
+_OURS = (HASH_LABEL, FLEET_LABEL, REVISION_LABEL)
 _REPLICAS = ("replicas", "minReplicas", "maxReplicas")
 _ACTING_LABELS = ("ray.io/", "kueue.x-k8s.io/", "volcano.sh/", "scheduling.")
 """Labels of a cluster that schedulers and operators act upon when it is made."""

@@ -1,0 +1,94 @@
+"""Which revision a fleet is to have: that of its template, or the last good one if the template's was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rayctl.fleet.revisions import change_in_place, find_equal, hash_of
+from rayctl.fleet.seen import ABORT, FleetSeen, RolloutState, SetView
+
+__all__ = ["Target", "choose"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A revision.
+
+    Args:
+        hash: What it is known by.
+        view: Its set; None: still to be made.
+        old: All other sets that are not being deleted.
+        change: Whether the set's template is to be changed in place.
+        aborted: Whether it takes the place of the template's own revision.
+        bad: The revision that was given up.
+        taken: Whether the name of the set to be made belongs to something else.
+        state: Where the rollout is.
+    """
+
+    hash: str
+    view: SetView | None
+    old: tuple[SetView, ...]
+    state: RolloutState
+    change: bool = False
+    aborted: bool = False
+    bad: SetView | None = None
+    taken: bool = False
+
+
+def choose(seen: FleetSeen, now: float) -> Target:
+    """Choose. ``now``: seconds since the epoch."""
+    there = [view for view in seen.sets if not view.deleting]
+    view = find_equal(seen)
+    change = view is None
+    if view is None:
+        view = change_in_place(seen)
+    if view is None:
+        found = hash_of(seen.name, seen.spec.template, seen.collisions)
+        name = f"{seen.name}-{found}"
+        taken = name in seen.taken or any(other.name == name for other in seen.sets)
+        return Target(found, None, tuple(there), _state(seen, found, now), taken=taken)
+    state = _state(seen, view.hash, now)
+    if view.hash in (state.aborted, seen.annotations.get(ABORT)):
+        stable = _stable(there, view, state)
+        if stable is not None:
+            return _back_to(seen, there, view, stable, state, now)
+    return Target(view.hash, view, _others(there, view), state, change)
+
+
+def _others(there: Sequence[SetView], view: SetView) -> tuple[SetView, ...]:
+    return tuple(other for other in there if other.name != view.name)
+
+
+def _back_to(
+    seen: FleetSeen, there: Sequence[SetView], bad: SetView, stable: SetView, state: RolloutState, now: float
+) -> Target:
+    if state.aborted != bad.hash:
+        state = replace(state, aborted=bad.hash, aborted_reason="Aborted", aborted_message="given up by hand")
+    if state.revision != stable.hash:
+        # No steps on the way back.
+        steps = max(1, len(seen.spec.options.steps))
+        state = replace(state, revision=stable.hash, step=steps, step_at=0.0, progressed_at=float(int(now)))
+    return Target(stable.hash, stable, _others(there, stable), state, aborted=True, bad=bad)
+
+
+def _state(seen: FleetSeen, hash_value: str, now: float) -> RolloutState:
+    """Return where the rollout of a revision is; another one than before begins at its first step."""
+    state = seen.state
+    if state.aborted and state.aborted != hash_value:
+        state = replace(state, aborted="", aborted_reason="", aborted_message="")
+    going_back = state.aborted == hash_value
+    if state.revision != hash_value and not going_back:
+        at = float(int(now))
+        state = replace(state, revision=hash_value, step=0, step_at=at, progressed_at=0.0 if seen.spec.paused else at)
+    return state
+
+
+def _stable(there: Sequence[SetView], bad: SetView, state: RolloutState) -> SetView | None:
+    others = [view for view in there if view.name != bad.name]
+    known = [view for view in others if view.hash == state.stable]
+    return max(
+        known or [view for view in others if view.revision],
+        key=lambda view: (view.replicas > 0, view.revision),
+        default=None,
+    )
