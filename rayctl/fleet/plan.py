@@ -191,7 +191,7 @@ def _plan_rollout(situation: Situation, target: Target, now: float) -> Plan:
 def _strategy(situation: Situation, now: float) -> Move:
     kind = situation.seen.spec.strategy
     if kind == "Recreate":
-        return recreate(situation)
+        return recreate(situation, now)
     if kind == "Canary":
         return canary(situation, now)
     if kind == "BlueGreen":

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from rayctl.manifests.fleet import fleet, replica_set
 from rayctl.manifests.ray_cluster import ray_cluster
 from rayctl.manifests.ray_service import ray_service
 
@@ -16,6 +17,8 @@ __all__ = ["DEFINITIONS", "render"]
 DEFINITIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "ray.io_rayclusters.yaml": ray_cluster,
     "ray.io_rayservices.yaml": ray_service,
+    "orchestration.aibrix.ai_rayclusterfleets.yaml": fleet,
+    "orchestration.aibrix.ai_rayclusterreplicasets.yaml": replica_set,
 }
 """File in ``crds/`` → what writes it."""
 

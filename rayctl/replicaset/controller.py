@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, same_name
@@ -11,6 +11,7 @@ from rayctl.kube.kinds import RAY_CLUSTERS, REPLICA_SETS
 from rayctl.replicaset.names import DRAINING_SINCE
 from rayctl.replicaset.observe import Observer, Work, observe_all
 from rayctl.replicaset.plan import plan_replicaset
+from rayctl.replicaset.reader import Reader
 from rayctl.replicaset.seen import controller_of, parse_seen
 from rayctl.replicaset.selectors import Selector
 from rayctl.replicaset.spec import parse_spec
@@ -24,17 +25,15 @@ class ReplicaSetController:
 
     Args:
         observer: Says what runs on a cluster that drains; None: nobody knows, and draining lasts its whole time.
-        read: Reads a set from the server itself, past the caches: asked before orphans are adopted, because a set that
-            was deleted meanwhile would take them with it. None: the cache must do.
+        reader: Reads past the caches: asked before orphans are adopted, because a set that was deleted meanwhile
+            would take them with it. None: the cache must do.
     """
 
     name = "replicaset-controller"
     resource = REPLICA_SETS
 
-    def __init__(
-        self, observer: Observer | None = None, read: Callable[[Key], Awaitable[Document | None]] | None = None
-    ) -> None:
-        self._observer, self._read = observer, read
+    def __init__(self, observer: Observer | None = None, reader: Reader | None = None) -> None:
+        self._observer, self._reader = observer, reader
         self._selectors: dict[str, dict[str, Selector]] = {}
         self.watches: Sequence[Watch] = (
             Watch(REPLICA_SETS, same_name),
@@ -83,9 +82,9 @@ class ReplicaSetController:
         return found
 
     async def _still_there(self, key: Key, uid: str) -> bool:
-        if self._read is None:
+        if self._reader is None:
             return True
-        found = await self._read(key)
+        found = await self._reader.get(REPLICA_SETS, *key)
         return found is not None and found["metadata"]["uid"] == uid and not found["metadata"].get("deletionTimestamp")
 
     async def _work(self, owned: Sequence[Document], wanted: int) -> Mapping[str, Work]:

@@ -7,9 +7,12 @@ from rayctl.fleet.strategies.move import Move, Situation
 
 __all__ = ["recreate"]
 
+PODS_POLL_S = 2.0
+"""How often the pods are looked for that outlive their clusters: they are not watched."""
 
-def recreate(situation: Situation) -> Move:
-    """Return the next step."""
+
+def recreate(situation: Situation, now: float) -> Move:
+    """Return the next step. ``now``: seconds since the epoch."""
     sizes = {view.name: 0 for view in situation.old if view.replicas > 0}
     if sizes:
         return Move(sizes, reason=Reason("rollout", "ShrinkingOld", "all old clusters go first"))
@@ -26,7 +29,7 @@ def recreate(situation: Situation) -> Move:
     pods = [pod for cluster, pod in situation.seen.pods if not mine or not cluster.startswith(mine)]
     if pods and (new is None or new.replicas < replicas):
         text = f"{len(pods)} pods of old clusters still hold their devices: {', '.join(pods[:3])}"
-        return Move(blocked_on=Blocker("WaitingForPods", text))
+        return Move(blocked_on=Blocker("WaitingForPods", text), check_at=now + PODS_POLL_S)
     if new is None:
         return Move(create=replicas, reason=Reason("rollout", "CreatingRevision", "all old clusters are gone"))
     if new.replicas != replicas:
