@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
-from typing import Any
 
 from rayctl.embedded.apiserver.requests import Info, Request, User
 from rayctl.embedded.apiserver.schema.formats import now_micro
@@ -41,25 +41,23 @@ class Audit:
         """Write a line for a request, if it is one to be written down."""
         if info.verb in _READS and info.resource != "secrets":
             return
-        line: dict[str, Any] = {
-            "at": now_micro(began),
-            "user": user.name if user else "",
-            "verb": info.verb,
-            "code": code,
-            "latency_ms": round((ended - began) * 1000, 3),
-            "agent": request.headers.get("user-agent", "")[:200],
-        }
+        # Put together by hand, because every write waits for it.
+        raw = (
+            f'{{"at":"{now_micro(began)}","user":{_quoted(user.name if user else "")},"verb":{_quoted(info.verb)},'
+            f'"code":{code},"latency_ms":{(ended - began) * 1000:.3f},'
+            f'"agent":{_quoted(request.headers.get("user-agent", "")[:200])}'
+        )
         for name in ("group", "version", "resource", "subresource", "namespace", "name"):
-            if getattr(info, name):
-                line[name] = getattr(info, name)
+            value = getattr(info, name)
+            if value:
+                raw += f',"{name}":{_quoted(value)}'
         if not info.is_resource:
-            line["path"] = info.path[:500]
+            raw += f',"path":{_quoted(info.path[:500])}'
         if request.first("dryRun"):
-            line["dryRun"] = True
-        line["previous"] = self._chain
-        raw = json.dumps(line, separators=(",", ":")).encode()
-        self._chain = hashlib.sha256(raw).hexdigest()
-        self._file.write(raw + b"\n")
+            raw += ',"dryRun":true'
+        encoded = f'{raw},"previous":"{self._chain}"}}'.encode()
+        self._chain = hashlib.sha256(encoded).hexdigest()
+        self._file.write(encoded + b"\n")
         if self._file.tell() > MAX_BYTES:
             self._rotate()
 

@@ -171,9 +171,9 @@ class Handler:
         self._check_path(info, resource)
         custom = resource.custom
         form = negotiate(request, custom)
-        presenter = Presenter(form, request, self._api.now())
+        presenter = Presenter(form, request, self._api.now)
         if info.verb == "watch":
-            return self._watch(request, info, resource, presenter)
+            return self._watch(request, info, resource, user, presenter)
         if info.subresource and info.subresource not in ("status", "finalize"):
             return await self._subresource(request, info, resource, presenter)
         if info.verb == "list":
@@ -236,14 +236,16 @@ class Handler:
         if not info.subresource and info.verb not in resource.verbs:
             raise method_not_supported(info.verb, resource.group, resource.plural)
 
-    def _watch(self, request: Request, info: Info, resource: Resource, presenter: Presenter) -> Stream:
+    def _watch(self, request: Request, info: Info, resource: Resource, user: User, presenter: Presenter) -> Stream:
         def paint(kind: str, stored: Stored) -> bytes:
             return presenter.line(kind, resource, stored)
 
         def bookmark(revision: int, annotations: dict[str, str] | None) -> bytes:
             return presenter.bookmark(resource, revision, annotations)
 
-        chunks = open_watch(self._api, self.hub, request, info, resource, paint, bookmark)
+        chunks = open_watch(
+            self._api, self.hub, request, info, resource, user, paint, bookmark, presenter.shared_form
+        )
         return Stream(chunks)
 
     async def _subresource(

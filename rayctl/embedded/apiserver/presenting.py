@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from rayctl.embedded.apiserver.api import Answer
 from rayctl.embedded.apiserver.changes import convert
 from rayctl.embedded.apiserver.errors import ApiError, bad_request, not_acceptable
 from rayctl.embedded.apiserver.reading import Page
-from rayctl.embedded.apiserver.requests import Request, Response
+from rayctl.embedded.apiserver.requests import Request, Response, Stream
 from rayctl.embedded.apiserver.resources import Column, Resource
 from rayctl.embedded.apiserver.store import Stored, dumps
 from rayctl.embedded.apiserver.tables import SCALE, columns_of, definitions
@@ -24,6 +25,8 @@ __all__ = ["Form", "Presenter", "negotiate", "parse_accept"]
 ACCEPTED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 JSON, YAML = "application/json", "application/yaml"
 WARNING_LIMIT = 4096
+SLICE = 50
+"""So many objects of a list are made ready at a time; ten times as many if stored bytes are sent as they are."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,9 @@ def _negotiate(header: str, custom: bool) -> Form:
 
 
 class Presenter:
-    """Makes bytes of answers. ``now`` is for the ages in tables."""
+    """Makes bytes of answers. ``now``: the clock, for the ages in tables."""
 
-    def __init__(self, form: Form, request: Request, now: float) -> None:
+    def __init__(self, form: Form, request: Request, now: Callable[[], float]) -> None:
         self._form = form
         self._now = now
         self._include = request.first("includeObject") or "Metadata"
@@ -109,6 +112,11 @@ class Presenter:
             text = f"includeObject: Invalid value: \"{self._include}\": must be 'Metadata', 'Object', 'None', or empty"
             raise bad_request(f"Unable to convert to Table as requested: {text}")
         self._first_row = True
+
+    @property
+    def shared_form(self) -> Form | None:
+        """The form of events, if others who want it may get the same bytes (tables differ: a first row has columns)."""
+        return None if self._form.what == "table" else self._form
 
     # Whole answers ------------------------------------------------------------------------------------
 
@@ -139,30 +147,43 @@ class Presenter:
             return convert(answer.resource, answer.document)
         return answer.document
 
-    def page(self, page: Page, resource: Resource) -> Response:
-        """Return a list in the wanted form."""
+    def page(self, page: Page, resource: Resource) -> Response | Stream:
+        """Return a list in the wanted form: whole if it is short, else slice by slice, so that nobody waits for it."""
+        if self._form.what == "partial":
+            raise self._is_a_list()
         metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
         if page.token:
             metadata["continue"] = page.token
             if page.remaining is not None:
                 metadata["remainingItemCount"] = page.remaining
-        if self._form.what == "table":
-            views = [_document(resource, stored) for stored in page.items]
-            body = dumps(self._table(resource, views, metadata))
-        elif self._form.what == "partial":
-            raise self._is_a_list()
-        elif self._form.what == "partial-list":
-            document = {
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": f"meta.k8s.io/{self._form.version}",
-                "metadata": metadata,
-                "items": [self._partial(stored.object) for stored in page.items],
-            }
-            body = dumps(document)
+        head = self._head(resource, metadata)
+        name = "rows" if self._form.what == "table" else "items"
+        size = 10 * SLICE if self._form == Form() else SLICE
+        slices = (page.items[at : at + size] for at in range(0, len(page.items), size))
+        if self._form.media == YAML:
+            lists = yaml_pieces(head, name, (b"[" + b",".join(self._items(resource, items)) + b"]" for items in slices))
         else:
-            head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata}
-            body = dumps(head)[:-1] + b',"items":[' + b",".join(items_bytes(resource, page.items)) + b"]}"
-        return self.respond(200, body, [])
+            lists = json_pieces(head, name, (self._items(resource, items) for items in slices))
+        if len(page.items) <= size:
+            return Response(200, b"".join(lists), self._form.media)
+        return Stream(_breathing(lists), self._form.media, whole=True)
+
+    def _head(self, resource: Resource, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Return a list without its items."""
+        if self._form.what == "table":
+            return {**self._table(resource, [], metadata), "rows": []}
+        if self._form.what == "partial-list":
+            version = f"meta.k8s.io/{self._form.version}"
+            return {"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata}
+        return {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata}
+
+    def _items(self, resource: Resource, items: Sequence[Stored]) -> list[bytes]:
+        if self._form.what == "table":
+            columns = columns_of(resource)
+            return [dumps(self._row(columns, _document(resource, stored))) for stored in items]
+        if self._form.what == "partial-list":
+            return [dumps(self._partial(stored.object)) for stored in items]
+        return items_bytes(resource, items)
 
     @staticmethod
     def _is_a_list() -> ApiError:
@@ -224,17 +245,52 @@ class Presenter:
         columns: tuple[Column, ...] | None = None,
     ) -> dict[str, Any]:
         columns = columns or columns_of(resource)
-        rows = []
-        for view in views:
-            shown = None if self._include == "None" else view if self._include == "Object" else self._partial(view)
-            rows.append({"cells": [column.read(view, self._now) for column in columns], "object": shown})
         return {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{self._form.version}",
             "metadata": metadata,
             "columnDefinitions": definitions(columns) if with_columns else [],
-            "rows": rows,
+            "rows": [self._row(columns, view) for view in views],
         }
+
+    def _row(self, columns: tuple[Column, ...], view: dict[str, Any]) -> dict[str, Any]:
+        shown = None if self._include == "None" else view if self._include == "Object" else self._partial(view)
+        now = self._now()
+        return {"cells": [column.read(view, now) for column in columns], "object": shown}
+
+
+def json_pieces(head: dict[str, Any], name: str, slices: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """Yield a JSON document whose last field is a list of what the slices hold."""
+    begun = {key: value for key, value in head.items() if key != name}
+    yield dumps(begun)[:-1] + b',"' + name.encode() + b'":['
+    comma = b""
+    for items in slices:
+        if items:
+            yield comma + b",".join(items)
+            comma = b","
+    yield b"]}"
+
+
+def yaml_pieces(head: dict[str, Any], name: str, slices: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same as YAML. ``slices``: JSON lists."""
+    begun = yaml.safe_dump({key: value for key, value in head.items() if key != name}, sort_keys=False)
+    empty = True
+    for raw in slices:
+        if raw == b"[]":
+            continue
+        if empty:
+            yield f"{begun}{name}:\n".encode()
+        yield yaml.safe_dump(json.loads(raw), sort_keys=False).encode()
+        empty = False
+    if empty:
+        yield f"{begun}{name}: []\n".encode()
+
+
+async def _breathing(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Let others be answered between the pieces."""
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 def _as_stored(resource: Resource, stored: Stored) -> bool:

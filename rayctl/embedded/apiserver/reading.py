@@ -21,6 +21,8 @@ __all__ = ["Page", "Selection", "get", "list_page", "select", "selection", "wait
 
 WAIT_FOR_REVISION_S = 3.0
 POLL_S = 0.05
+SLICE = 2_000
+"""So many objects are compared with a selector at a time."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,22 @@ async def list_page(api: Api, request: Request, info: Info, resource: Resource) 
         raise _forgotten(api, options, start)
     if start is not None:
         found = [stored for stored in found if stored.key[1:] >= start]
-    matching = found if chosen.is_everything else [stored for stored in found if chosen.matches(stored)]
+    matching = found if chosen.is_everything else await _matching(found, chosen)
     # A list from the cache comes whole.
     limit = 0 if options.revision == 0 else options.limit
     if not limit or len(matching) <= limit:
         return Page(matching, revision)
     remaining = len(matching) - limit if chosen.is_everything else None
     return Page(matching[:limit], revision, _token(revision, matching[limit].key[1:]), remaining)
+
+
+async def _matching(found: Sequence[Stored], chosen: Selection) -> list[Stored]:
+    matching: list[Stored] = []
+    for at in range(0, len(found), SLICE):
+        if at:
+            await asyncio.sleep(0)  # others are answered meanwhile; what was found does not change
+        matching += [stored for stored in found[at : at + SLICE] if chosen.matches(stored)]
+    return matching
 
 
 def _forgotten(api: Api, options: ListOptions, start: tuple[str, str] | None) -> ApiError:

@@ -60,11 +60,20 @@ class Response:
 
 @dataclass
 class Stream:
-    """An answer that goes on: its chunks. ``aclose`` of the iterator frees what it holds."""
+    """An answer that goes on: its chunks. ``aclose`` of the iterator frees what it holds.
+
+    ``whole``: together they are one document (a long list), and soon all there.
+    """
 
     chunks: AsyncIterator[bytes]
     content_type: str = "application/json"
     headers: list[tuple[str, str]] = field(default_factory=list)
+    whole: bool = False
+
+    async def gathered(self) -> Response:
+        """Return a whole document as one answer."""
+        body = b"".join([chunk async for chunk in self.chunks])
+        return Response(200, body, self.content_type, self.headers)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from rayctl.embedded.apiserver.access.tokens import Tokens
 from rayctl.embedded.apiserver.addresses import Addresses
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.audit import Audit
-from rayctl.embedded.apiserver.bodies import MAX_BODY
 from rayctl.embedded.apiserver.controllers.garbage import GarbageCollector
 from rayctl.embedded.apiserver.controllers.lifecycle import (
     DefinitionController,
@@ -25,10 +24,11 @@ from rayctl.embedded.apiserver.controllers.lifecycle import (
 )
 from rayctl.embedded.apiserver.controllers.loop import Controller
 from rayctl.embedded.apiserver.database import Database, Durability
+from rayctl.embedded.apiserver.front import Front
 from rayctl.embedded.apiserver.handler import Handler
 from rayctl.embedded.apiserver.quotas import QuotaGate
 from rayctl.embedded.apiserver.registry import Registry
-from rayctl.embedded.apiserver.requests import Request, Response, User
+from rayctl.embedded.apiserver.requests import User
 from rayctl.embedded.apiserver.schema.formats import now_seconds
 from rayctl.embedded.apiserver.store import Change, Store
 
@@ -41,11 +41,16 @@ DRAIN_S = 2.0
 
 @dataclass(frozen=True)
 class Options:
-    """How a server is run. ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs."""
+    """How a server is run.
+
+    ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs.
+    ``hosts``: names under which clients may reach it, beside those of this machine.
+    """
 
     folder: Path | None = None
     durability: Durability = "normal"
     host: str = "127.0.0.1"
+    hosts: Sequence[str] = ()
     port: int = 0
     tokens: Sequence[tuple[str, User]] = field(default_factory=tuple, repr=False)
     tls: ssl.SSLContext | None = None
@@ -63,7 +68,7 @@ def build_api(options: Options) -> Api:
     database = None
     if options.folder is not None and options.durability != "memory":
         database = Database(options.folder, options.durability)
-    store = Store(database, options.now, wait_for_disk=options.durability == "full")
+    store = Store(database, options.now, grouping="thread" if options.durability == "full" else "loop")
     registry = Registry()
     registry.follow(store)
     api = Api(store, registry, options.now)
@@ -102,7 +107,7 @@ class Server:
         self.handler = Handler(self.api, Tokens(options.tokens), Authorizer(self.api.store), audit)
         self._controllers: list[Controller] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self.url = ""
 
     async def start(self) -> None:
@@ -118,9 +123,8 @@ class Server:
         else:
             self._controllers = [DefinitionController(self.api)]
         self._tasks = [asyncio.create_task(controller.run()) for controller in self._controllers]
-        application = web.Application(client_max_size=MAX_BODY + 1_000_000)
-        application.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=DRAIN_S)
+        front = Front(self.handler, [self._options.host, *self._options.hosts])
+        self._runner = web.ServerRunner(front.server(), shutdown_timeout=DRAIN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._options.host, self._options.port, ssl_context=self._options.tls)
         await site.start()
@@ -140,31 +144,3 @@ class Server:
         self.api.store.close()
         if self._audit is not None:
             self._audit.close()
-
-    async def _serve(self, incoming: web.Request) -> web.StreamResponse:
-        try:
-            body = await incoming.read()
-        except web.HTTPRequestEntityTooLarge:
-            body = b"x" * (MAX_BODY + 1)
-        headers = {name.lower(): value for name, value in incoming.headers.items()}
-        groups = tuple(incoming.headers.getall("Impersonate-Group", ()))
-        query = tuple(incoming.query.items())
-        request = Request(incoming.method, incoming.path, query, headers, body, groups)
-        answer = await self.handler.handle(request)
-        if isinstance(answer, Response):
-            response = web.Response(status=answer.code, body=answer.body or None)
-            if answer.content_type:
-                response.headers["Content-Type"] = answer.content_type
-            for name, value in answer.headers:
-                response.headers.add(name, value)
-            return response
-        stream = web.StreamResponse(status=200, headers={"Content-Type": answer.content_type})
-        await stream.prepare(incoming)
-        try:
-            async for chunk in answer.chunks:
-                await stream.write(chunk)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the client has gone
-        finally:
-            await answer.chunks.aclose()  # type: ignore[attr-defined]
-        return stream

@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rayctl.embedded.apiserver.database import Database, EventRow, Key
 
@@ -70,9 +70,14 @@ class Change:
     object: dict[str, Any] | None
 
 
+Grouping = Literal["none", "loop", "thread"]
+_Waiting = tuple[Event, float, "asyncio.Future[None]"]
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def dumps(document: Any) -> bytes:
     """Return compact JSON."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(document).encode("utf-8", "surrogatepass")
 
 
 class _Table:
@@ -108,22 +113,23 @@ class Store:
     Args:
         database: Where it is kept; None: nowhere.
         now: Wall clock, seconds since the epoch.
-        wait_for_disk: Group writes and wait for the disk in a thread (durability ``full``).
+        grouping: Which writes share a transaction. ``none``: none do. ``loop``: those of one turn of the event loop.
+            ``thread``: those that came while the disk was busy; it is waited for in a thread (durability ``full``).
 
     Raises:
         ValueError, sqlite3.Error: The database cannot be read.
     """
 
-    def __init__(self, database: Database | None, now: Callable[[], float], wait_for_disk: bool = False) -> None:
+    def __init__(self, database: Database | None, now: Callable[[], float], grouping: Grouping = "none") -> None:
         self._database = database
         self._now = now
-        self._grouped = wait_for_disk and database is not None
+        self._grouping: Grouping = "none" if database is None else grouping
         self._tables: dict[str, _Table] = {}
         self._times: deque[tuple[int, float, str]] = deque()
         self._listeners: list[Callable[[Event], None]] = []
         self._snapshots: OrderedDict[tuple[str, int], list[Stored]] = OrderedDict()
         self._staged: dict[Key, tuple[int, Stored | None]] = {}
-        self._waiting: list[tuple[Event, float, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
         self.compacted = 0
         """Changes up to this revision have been forgotten."""
@@ -255,17 +261,34 @@ class Store:
         now = Stored(change.key, revision, document, dumps(document))
         kind = "DELETED" if change.object is None else "MODIFIED" if before else "ADDED"
         event, at = Event(kind, now, before), self._now()
-        if not self._grouped:
+        if self._grouping == "none":
             if self._database is not None:
                 self._database.write([_row(event, at)])
             self._publish(event, at)
             return now, None
         self._staged[change.key] = (revision, None if change.object is None else now)
-        done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
         self._waiting.append((event, at, done))
-        if self._flushing is None:
+        if self._grouping == "loop":
+            if len(self._waiting) == 1:
+                loop.call_soon(self._flush_now)
+        elif self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
         return now, done
+
+    def _flush_now(self) -> None:
+        """Write what is waiting, in one transaction."""
+        assert self._database is not None
+        batch, self._waiting = self._waiting, []
+        if not batch:
+            return
+        try:
+            self._database.write([_row(event, at) for event, at, _ in batch])
+        except Exception as error:
+            self._fail(batch, error)
+        else:
+            self._settled(batch)
 
     async def _flush(self) -> None:
         """Write what is waiting, again and again; each time everything that came while the disk was busy."""
@@ -275,20 +298,26 @@ class Store:
             try:
                 await asyncio.to_thread(self._database.write, [_row(event, at) for event, at, _ in batch])
             except Exception as error:
-                # What was built on these writes while they were waiting cannot stay either.
-                for _, _, done in [*batch, *self._waiting]:
-                    if not done.cancelled():
-                        done.set_exception(error)
-                self._waiting = []
-                self._staged.clear()
+                self._fail(batch, error)
                 break
-            for event, at, done in batch:
-                if self._staged[event.now.key][0] == event.revision:
-                    del self._staged[event.now.key]
-                self._publish(event, at)
-                if not done.cancelled():
-                    done.set_result(None)
+            self._settled(batch)
         self._flushing = None
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        # What was built on these writes while they were waiting cannot stay either.
+        for _, _, done in [*batch, *self._waiting]:
+            if not done.cancelled():
+                done.set_exception(error)
+        self._waiting = []
+        self._staged.clear()
+
+    def _settled(self, batch: list[_Waiting]) -> None:
+        for event, at, done in batch:
+            if self._staged[event.now.key][0] == event.revision:
+                del self._staged[event.now.key]
+            self._publish(event, at)
+            if not done.cancelled():
+                done.set_result(None)
 
     def _publish(self, event: Event, at: float) -> None:
         table = self._table(event.now.key[0])
@@ -326,6 +355,8 @@ class Store:
 
     async def settle(self) -> None:
         """Wait until everything is on the disk."""
+        if self._grouping == "loop":
+            self._flush_now()
         while self._flushing is not None:
             await asyncio.shield(self._flushing)
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from itertools import islice
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Api
-from rayctl.embedded.apiserver.errors import expired
+from rayctl.embedded.apiserver.errors import ApiError, expired
 from rayctl.embedded.apiserver.options import ListOptions, list_options
 from rayctl.embedded.apiserver.reading import Selection, selection
-from rayctl.embedded.apiserver.requests import Info, Request
+from rayctl.embedded.apiserver.requests import Info, Request, User
 from rayctl.embedded.apiserver.resources import Resource
 from rayctl.embedded.apiserver.store import Event, Stored, dumps
 
-__all__ = ["Hub", "Painter", "Watch", "open_watch"]
+__all__ = ["Hub", "Painter", "View", "Watch", "open_watch"]
 
 MAX_WAITING = 1_000
 """A watcher that is further behind is disconnected; it resumes from where it was."""
+PER_USER = 200
+"""So many watches may one user have."""
 BOOKMARK_EVERY_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
 TIMEOUT_S = (1800, 3600)
@@ -30,68 +33,17 @@ Painter = Callable[[str, Stored], bytes]
 """(type, object) → the line of the stream."""
 
 
-class Hub:
-    """Takes every change once from the store and hands it to the watches of its resource."""
+class View:
+    """What watches with the same selectors and the same form show: made once for all of them."""
 
-    def __init__(self, api: Api) -> None:
-        self._watches: dict[str, set[Watch]] = defaultdict(set)
-        self.closed_as_slow = 0
-        api.store.subscribe(self._told)
-
-    def add(self, watch: Watch) -> None:
-        """Begin to tell a watch."""
-        self._watches[watch.storage].add(watch)
-
-    def remove(self, watch: Watch) -> None:
-        """Tell it no more."""
-        self._watches[watch.storage].discard(watch)
-
-    @property
-    def count(self) -> int:
-        """How many watches there are."""
-        return sum(len(found) for found in self._watches.values())
-
-    def close_all(self, storage: str | None = None) -> None:
-        """End the watches of a resource, or all."""
-        for name, found in self._watches.items():
-            if storage is None or name == storage:
-                for watch in list(found):
-                    watch.end()
-
-    def _told(self, event: Event) -> None:
-        for watch in list(self._watches.get(event.now.key[0], ())):
-            watch.offer(event)
-
-
-class Watch:
-    """One client's stream. ``paint`` makes the lines, and shares what is the same for many."""
-
-    def __init__(
-        self, hub: Hub, resource: Resource, namespace: str, chosen: Selection, paint: Painter, bookmarks: bool
-    ) -> None:
+    def __init__(self, resource: Resource, namespace: str, chosen: Selection, paint: Painter) -> None:
         self.storage = resource.storage
-        self._hub = hub
         self._namespace = namespace
         self._chosen = chosen
         self._paint = paint
-        self.bookmarks = bookmarks
-        self._waiting: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._ended = False
-
-    def offer(self, event: Event) -> None:
-        """Take a change, if it concerns this watch."""
-        line = self.line_of(event)
-        if line is None:
-            return
-        self._waiting.append(line)
-        if len(self._waiting) > MAX_WAITING:
-            self._hub.closed_as_slow += 1
-            self.end()
-        self._wake.set()
 
     def line_of(self, event: Event) -> bytes | None:
-        """Return what this watch shows of a change: coming into view is ADDED, leaving it is DELETED."""
+        """Return what is shown of a change: coming into view is ADDED, leaving it is DELETED."""
         now, before = event.now, event.before
         if self._namespace and now.namespace != self._namespace:
             return None
@@ -108,46 +60,162 @@ class Watch:
         assert before is not None
         return self._paint("DELETED", _at_revision(before, now.revision))
 
+    def lines_now(self, api: Api) -> Iterator[bytes]:
+        """Return the lines of what is there at this moment, made when they are asked for."""
+        found = api.store.items(self.storage, self._namespace)
+        return (self._paint("ADDED", stored) for stored in found if self._chosen.matches(stored))
+
+
+class Hub:
+    """Takes every change once from the store and hands its line to the watches that show it."""
+
+    def __init__(self, api: Api, per_user: int = PER_USER) -> None:
+        self._views: dict[str, dict[Hashable, tuple[View, dict[Watch, None]]]] = defaultdict(dict)
+        self.per_user = per_user
+        self._users: Counter[str] = Counter()
+        self.closed_as_slow = 0
+        api.store.subscribe(self._told)
+
+    def add(self, watch: Watch) -> None:
+        """Begin to tell a watch.
+
+        Raises:
+            ApiError: 429; its user has too many already.
+        """
+        if self._users[watch.user] >= self.per_user:
+            text = f"user {watch.user!r} has {self.per_user} watches already; end some of them, or share them"
+            raise ApiError(429, "TooManyRequests", text, {"retryAfterSeconds": 1})
+        self._users[watch.user] += 1
+        _, members = self._views[watch.view.storage].setdefault(watch.key, (watch.view, {}))
+        members[watch] = None
+
+    def remove(self, watch: Watch) -> None:
+        """Tell it no more."""
+        views = self._views[watch.view.storage]
+        found = views.get(watch.key)
+        if found is None or watch not in found[1]:
+            return
+        del found[1][watch]
+        self._users[watch.user] -= 1
+        if not self._users[watch.user]:
+            del self._users[watch.user]
+        if not found[1]:
+            del views[watch.key]
+
+    @property
+    def count(self) -> int:
+        """How many watches there are."""
+        return sum(self._users.values())
+
+    def close_all(self, storage: str | None = None) -> None:
+        """End the watches of a resource, or all."""
+        for name, views in self._views.items():
+            if storage is None or name == storage:
+                for _, members in views.values():
+                    for watch in members:
+                        watch.end()
+
+    def _told(self, event: Event) -> None:
+        for view, members in self._views.get(event.now.key[0], {}).values():
+            line = view.line_of(event)
+            if line is not None:
+                for watch in members:
+                    if not watch.offer(line, event.revision):
+                        self.closed_as_slow += 1
+
+
+class Watch:
+    """One client's stream.
+
+    Args:
+        view: What it shows.
+        key: Equal for watches whose views are the same.
+        user: Whose it is.
+        bookmarks: Whether it gets these.
+        after: Changes up to this revision are not shown.
+    """
+
+    def __init__(self, view: View, key: Hashable, user: str, bookmarks: bool, after: int = 0) -> None:
+        self.view = view
+        self.key = key
+        self.user = user
+        self.bookmarks = bookmarks
+        self._after = after
+        self._first: Iterator[bytes] = iter(())
+        self._waiting: deque[bytes] = deque()
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def offer(self, line: bytes, revision: int) -> bool:
+        """Take the line of a change; False if the client is too far behind and the stream is therefore ended."""
+        if revision <= self._after or self._ended:
+            return True
+        self.push(line)
+        if len(self._waiting) <= MAX_WAITING:
+            return True
+        self.end()
+        return False
+
+    def begin_with(self, lines: Iterator[bytes]) -> None:
+        """Show these before anything else."""
+        self._first = lines
+
     def push(self, line: bytes) -> None:
-        """Send a line that is no change."""
+        """Send a line."""
         self._waiting.append(line)
-        self._wake.set()
+        self._wake()
 
     def end(self) -> None:
         """Close the stream after what is waiting."""
         self._ended = True
-        self._wake.set()
+        self._wake()
 
-    async def chunks(self, timeout_s: float, bookmark: Callable[[], bytes]) -> AsyncIterator[bytes]:
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, until: float) -> None:
+        """Wait for something to send, or for a moment on the loop's clock."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.when() != until:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(until, self._wake)
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def chunks(self, timeout_s: float, bookmark: Callable[[], bytes]) -> AsyncGenerator[bytes, None]:
         """Yield the lines until the time is up or the stream is ended."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + timeout_s
         marks = deque([ends_at - min(BOOKMARK_BEFORE_END_S, timeout_s / 2)] if self.bookmarks else [])
-        next_mark = loop.time() + BOOKMARK_EVERY_S if self.bookmarks else None
-        if next_mark is not None and marks and next_mark < marks[0]:
-            marks.appendleft(next_mark)
+        if self.bookmarks and loop.time() + BOOKMARK_EVERY_S < marks[0]:
+            marks.appendleft(loop.time() + BOOKMARK_EVERY_S)
         try:
+            while batch := list(islice(self._first, CHUNK)):
+                yield b"".join(batch)
+                await asyncio.sleep(0)
             while True:
                 while self._waiting:
                     batch = [self._waiting.popleft() for _ in range(min(CHUNK, len(self._waiting)))]
-                    yield b"".join(batch)
-                if self._ended:
-                    return
+                    yield batch[0] if len(batch) == 1 else b"".join(batch)
                 now = loop.time()
-                if now >= ends_at:
+                if self._ended or now >= ends_at:
                     return
-                until = min(ends_at, marks[0]) if marks else ends_at
-                self._wake.clear()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, until - now))
-                except asyncio.TimeoutError:
-                    if marks and loop.time() >= marks[0]:
-                        at = marks.popleft()
-                        yield bookmark()
-                        if marks and at + BOOKMARK_EVERY_S < marks[0]:
-                            marks.appendleft(at + BOOKMARK_EVERY_S)
+                if marks and now >= marks[0]:
+                    at = marks.popleft()
+                    yield bookmark()
+                    if marks and at + BOOKMARK_EVERY_S < marks[0]:
+                        marks.appendleft(at + BOOKMARK_EVERY_S)
+                    continue
+                await self._wait(min(ends_at, marks[0]) if marks else ends_at)
         finally:
-            self._hub.remove(self)
+            if self._timer is not None:
+                self._timer.cancel()
 
 
 def _at_revision(stored: Stored, revision: int) -> Stored:
@@ -156,53 +224,71 @@ def _at_revision(stored: Stored, revision: int) -> Stored:
 
 
 def open_watch(
-    api: Api, hub: Hub, request: Request, info: Info, resource: Resource, paint: Painter, paint_bookmark: Any
-) -> AsyncIterator[bytes]:
+    api: Api,
+    hub: Hub,
+    request: Request,
+    info: Info,
+    resource: Resource,
+    user: User,
+    paint: Painter,
+    paint_bookmark: Any,
+    form: Hashable,
+) -> AsyncGenerator[bytes, None]:
     """Begin a watch; returns its chunks. Nothing can happen between what it starts with and what follows.
 
-    ``paint_bookmark``: (revision, annotations) → line.
+    ``paint_bookmark``: (revision, annotations) → line. ``form``: equal if lines look the same; None: like no others.
 
     Raises:
-        ApiError: 400, 422 or 500, before anything is sent.
+        ApiError: 400, 422, 429 or 500, before anything is sent.
     """
     options = list_options(request, watching=True)
     chosen = selection(resource, options)
     namespace = info.namespace if resource.namespaced else ""
-    watch = Watch(hub, resource, namespace, chosen, paint, options.bookmarks)
-    store = api.store
+    view = View(resource, namespace, chosen, paint)
+    key: Hashable = object() if form is None else (resource, namespace, options.labels, options.fields, form)
     revision = options.revision
+    store = api.store
+    # A watch from a revision that has not been reached waits for it.
+    watch = Watch(view, key, user.name, options.bookmarks, max(0, revision or 0))
+    timeout_s = _timeout(options)
     if revision and revision < store.compacted:
         error = expired(f"too old resource version: {revision} ({store.compacted})")
         watch.push(b'{"type":"ERROR","object":' + dumps(error.document()) + b"}\n")
         watch.end()
     else:
+        hub.add(watch)
         if options.initial_events or (options.initial_events is None and not revision):
-            for stored in store.items(resource.storage, namespace):
-                if chosen.matches(stored):
-                    watch.push(paint("ADDED", stored))
+            watch.begin_with(view.lines_now(api))
         elif revision:
-            for event in store.changes_after(resource.storage, revision):
-                line = watch.line_of(event)
-                if line is not None:
-                    watch.push(line)
+            past = (view.line_of(event) for event in store.changes_after(resource.storage, revision))
+            watch.begin_with(line for line in past if line is not None)
         if options.initial_events and options.bookmarks:
             watch.push(paint_bookmark(store.revision, INITIAL_END))
-        hub.add(watch)
-        if revision and revision > store.revision:
-            _skip_until(watch, revision)
-    timeout_s = _timeout(options)
-    return watch.chunks(timeout_s, lambda: paint_bookmark(store.revision, None))
+    return _Chunks(hub, watch, timeout_s, lambda: paint_bookmark(store.revision, None))
 
 
-def _skip_until(watch: Watch, revision: int) -> None:
-    """A watch from a revision that has not been reached waits for it."""
-    offer = watch.offer
+class _Chunks(AsyncGenerator[bytes, None]):
+    """A watch's chunks. Closing them ends the watch even if nobody has begun to read."""
 
-    def offer_later(event: Event) -> None:
-        if event.revision > revision:
-            offer(event)
+    def __init__(self, hub: Hub, watch: Watch, timeout_s: float, bookmark: Callable[[], bytes]) -> None:
+        self._hub = hub
+        self._watch = watch
+        self._inner = watch.chunks(timeout_s, bookmark)
 
-    watch.offer = offer_later  # type: ignore[method-assign]
+    async def asend(self, value: None) -> bytes:
+        try:
+            return await self._inner.asend(value)
+        except BaseException:
+            self._hub.remove(self._watch)
+            raise
+
+    async def athrow(self, *error: Any) -> bytes:
+        self._hub.remove(self._watch)
+        return await self._inner.athrow(*error)
+
+    async def aclose(self) -> None:
+        self._hub.remove(self._watch)
+        await self._inner.aclose()
 
 
 def _timeout(options: ListOptions) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rayctl.embedded.apiserver.apply import managers
 from rayctl.embedded.apiserver.apply.fields import Fields
 from tests.unit.embedded.local import MERGE, Local
 
@@ -122,3 +125,42 @@ def test_field_sets_come_back_from_their_wire_form_and_obey_set_algebra(paths: l
     assert set(left.union(right).paths()) == mine | theirs
     assert set(left.intersection(right).paths()) == mine & theirs
     assert set(left.difference(right).paths()) == mine - theirs
+
+
+PODS = st.fixed_dictionaries(
+    {
+        "containers": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.sampled_from("abc")},
+                optional={
+                    "env": st.lists(st.fixed_dictionaries({"name": st.sampled_from("xy")}), max_size=3),
+                    "command": st.lists(st.text(max_size=2), max_size=2),
+                    "resources": st.just({"limits": {"cpu": "1"}}),
+                },
+            ),
+            max_size=3,
+        )
+    },
+    optional={"nodeSelector": st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2), "x": st.none()},
+)
+
+
+@given(spec=SPECS | PODS, labels=st.dictionaries(st.sampled_from("ab"), st.just("v")), status=st.booleans())
+async def test_the_short_way_to_a_new_objects_fields_is_the_long_one(
+    spec: dict[str, Any], labels: dict[str, str], status: bool
+) -> None:
+    local = await Local().start()
+    found = [local.api.registry.find("test.io", "v1", "widgets"), local.api.registry.find("", "v1", "pods")]
+    for resource in found:
+        assert resource is not None
+        metadata = {"name": "n", "uid": "u", "labels": labels, "finalizers": ["a/b"], "annotations": {}}
+        new: dict[str, Any] = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+        new["spec"] = spec
+        if status:
+            new["status"] = {"phase": "x"}
+        writer = managers.Writer("me", resource.api_version, "", resource.node, 0.0)
+        short, long = copy.deepcopy(new), copy.deepcopy(new)
+        managers.record_update(writer, None, short, resource.kept_by_main)
+        with mock.patch.object(managers, "created_fields", return_value=None):
+            managers.record_update(writer, None, long, resource.kept_by_main)
+        assert short == long

@@ -87,7 +87,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 async def test_when_the_disk_refuses_nothing_has_changed(tmp_path: Path) -> None:
     database = Database(tmp_path, "full")
-    store = Store(database, lambda: 0.0, wait_for_disk=True)
+    store = Store(database, lambda: 0.0, grouping="thread")
     stored, settled = store.write(Change(("things", "a", "x"), document("x", 1)))
     assert store.get("things", "a", "x") is None, "readers see what is on the disk"
     assert store.newest("things", "a", "x") == stored, "writers build on what is under way"

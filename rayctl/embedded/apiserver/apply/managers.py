@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rayctl.embedded.apiserver.apply.created import created_fields
 from rayctl.embedded.apiserver.apply.fields import Fields, shown_path
 from rayctl.embedded.apiserver.apply.typed import difference, fields_of, merge, named_members, remove
 from rayctl.embedded.apiserver.errors import ApiError
@@ -135,6 +136,11 @@ def record_update(writer: Writer, live: Mapping[str, Any] | None, new: dict[str,
     """
     metadata = new["metadata"]
     sent = metadata.get("managedFields")
+    if live is None and not sent and not writer.subresource:
+        fields = created_fields(writer.node, new, ignored)
+        if fields is not None:
+            _put_first(writer, metadata, fields)
+            return
     kept = (live or {}).get("metadata", {}).get("managedFields")
     if not writer.subresource and _is_reset(sent):
         managed: _Managed = {}
@@ -164,6 +170,15 @@ def record_update(writer: Writer, live: Mapping[str, Any] | None, new: dict[str,
     elif before is not None and me in changed:
         changed[me] = replace(changed[me], time=before.time)
     _put(metadata, _capped(changed))
+
+
+def _put_first(writer: Writer, metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+    metadata.pop("managedFields", None)
+    if fields:
+        entry = {"manager": writer.manager, "operation": "Update", "apiVersion": writer.version}
+        metadata["managedFields"] = [
+            {**entry, "time": now_seconds(writer.now), "fieldsType": "FieldsV1", "fieldsV1": fields}
+        ]
 
 
 def _strip(fields: Fields) -> Fields:

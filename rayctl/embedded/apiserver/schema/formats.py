@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 __all__ = ["FORMATS", "micro_time", "now_micro", "now_seconds", "parse_time", "seconds_time"]
@@ -47,12 +48,17 @@ def micro_time(text: object) -> str:
 
 def now_seconds(now: float) -> str:
     """Return seconds since the epoch as a time with whole seconds."""
-    return datetime.fromtimestamp(int(now), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _whole_seconds(int(now))
+
+
+@lru_cache(maxsize=8)
+def _whole_seconds(now: int) -> str:
+    return datetime.fromtimestamp(now, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now_micro(now: float) -> str:
     """Return seconds since the epoch as a time with microseconds."""
-    return datetime.fromtimestamp(now, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{_whole_seconds(int(now))[:-1]}.{int(now * 1_000_000) % 1_000_000:06d}Z"
 
 
 def _succeeds(work: Callable[[str], object]) -> Callable[[str], bool]:
