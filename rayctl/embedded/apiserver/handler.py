@@ -243,9 +243,7 @@ class Handler:
         def bookmark(revision: int, annotations: dict[str, str] | None) -> bytes:
             return presenter.bookmark(resource, revision, annotations)
 
-        chunks = open_watch(
-            self._api, self.hub, request, info, resource, user, paint, bookmark, presenter.shared_form
-        )
+        chunks = open_watch(self._api, self.hub, request, info, resource, user, paint, bookmark, presenter.shared_form)
         return Stream(chunks)
 
     async def _subresource(
