@@ -14,6 +14,7 @@ from rayctl.core.execute import Ending, Executor, Outcome
 from rayctl.core.plan import Plan
 from rayctl.core.queue import Backoff, QueueClosed, WorkQueue
 from rayctl.core.record import Recorder
+from rayctl.kube.deadline import within
 from rayctl.kube.informer import Informer, Informers, View
 from rayctl.kube.own_writes import OwnWrites
 from rayctl.kube.store import Change
@@ -193,7 +194,7 @@ class Loop:
             return "stale"
         found, plan, at = None, Plan(), self._wall()
         try:
-            found = await asyncio.wait_for(self._controller.look(key, self._view), LOOK_S)
+            found = await within(LOOK_S, self._controller.look(key, self._view))
             if found is None:
                 self._forget(key)
                 return "nothing"

@@ -19,6 +19,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from rayctl.errors import InvalidRequest
 from rayctl.kube.calls import OPENED, Call
+from rayctl.kube.deadline import within
 from rayctl.kube.errors import NoAnswer, from_status
 
 __all__ = ["HttpTransport", "load_configuration"]
@@ -87,7 +88,7 @@ class HttpTransport:
             if hook is None:
                 options = await self._options(call)
             else:
-                options = await asyncio.wait_for(self._options(call), call.timeout_s)
+                options = await within(call.timeout_s, self._options(call))
             options["timeout"] = aiohttp.ClientTimeout(total=call.timeout_s)
             sent = True
             async with self._session.request(call.method, self._base + call.target, **options) as response:

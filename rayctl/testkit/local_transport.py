@@ -11,6 +11,7 @@ from typing import Any
 from rayctl.embedded.apiserver.handler import Handler
 from rayctl.embedded.apiserver.requests import Request, Response
 from rayctl.kube.calls import OPENED, Call
+from rayctl.kube.deadline import within
 from rayctl.kube.errors import NoAnswer, from_status
 
 __all__ = ["LocalTransport"]
@@ -26,7 +27,7 @@ class LocalTransport:
     async def request(self, call: Call) -> Any:
         """See `Transport.request`."""
         try:
-            answer = await asyncio.wait_for(self._handler.handle(self._made(call)), call.timeout_s)
+            answer = await within(call.timeout_s, self._handler.handle(self._made(call)))
         except asyncio.TimeoutError as error:
             failure = NoAnswer(f"{call.method} {call.path}: no answer: took too long")
             failure.outcome_unknown = call.writes
@@ -47,7 +48,7 @@ class LocalTransport:
         async with aclosing(answer.chunks) as chunks:  # type: ignore[type-var]
             while True:
                 try:
-                    chunk = await asyncio.wait_for(anext(chunks), silence_s)
+                    chunk = await within(silence_s, anext(chunks))
                 except StopAsyncIteration:
                     return
                 except asyncio.TimeoutError as error:
