@@ -101,6 +101,12 @@ class Supervisor:
         self._start_waiting()
         self._share()
 
+    def too_large(self, tenant: str) -> list[tuple[str, float]]:
+        """Return (run id, CPUs per task) of waiting runs that cannot start: a task is over what the tenant may use."""
+        bound = self._bounds.get(tenant, TenantBound()).max_cpus
+        mine = [demand for demand in self._waiting if demand.tenant == tenant]
+        return [(run.run_id, run.cpus_per_task) for run in mine if bound is not None and run.cpus_per_task > bound]
+
     def recover(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take up unfinished runs after a restart: running ones first, then the queue in its order."""
         for state in (RunState.RUNNING.value, RunState.QUEUED.value):

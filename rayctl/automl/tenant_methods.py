@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Registered:
 class TenantMethods:
     """Part of `rayctl.automl.proxy.ProxyActor`; implements `rayctl.tenancy.port.TenantService`."""
 
+    note: Callable[[str, str], Awaitable[None]]
     _tenants: TenantRegistry
     _work: TenantWork
     _supervisor: Supervisor
@@ -132,3 +133,5 @@ class TenantMethods:
         """Let the quota that counts now count for what runs and waits."""
         current = await asyncio.to_thread(self._tenants.current, name)
         self._supervisor.bound(name, None if current is None else tenant_bound(current[1].quota))
+        for run_id, cpus in self._supervisor.too_large(name):
+            await self.note(run_id, f"waits: its tasks need {cpus:g} CPUs each, more than quota.max_cpus of {name} now")

@@ -59,8 +59,9 @@ def tasks(bare: Any, carrying: Any) -> None:
         ("pipelined", PIPELINED, lambda f, n: ray.get([f.remote() for _ in range(n)])),
     ):
         times: dict[str, list[float]] = {"bare": [], "carrying": []}
-        for _ in range(ROUNDS):
-            for name, function in (("bare", bare), ("carrying", carrying)):
+        for turn in range(ROUNDS):
+            pair = (("bare", bare), ("carrying", carrying))
+            for name, function in pair if turn % 2 else pair[::-1]:
                 began = time.perf_counter()
                 run(function, count)
                 times[name].append((time.perf_counter() - began) / count * 1e3)
@@ -68,8 +69,33 @@ def tasks(bare: Any, carrying: Any) -> None:
         paired = statistics.median(b - a for a, b in zip(times["bare"], times["carrying"], strict=True))
         print(
             f"task, {title:<20} bare {low:6.3f} ms, carrying {high:6.3f} ms: "
-            f"{paired:+.3f} ms in the middle of pairs, ratio {high / low:.3f}"
+            f"{paired:+.3f} ms in pairs, ratio {high / low:.3f}"
         )
+
+
+class Desk:
+    """An actor that does nothing."""
+
+    def ask(self) -> None:
+        return None
+
+
+def actors(connection: Any) -> None:
+    """Print what a call of an actor costs: plain, by its own tenant, and by another one, whose calls say who it is."""
+    plain = ray.remote(num_cpus=0)(Desk).remote()
+    own = connection.actor(Desk, options={"num_cpus": 0})
+    handles = {"plain": plain, "own": own, "another's": connection.wrap(own)}
+    times: dict[str, list[float]] = {name: [] for name in handles}
+    for turn in range(ROUNDS + 1):
+        for name in sorted(handles, reverse=bool(turn % 2)):
+            began = time.perf_counter()
+            for _ in range(IN_TURN):
+                ray.get(handles[name].ask.remote())
+            times[name].append((time.perf_counter() - began) / IN_TURN * 1e3)
+    for name in ("own", "another's"):
+        paired = statistics.median(b - a for a, b in zip(times["plain"][1:], times[name][1:], strict=True))
+        low, high = statistics.median(times["plain"][1:]), statistics.median(times[name][1:])
+        print(f"actor call, {name:<19} bare {low:6.3f} ms, carrying {high:6.3f} ms: {paired:+.3f} ms in pairs")
 
 
 def environments(line: str) -> None:
@@ -100,11 +126,20 @@ def main() -> None:
     config = codec.parse({"tenant": "bench", "settings": settings()})
     data = codec.encode(config)
     print(f"configuration: {len(data)} bytes")
-    print(f"encode {per_call(lambda: codec.encode(config)):8.1f} us")
     envelope = codec.to_envelope(config, 0.0)
-    print(f"bytes of a known envelope {per_call(envelope.encode):8.1f} us")
-    print(f"decode, new bytes {per_call(lambda: codec.read(data)):8.1f} us")
-    print(f"decode, known bytes {per_call(lambda: codec.decode(data)):8.1f} us")
+    key = b"k" * 32
+    signed = codec.encode(config, key)
+    for title, call in (
+        ("encode: a new configuration", lambda: codec.packed_body(config) and codec.encode(config)),
+        ("encode: one that was packed before", lambda: codec.encode(config)),
+        ("encode: the same, signed", lambda: codec.encode(config, key)),
+        ("encode: an envelope that is there", envelope.encode),
+        ("decode: new bytes, checked (what a call waits for)", lambda: codec.Received.of(data, None)),
+        ("decode: the same, signed", lambda: codec.Received.of(signed, key)),
+        ("decode: new bytes, checked and read into a configuration", lambda: codec.read(data)),
+        ("decode: known bytes", lambda: codec.decode(data)),
+    ):
+        print(f"{title:<58} {per_call(call):8.1f} us")
     with tempfile.TemporaryDirectory(prefix="rcb-", dir="/tmp") as folder:
         temp = str(Path(folder) / "r")
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temp,
@@ -114,6 +149,7 @@ def main() -> None:
             carrying = connect("auto", tenant=config).remote(noop)
             ray.get([bare.remote() for _ in range(50)] + [carrying.remote() for _ in range(50)])
             tasks(bare, carrying)
+            actors(connect("auto", tenant=config))
             if found.packages:
                 environments(found.packages)
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import rayctl
 from tests.ray.wheels import wheel
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
@@ -46,9 +47,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture
-def bare() -> Iterator[tuple[str, dict[str, str]]]:
-    """A Ray head whose virtual environment sees this one's packages, but not rayctl, which is installed editable."""
+@pytest.fixture(scope="module")
+def bare() -> Iterator[tuple[str, dict[str, str], Path]]:
+    """Address, environment and site-packages of a Ray head whose virtual environment sees this one's packages.
+
+    But not rayctl, which is installed editable.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rcb-", dir="/tmp"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "v")], check=True)
     [site] = (folder / "v" / "lib").glob("python*/site-packages")
@@ -86,7 +90,7 @@ def bare() -> Iterator[tuple[str, dict[str, str]]]:
                 break
         else:
             raise AssertionError("the head did not start:\n" + "".join(said))
-        yield f"127.0.0.1:{port}", env
+        yield f"127.0.0.1:{port}", env, site
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
@@ -100,24 +104,50 @@ def bare() -> Iterator[tuple[str, dict[str, str]]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_cluster_with_nothing_but_ray_will_do(bare: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    address, env = bare
+Bare = tuple[str, dict[str, str], Path]
+
+
+def run(bare: Bare, folder: Path, *, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the program as a tenant with a package and a variable of its own."""
+    address, env, _ = bare
     tenant = {
         "tenant": "guest",
         "settings": {"x": 5},
-        "environment": {"packages": [wheel(tmp_path, "rctiny", "1.0")], "variables": {"RCT_MODE": "guest"}},
+        "environment": {"packages": [wheel(folder, "rctiny", "1.0")], "variables": {"RCT_MODE": "guest"}},
     }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, address, json.dumps(tenant)],
-        env=env | {"RAY_ADDRESS": address, "RAYCTL_HOME": str(tmp_path / "home")},
-        cwd=tmp_path,
+        env=env | {"RAY_ADDRESS": address, "RAYCTL_HOME": str(folder / "home")},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=200,
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+def test_a_cluster_with_nothing_but_ray_will_do(bare: Bare, tmp_path: Path) -> None:
+    found = json.loads(run(bare, tmp_path).stdout.strip().splitlines()[-1])
     assert found["inside"][:4] == ["guest", 5, "1.0", "guest"]
     assert "py_modules" in found["inside"][4], "rayctl came in the runtime environment"
     assert found["refusal"] == "no-service"
     assert found["nothing_there"] is True
+
+
+def test_client_and_cluster_of_different_versions(bare: Bare, tmp_path: Path) -> None:
+    """One minor step apart they work together, on the cluster's own code; beyond they say so before anything runs."""
+    site = bare[2]
+    major, minor = map(int, rayctl.__version__.split(".")[:2])
+    shutil.copytree(Path(rayctl.__file__).parent, site / "rayctl", ignore=shutil.ignore_patterns("__pycache__"))
+    init = site / "rayctl" / "__init__.py"
+    text = init.read_text()
+    assert f'__version__ = "{rayctl.__version__}"' in text
+    near, far = f"{major}.{minor + 1}.0", f"{major}.{minor + 2}.0"
+    init.write_text(text.replace(f'"{rayctl.__version__}"', f'"{near}"'))
+    found = json.loads(run(bare, tmp_path).stdout.strip().splitlines()[-1])
+    assert found["inside"][:4] == ["guest", 5, "1.0", "guest"]
+    assert found["inside"][4] == str(init), "the cluster's own rayctl was used"
+    init.write_text(text.replace(f'"{rayctl.__version__}"', f'"{far}"'))
+    refused = run(bare, tmp_path, expect=1).stderr
+    assert f"This process has rayctl {rayctl.__version__}, the cluster has {far}" in refused

@@ -257,23 +257,28 @@ def test_secrets_are_found_nowhere(opened: Open, cluster: Path, tmp_path: Path) 
 
 
 def tilted(y_true: Any, y_pred: Any) -> float:
-    """A metric that depends on the tenant's configuration."""
+    """A metric that depends on the tenant's configuration, and on what its task reserves."""
     hits = sum(a == b for a, b in zip(y_true, y_pred, strict=True)) / len(y_true)
-    return hits + float(rayctl.current_config().setting("bonus"))
+    reserved = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
+    return hits + float(rayctl.current_config().setting("bonus")) + 100 * reserved
 
 
 def test_automl_runs_carry_their_tenant(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
     start_proxy()
     with connect("auto", tenant="red") as red, connect("auto", tenant="blue") as blue:
-        red.tenants.create({"tenant": "red", "settings": {"bonus": 10}})
-        red.tenants.create({"tenant": "blue", "settings": {"bonus": 20}, "quota": {"max_running": 1, "max_queued": 0}})
+        red.tenants.create({"tenant": "red", "settings": {"bonus": 10}, "defaults": {"num_cpus": 0.5}})
+        quota, limits = {"max_running": 1, "max_queued": 0}, {"num_cpus": 1}
+        red.tenants.create({"tenant": "blue", "settings": {"bonus": 20}, "quota": quota, "limits": limits})
         metric = rayctl.custom_metric(tilted, greater_is_better=True)
         wanted = quick_request(max_trials=2, metric=metric, seed=3)
+        with pytest.raises(InvalidRequest) as caught:
+            blue.automl.submit(table, **wanted, resources={"cpus": 2})
+        assert caught.value.code == "over-tenant-limit"
         runs = [side.automl.submit(table, **wanted) for side in (red, blue)]
         for run in runs:
             run.wait(timeout=120)
         scores = [run.result()["best"]["score"] for run in runs]
-        assert 10 < scores[0] < 11 < 20 < scores[1] < 21
+        assert 60 < scores[0] < 61 < 120 < scores[1] < 121, "red's default of half a CPU, blue's own bonus"
         assert [run.document["tenant_version"] for run in runs] == [1, 1]
         with pytest.raises(NotFound):
             red.automl.run(runs[1].id).fetch()
@@ -281,7 +286,7 @@ def test_automl_runs_carry_their_tenant(start_proxy: Callable[..., Any], table: 
         again = red.automl.submit(table, **wanted)
         again.wait(timeout=120)
         assert again.document["tenant_version"] == 2
-        assert 30 < again.result()["best"]["score"] < 31
+        assert 130 < again.result()["best"]["score"] < 131
 
 
 def test_a_tenant_waits_for_its_own_quota_only(start_proxy: Callable[..., Any], table: pd.DataFrame) -> None:
@@ -297,6 +302,11 @@ def test_a_tenant_waits_for_its_own_quota_only(start_proxy: Callable[..., Any], 
         other.wait(timeout=120)
         assert other.document["state"] == "succeeded"
         assert second.fetch()["state"] == "queued"
+        smaller = {"max_running": 1, "max_queued": 1, "max_cpus": 0.5}
+        green.tenants.update({"tenant": "green", "quota": smaller})
+        events = ray.get(ray.get_actor("automl-proxy", namespace="rayctl").events.remote(second.id))
+        assert any("waits: its tasks need 1 CPUs" in str(event["data"]) for event in events), "it says why it waits"
+        green.tenants.update({"tenant": "green", "quota": {"max_running": 1, "max_queued": 1}})
         first.cancel()
         wait_until(lambda: second.fetch()["state"] == "running", 60)
         second.cancel()

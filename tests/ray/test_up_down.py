@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from rayctl.selfhost import processes
@@ -74,17 +75,67 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     down(Layout.of(folder, {}), timeout_s=30, delete_data=True)
 
 
-def up(home: Path, *more: str) -> dict[str, Any]:
+def up(home: Path, *more: str, **env: str) -> dict[str, Any]:
     timeout = f"{START_S:.0f}s"
-    document: dict[str, Any] = json.loads(rayctl(home, "up", "--timeout", timeout, "-o", "json", *more))
+    document: dict[str, Any] = json.loads(rayctl(home, "up", "--timeout", timeout, "-o", "json", *more, **env))
     return document
 
 
-def test_life_of_a_home(home: Path) -> None:
+MARK = "swordfish-0815-4711"
+USE_IT = """
+import rayctl
+def use():
+    found = rayctl.secret("key")
+    print("using", found, rayctl.current_config())
+    return len(found.get_secret_value())
+def fail():
+    raise RuntimeError(f"cannot use {rayctl.secret('key')}")
+tenant = {"tenant": "shop", "secrets": {"key": "tenant:key"}}
+with rayctl.connect("ray", tenant=tenant) as connection:
+    connection.tenants.create(tenant)
+    print(connection.get(connection.submit(use)))
+    try:
+        connection.get(connection.submit(fail))
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def a_tenants_secret_is_found_nowhere(home: Path, dashboard: str) -> None:
+    """Used in a task and named in an exception: not in the state API, logs, database, or what the program was told."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYCTL_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", USE_IT],
+        env={**environ, "RAYCTL_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(len(MARK)) in done.stdout.split()
+    token = (home / "ray_token").read_text().strip()
+    told = [done.stdout.encode(), done.stderr.encode()]
+    for what in ("tasks", "actors", "jobs", "workers", "runtime_envs", "objects"):
+        url = f"{dashboard}/api/v0/{what}?detail=1&limit=10000"
+        answer = httpx2.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        told.append(answer.content)
+    assert b"use" in told[2], "the state API knows the task"
+    folders = [home, Layout.of(home, {}).ray_temp_dir]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(path.name == "rayctl.db" for path in files)
+    assert any("worker-" in path.name for path in files)
+    assert not any(MARK.encode() in text for text in told)
+    assert [path for path in files if MARK.encode() in path.read_bytes()] == []
+
+
+def test_life_of_a_home(home: Path, tmp_path: Path) -> None:
     assert status(home)["state"] == "not-running"
     rayctl(home, "down")
 
-    document = up(home, "--num-cpus", "2")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "key").write_text(MARK)
+    document = up(home, "--num-cpus", "2", RAYCTL_SECRETS_DIR=str(tmp_path))
     assert document["state"] == "ready"
     assert not document["already"]
     seen = status(home)
@@ -93,11 +144,13 @@ def test_life_of_a_home(home: Path) -> None:
     assert (home / "token").stat().st_mode & 0o777 == 0o600
     assert (home / "ray_token").stat().st_mode & 0o777 == 0o600
     assert (home / "up.json").stat().st_mode & 0o777 == 0o600
-    secrets = [(home / name).read_bytes() for name in ("token", "ray_token")]
+    secrets = [(home / name).read_bytes().strip() for name in ("token", "ray_token")]
     layout = Layout.of(home, {})
     for process in remains(layout, read_up(layout.up_file)):
         line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert not any(secret in line for secret in secrets), "a secret is on a command line"
+
+    a_tenants_secret_is_found_nowhere(home, str(seen["dashboard_url"]))
 
     assert up(home)["already"]
     rayctl(home, "up", "--num-cpus", "3", code=6)
