@@ -36,6 +36,8 @@ def _connect(settings: Settings, tenant: Any = None) -> Connection:
 @pass_settings
 def warm(settings: Settings, names: tuple[str, ...]) -> None:
     """Build the environments of tenants on every node, so that no call waits for it."""
+    from rayctl.tenancy.cluster import start_process
+
     found = []
     for name in names:
         began = time.monotonic()
@@ -43,7 +45,7 @@ def warm(settings: Settings, names: tuple[str, ...]) -> None:
             connection.tenants.get(name)  # elsewhere a mere name is enough; here it is most likely misspelt
             context = connection.context
             if context.runtime_env is not None:
-                context.get(context.submit(lambda: None))  # an environment's first process takes its time as well
+                start_process(context)  # which takes its time as well
         entry: dict[str, Any] = {"tenant": name, "ready": True, "seconds": round(time.monotonic() - began, 3)}
         entry["environment"] = "its own" if context.runtime_env is not None else "the cluster's"
         found.append(entry)

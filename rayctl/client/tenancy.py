@@ -73,4 +73,4 @@ def _registered(transport: Transport, name: str) -> TenantConfig:
         return Tenants(transport).get(name).config
     except NotFound:
         # A name is enough to keep runs and results apart; there is nothing else to know about it then.
-        return TenantConfig(tenant=name)
+        return parse({"tenant": name})

@@ -14,10 +14,11 @@ from rayctl import __version__
 from rayctl.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from rayctl.tenancy import overlay
 from rayctl.tenancy.environment import Facts, overlay_name, requirements, runtime_env
+from rayctl.tenancy.handle import TenantContext
 from rayctl.tenancy.model import EnvironmentSpec, TenantConfig
 from rayctl.tenancy.versions import check_versions
 
-__all__ = ["container_runtimes", "environments", "facts_of", "prepare", "prune", "warm"]
+__all__ = ["container_runtimes", "environments", "facts_of", "prepare", "prune", "start_process", "warm"]
 
 _PROBE_S = 120.0
 _EXTRA_S = 60.0
@@ -171,6 +172,24 @@ def warm(spec: EnvironmentSpec, facts: Facts) -> float:
                 hint="Check names and versions of environment.packages, and environment.setup_timeout_s.",
             )
     return max((float(result["seconds"]) for result in results.values()), default=0.0)
+
+
+def start_process(context: TenantContext) -> None:
+    """Start a process in a tenant's environment and wait for it; the next call finds it there.
+
+    Raises:
+        InvalidRequest: ``environment-error``: Ray cannot build the environment; with the reason.
+    """
+    from ray.exceptions import RuntimeEnvSetupError
+
+    try:
+        context.get(context.submit(lambda: None))
+    except RuntimeEnvSetupError as error:
+        raise InvalidRequest(
+            f"The tenant's environment could not be built: {error.error_message}",
+            code="environment-error",
+            hint="Check names and versions of environment.packages, the image, and environment.setup_timeout_s.",
+        ) from error
 
 
 def environments() -> dict[str, list[dict[str, Any]]]:

@@ -148,6 +148,10 @@ class TenantContext:
         found = {name: value for name, value in options.items() if name != "runtime_env"}
         return found if env is None else {**found, "runtime_env": env}
 
+    def __reduce__(self) -> Any:
+        # Without the functions that were sent: who receives this may start them anew.
+        return TenantContext, (self.config, self.envelope, self.runtime_env)
+
     def __repr__(self) -> str:
         return f"<TenantContext {self.config.tenant if self.config is not None else 'of no tenant'}>"
 
@@ -174,13 +178,7 @@ class TenantFunction:
         raise TypeError("A remote function is started with .remote(...), not called.")
 
     def __reduce__(self) -> Any:
-        context = self._context
-        parts = (context.config, context.envelope, context.runtime_env)
-        return _function_again, (parts, self._function, self._options)
-
-
-def _function_again(parts: tuple[Any, ...], function: Any, options: Mapping[str, Any]) -> TenantFunction:
-    return TenantFunction(TenantContext(*parts), function, options)
+        return TenantFunction, (self._context, self._function, self._options)
 
 
 class TenantActorClass:

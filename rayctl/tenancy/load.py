@@ -2,7 +2,9 @@
 
 Mappings are joined key by key, everything else (lists too) is replaced as a whole. Every value's origin is known.
 Environment variables are only looked at when the caller hands them over. They are named by the path of a value:
-``RAYCTL_TENANT__SETTINGS__MODEL__DEPTH=6`` sets ``settings.model.depth``; the text is read as a YAML value.
+``RAYCTL_TENANT__SETTINGS__MODEL__DEPTH=6`` sets ``settings.model.depth``; the text is read as a YAML value. Upper and
+lower case do not matter for what the file names already; other names become lower case, but for those of variables
+(``RAYCTL_TENANT__ENVIRONMENT__VARIABLES__APP_MODE=fast``).
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def load(
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((f"file {file}", read_file(Path(file))))
-    layers += _of_environment(environ or {})
+    layers += _of_environment(environ or {}, layers[0][1] if layers else {})
     if arguments:
         layers.append(("argument", arguments))
     joined: dict[str, Any] = {}
@@ -177,12 +179,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _of_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name in sorted(environ):
         if name.startswith(ENVIRONMENT_PREFIX):
-            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            path = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
             if all(path):
-                yield f"environment {name}", assign({}, path, _value(environ[name]))
+                yield f"environment {name}", assign({}, _spelled(path, known), _value(environ[name]))
+
+
+def _spelled(path: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """Return a path as it is written where it is known already."""
+    found: list[str] = []
+    inner: Any = known
+    for part in path:
+        alike = [key for key in inner if str(key).lower() == part.lower()] if isinstance(inner, Mapping) else []
+        keeps_case = found == ["environment", "variables"]
+        found.append(
+            part if keeps_case and part in alike else alike[0] if alike else part if keeps_case else part.lower()
+        )
+        inner = inner.get(found[-1]) if isinstance(inner, Mapping) else None
+    return found
 
 
 def _value(text: str) -> Any:

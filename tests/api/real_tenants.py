@@ -23,6 +23,9 @@ class Bounds:
     def bound(self, tenant: str, bound: TenantBound | None) -> None:
         self.told[tenant] = bound
 
+    def too_large(self, tenant: str) -> list[tuple[str, float]]:
+        return []
+
 
 class RealTenants(TenantMethods):
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -236,3 +237,12 @@ def test_a_call_within_the_limits_gets_its_options() -> None:
     options = {"num_cpus": 2, "memory": 100, "resources": {"disk": 1, "other": 5}}
     assert context(limits=limits).options_with(options, 1) == options
     assert context(limits={"num_cpus": 0.5}).options_with({}, 0) == {}, "an actor reserves none unless it says so"
+
+
+def test_a_context_travels_without_what_was_sent_through_it() -> None:
+    made = context(settings={"x": 1})
+    before = len(pickle.dumps(made))
+    made._submitted[whoami] = made
+    again = pickle.loads(pickle.dumps(made))  # noqa: S301  (our own bytes)
+    assert len(pickle.dumps(made)) == before
+    assert (again.config, again.envelope, again.runtime_env) == (made.config, made.envelope, None)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ray.exceptions import RuntimeEnvSetupError
 
 from rayctl.errors import Forbidden, InvalidRequest, NotFound
 from rayctl.tenancy import cluster
@@ -105,6 +106,19 @@ def test_an_image_is_refused_where_a_node_cannot_start_containers(monkeypatch: p
         assert caught.value.code == "no-container-runtime"
     monkeypatch.setattr(cluster, "container_runtimes", lambda: {"n1": "/usr/bin/podman"})
     assert cluster.prepare(wanted, PLAIN) == runtime_env(wanted.environment, PLAIN)
+
+
+def test_an_environment_that_ray_cannot_build_is_the_tenants_mistake() -> None:
+    class Refused:
+        def submit(self, function: Any) -> None:
+            return None
+
+        def get(self, reference: Any) -> None:
+            raise RuntimeEnvSetupError("no-such==1: not found")
+
+    with pytest.raises(InvalidRequest, match="no-such==1: not found") as caught:
+        cluster.start_process(Refused())  # type: ignore[arg-type]
+    assert caught.value.code == "environment-error"
 
 
 def test_whether_images_could_run_is_said_and_never_claimed() -> None:

@@ -104,6 +104,21 @@ def test_arguments_beat_the_environment_which_beats_the_file_which_beats_the_def
     assert found.origins["/quota/max_running"] == "environment RAYCTL_TENANT__QUOTA__MAX_RUNNING"
 
 
+def test_variables_of_the_environment_spell_what_the_file_spells(tmp_path: Path) -> None:
+    file = write(
+        tmp_path, "a.yaml", "tenant: a\nsettings: {Model: {maxDepth: 1}}\nenvironment: {variables: {Mode: x}}\n"
+    )
+    environ = {
+        "RAYCTL_TENANT__SETTINGS__MODEL__MAXDEPTH": "7",
+        "RAYCTL_TENANT__SETTINGS__OTHER_ONE": "1",
+        "RAYCTL_TENANT__ENVIRONMENT__VARIABLES__MODE": "y",
+        "RAYCTL_TENANT__ENVIRONMENT__VARIABLES__APP_MODE": "fast",
+    }
+    found = load(file, environ).config
+    assert found.settings == {"Model": {"maxDepth": 7}, "other_one": 1}
+    assert found.environment.variables == {"Mode": "y", "APP_MODE": "fast"}
+
+
 def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
     for name, text in (
         ("a.json", '{"a":' * 500 + "1" + "}" * 500),

@@ -14,9 +14,9 @@ from rayctl.tenancy.versions import check_versions
 
 
 def test_versions_one_minor_step_apart_work_together() -> None:
-    for there in ("0.1.0", "0.2.7", "0.0.9", "0.1"):
+    for there in ("0.1.0", "0.2.7", "0.0.9", "0.1", "0.2rc1", "0.1.0.dev3+local"):
         check_versions("0.1.0", there)
-    for there in ("0.3.0", "1.1.0"):
+    for there in ("0.3.0", "1.1.0", "0.10.0", "unknown", "", "v0.1"):
         with pytest.raises(UnsupportedEnvelope) as caught:
             check_versions("0.1.0", there)
         assert caught.value.code == "version-window"
@@ -56,6 +56,12 @@ def test_a_registered_tenant_and_a_mere_name() -> None:
     assert found.runtime_env is None
     unknown = open_context(service, "b", None, True)  # type: ignore[arg-type]
     assert codec.decode(unknown.envelope or b"").tenant == "b"
+
+
+def test_a_name_that_nobody_can_have_is_refused_as_every_other_mistake() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        open_context(Service(), "Bad Name", None, True)  # type: ignore[arg-type]
+    assert caught.value.code == "invalid-tenant-config"
 
 
 def test_functions_are_not_started_over_http() -> None:
