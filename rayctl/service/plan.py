@@ -89,7 +89,8 @@ def _plan_life(seen: ServiceSeen, now: float) -> Plan:
     begun = step.record is not seen.record
     first = _status(seen, status, now, step.do is not None and not begun)
     act: tuple[Single, ...] = () if step.do is None or begun else _translate(seen, step.do, now)
-    rest = _upkeep(seen, bool(act))
+    # A service that begins to lead elsewhere is the last write: until the other one follows, nothing else is written.
+    rest = [] if isinstance(step.do, Point) and act else _upkeep(seen, bool(act))
     actions: list[Action] = [*first, *_events(seen, step), *act]
     if rest:
         actions.append(rest[0] if len(rest) == 1 else Together(tuple(rest)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import yaml
@@ -50,6 +51,8 @@ INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 STOP_THEN_START = "StopThenStart"
 _STRATEGIES = ("NewCluster", "None", INCREMENTAL, STOP_THEN_START)
 _DRAIN_S = 60.0
+_LARGEST = 50_000
+"""Values in a Serve configuration."""
 _GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
@@ -171,15 +174,39 @@ def _check_cluster(cluster: Mapping[str, Any], problems: list[Problem]) -> None:
         problems.append(Problem(f"{where}.authOptions.enableK8sTokenAuth", "is not possible in a RayService"))
 
 
-def _serve_config(text: Any, problems: list[Problem]) -> Mapping[str, Any]:
-    if not text:
-        return {}
+@lru_cache(maxsize=1024)
+def _read_yaml(text: str) -> tuple[Any, str]:
+    """Return what a YAML text says, or what is wrong with it. Kept, because every pass reads the same texts again."""
     try:
-        found = yaml.safe_load(text) if isinstance(text, str) else text
+        found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
-        problems.append(Problem("spec.serveConfigV2", f"is not YAML: {getattr(error, 'problem', error)}{where}"))
+        return None, f"is not YAML: {getattr(error, 'problem', error)}{where}"
+    except (ValueError, RecursionError) as error:
+        return None, f"cannot be read: {error}"
+    return (found, "") if _size(found) <= _LARGEST else (None, f"unfolds to more than {_LARGEST} values")
+
+
+def _size(document: Any) -> int:
+    """Count values, up to a limit: aliases make texts of a few lines that unfold to billions."""
+    waiting, count = [document], 0
+    while waiting and count <= _LARGEST:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return count
+
+
+def _serve_config(text: Any, problems: list[Problem]) -> Mapping[str, Any]:
+    if not text:
+        return {}
+    found, wrong = _read_yaml(text) if isinstance(text, str) else (None, "must be a text")
+    if wrong:
+        problems.append(Problem("spec.serveConfigV2", wrong))
         return {}
     if not isinstance(found, Mapping):
         problems.append(Problem("spec.serveConfigV2", "must be a YAML object with a list of applications"))

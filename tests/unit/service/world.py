@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Mapping
@@ -13,9 +14,9 @@ import yaml
 from rayctl.core.plan import Apply, CallServe, Create, Delete, Emit, Patch, Plan, SetStatus, Single, Together
 from rayctl.kube.calls import Resource
 from rayctl.kube.kinds import CONFIG_MAPS, GATEWAYS, HTTP_ROUTES, PODS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
+from rayctl.service.fingerprint import digest
 from rayctl.service.plan import plan_service
 from rayctl.service.seen import ServiceSeen, see
-from rayctl.service.fingerprint import digest
 
 APP = {"name": "app", "import_path": "app:app", "route_prefix": "/"}
 
@@ -209,7 +210,8 @@ class World:
     def _serve(self, name: str) -> dict[str, Any]:
         ray = self.rays.get(name)
         if ray is None or not ray.head_ready or not ray.reachable:
-            return {"ok": False, "error": "the Serve API does not answer: timeout", "accepted": ray.accepted if ray else ""}
+            accepted = ray.accepted if ray else ""
+            return {"ok": False, "error": "the Serve API does not answer: timeout", "accepted": accepted}
         apps = {}
         for app in (ray.config or {}).get("applications") or ():
             running = ray.target if ray.running is None else ray.running
@@ -309,14 +311,17 @@ class World:
             return
         ref = action.ref
         if isinstance(action, Create):
-            self.add(action.document)
+            if (ref.kind, ref.name) in self.objects:
+                raise ConflictError(f"{ref} is there already")
             self.writes.append(("create", ref.kind, ref.name))
+            self.add(action.document)
             return
         there = self.objects.get((ref.kind, ref.name))
         if isinstance(action, Delete):
             if there is None:
                 return
             self._check(there, ref.uid, action.revision)
+            self.writes.append(("delete", ref.kind, ref.name))
             if ref.kind == "RayCluster":
                 marked = copy.deepcopy(there)
                 if not marked["metadata"].get("deletionTimestamp"):
@@ -324,7 +329,6 @@ class World:
                     self._store((ref.kind, ref.name), marked)
             else:
                 self.remove(ref.kind, ref.name)
-            self.writes.append(("delete", ref.kind, ref.name))
             return
         if there is None:
             raise ConflictError(f"{ref} is gone")
@@ -363,10 +367,8 @@ class World:
         """Let the operator and the controller do one pass each; return the controller's plan."""
         self.operate()
         plan = self.plan(name)
-        try:
+        with contextlib.suppress(ConflictError):
             self.execute(plan)
-        except ConflictError:
-            pass
         self.operate()
         return plan
 
