@@ -45,6 +45,12 @@ def kube() -> None:
     show_default=True,
     help="full: wait for the disk; normal: survive kill -9; memory: keep nothing.",
 )
+@click.option(
+    "--service-network",
+    default="127.96.0.0/16",
+    show_default=True,
+    help="From which loopback addresses Services get theirs.",
+)
 def serve(**asked: Any) -> None:
     """Run a Kubernetes-compatible API server in the foreground, until Ctrl-C.
 

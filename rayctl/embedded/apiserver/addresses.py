@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +26,6 @@ class Addresses:
     def __init__(self, api: Api, network: str) -> None:
         self._api = api
         self._network = ipaddress.IPv4Network(network)
-        self._next = 0
 
     def __call__(self, resource: Resource, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
         """Give a service what it lacks, in place.
@@ -50,7 +50,7 @@ class Addresses:
             return
         taken = self._taken(new)
         if not wanted:
-            spec["clusterIP"] = self._free(taken)
+            spec["clusterIP"] = self._free(new, taken)
         elif wanted in taken or not self._is_inside(wanted):
             why = "provided IP is already allocated" if wanted in taken else "the provided network does not match"
             text = f"failed to allocate IP {wanted}: {why}"
@@ -72,11 +72,13 @@ class Addresses:
         except ValueError:
             return False
 
-    def _free(self, taken: set[str]) -> str:
+    def _free(self, new: Mapping[str, Any], taken: set[str]) -> str:
+        """Return a free address: the same one for the same name, unless another service has it meanwhile."""
         size = self._network.num_addresses - 2
-        for _ in range(size):
-            self._next = self._next % size + 1
-            address = str(self._network[self._next])
+        name = f"{new['metadata'].get('namespace', '')}/{new['metadata']['name']}"
+        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        for step in range(size):
+            address = str(self._network[(first + step) % size + 1])
             if address not in taken:
                 return address
         raise invalid("", "Service", "", [invalid_value("spec.clusterIPs", [], "no address is left")])

@@ -43,6 +43,7 @@ __all__ = ["Handler"]
 
 log = logging.getLogger(__name__)
 
+INTO_PODS = ("exec", "attach", "portforward")
 HEALTH = ("/healthz", "/livez", "/readyz")
 Verb = Callable[[Api, Request, Info, Resource], Awaitable[Answer]]
 _WRITES: dict[str, Verb] = {
@@ -228,6 +229,9 @@ class Handler:
                 raise ApiError(405, "MethodNotAllowed", text, details)
             return
         if info.subresource and info.subresource not in resource.subresources:
+            if resource.storage == "pods" and info.subresource in INTO_PODS:
+                text = f"{info.subresource} is not offered by this API server: its pods can be read (logs), not entered"
+                raise ApiError(501, "NotImplemented", text, {"kind": "pods", "name": info.name})
             raise ApiError(404, "NotFound", "the server could not find the requested resource", {})
         if info.verb in ("update", "patch") and not info.name:
             raise method_not_supported(info.verb, resource.group, resource.plural)

@@ -1,9 +1,8 @@
-"""What pods and service accounts can be asked beside the usual: binding, eviction, logs, tokens."""
+"""What pods can be asked beside the usual: binding, eviction, logs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Api
@@ -17,23 +16,14 @@ from rayctl.embedded.apiserver.errors import (
     not_found,
     success,
 )
-from rayctl.embedded.apiserver.options import whole_number
+from rayctl.embedded.apiserver.pod_logs import pod_log
 from rayctl.embedded.apiserver.presenting import Presenter
 from rayctl.embedded.apiserver.requests import Info, Request, Response, Stream
 from rayctl.embedded.apiserver.resources import Resource
 from rayctl.embedded.apiserver.schema.formats import now_seconds
 from rayctl.embedded.apiserver.store import Change, Stored, dumps
 
-__all__ = ["LogSource", "answer", "logs_from"]
-
-LogSource = Callable[[str, str, str, int | None, bool], AsyncIterator[bytes]]
-"""(namespace, pod, container, last lines, follow) → the log."""
-_sources: list[LogSource] = []
-
-
-def logs_from(source: LogSource) -> None:
-    """Have ``log`` answered by a kubelet."""
-    _sources[:] = [source]
+__all__ = ["answer"]
 
 
 async def answer(api: Api, request: Request, info: Info, resource: Resource, presenter: Presenter) -> Response | Stream:
@@ -46,7 +36,9 @@ async def answer(api: Api, request: Request, info: Info, resource: Resource, pre
     if stored is None:
         raise not_found(resource.group, resource.plural, info.name)
     if info.subresource == "log":
-        return _log(request, info, stored)
+        if info.verb != "get":
+            raise method_not_supported(info.verb, resource.group, resource.plural)
+        return await pod_log(api, request, info, stored)
     if info.verb != "create":
         raise method_not_supported(info.verb, resource.group, resource.plural)
     if info.subresource == "binding":
@@ -56,22 +48,6 @@ async def answer(api: Api, request: Request, info: Info, resource: Resource, pre
     else:
         raise method_not_supported(info.verb, resource.group, resource.plural)
     return Response(201, dumps({**success(), "code": 201}))
-
-
-def _log(request: Request, info: Info, stored: Stored) -> Response | Stream:
-    containers = [container["name"] for container in stored.object["spec"].get("containers", [])]
-    container = request.first("container") or ""
-    if not container and len(containers) > 1:
-        names = " ".join(containers)
-        raise bad_request(f"a container name must be specified for pod {info.name}, choose one of: [{names}]")
-    if container and container not in containers:
-        raise bad_request(f"container {container} is not valid for pod {info.name}")
-    if not _sources:
-        return Response(200, b"", "text/plain; charset=utf-8")
-    tail = whole_number(request.first("tailLines"))
-    follow = (request.first("follow") or "") in ("true", "1")
-    chunks = _sources[0](info.namespace, info.name, container or containers[0], tail, follow)
-    return Stream(chunks, "text/plain; charset=utf-8")
 
 
 async def _bind(api: Api, request: Request, info: Info, stored: Stored) -> None:

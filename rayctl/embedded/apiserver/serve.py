@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import signal
 import sqlite3
 import ssl
@@ -15,7 +16,7 @@ from rayctl.embedded.apiserver.certificates import RENEW_EVERY_S, Authority
 from rayctl.embedded.apiserver.database import Durability
 from rayctl.embedded.apiserver.kubeconfig import admin_token, write_kubeconfig
 from rayctl.embedded.apiserver.requests import User
-from rayctl.embedded.apiserver.server import Options, Server
+from rayctl.embedded.apiserver.server import SERVICE_NETWORK, Options, Server
 from rayctl.errors import Conflict, InvalidRequest, Unavailable
 
 __all__ = ["ServeOptions", "serve"]
@@ -30,16 +31,18 @@ class ServeOptions:
     kubeconfig: Path | None = None
     token_file: Path | None = None
     durability: Durability = "normal"
+    service_network: str = SERVICE_NETWORK
 
 
 def serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once requests are answered.
 
     Raises:
-        InvalidRequest: The token file cannot be used.
+        InvalidRequest: The token file or the service network cannot be used.
         Conflict: The port or the folder is in use.
         Unavailable: A file cannot be written.
     """
+    _check_network(options.service_network)
     try:
         asyncio.run(_serve(options, ready))
     except sqlite3.OperationalError as error:
@@ -50,6 +53,15 @@ def serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
                 hint="End that one first, or give another --data-dir.",
             ) from error
         raise Unavailable(f"{options.data_dir} cannot be used: {error}", code="data-dir-unusable") from error
+
+
+def _check_network(network: str) -> None:
+    try:
+        found = ipaddress.IPv4Network(network)
+    except ValueError as error:
+        raise InvalidRequest(f"The service network cannot be used: {error}", code="network-unusable") from None
+    if found.num_addresses < 4:
+        raise InvalidRequest(f"The service network {network} has too few addresses.", code="network-unusable")
 
 
 def _users(options: ServeOptions) -> list[tuple[str, User]]:
@@ -74,7 +86,16 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
         pairs = [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
         authority = Authority(options.data_dir, ["127.0.0.1", "localhost"])
         tls = authority.context()
-        server = Server(Options(options.data_dir, options.durability, port=options.port, tokens=pairs, tls=tls))
+        server = Server(
+            Options(
+                options.data_dir,
+                options.durability,
+                port=options.port,
+                tokens=pairs,
+                tls=tls,
+                service_network=options.service_network,
+            )
+        )
     except ValueError as error:
         raise Unavailable(str(error), code="data-dir-unusable") from None
     except OSError as error:

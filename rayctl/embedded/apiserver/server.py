@@ -23,6 +23,7 @@ from rayctl.embedded.apiserver.controllers.lifecycle import (
     QuotaController,
 )
 from rayctl.embedded.apiserver.controllers.loop import Controller
+from rayctl.embedded.apiserver.controllers.services import EndpointsController
 from rayctl.embedded.apiserver.database import Database, Durability
 from rayctl.embedded.apiserver.front import Front
 from rayctl.embedded.apiserver.handler import Handler
@@ -32,7 +33,7 @@ from rayctl.embedded.apiserver.requests import User
 from rayctl.embedded.apiserver.schema.formats import now_seconds
 from rayctl.embedded.apiserver.store import Change, Store
 
-__all__ = ["Options", "Server", "build_api"]
+__all__ = ["SERVICE_NETWORK", "Options", "Server", "build_api"]
 
 SERVICE_NETWORK = "127.96.0.0/16"
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -118,7 +119,7 @@ class Server:
         """
         await make_namespaces(self.api)
         if self._options.controllers:
-            kinds = (GarbageCollector, NamespaceController, DefinitionController, QuotaController)
+            kinds = (GarbageCollector, NamespaceController, DefinitionController, QuotaController, EndpointsController)
             self._controllers = [kind(self.api) for kind in kinds]
         else:
             self._controllers = [DefinitionController(self.api)]

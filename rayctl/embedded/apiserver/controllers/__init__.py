@@ -1,1 +1,1 @@
-"""What acts next to the server: the garbage collector, the ends of namespaces and definitions, quotas, old events."""
+"""What acts next to the server: garbage, the ends of namespaces and definitions, quotas, services' endpoints."""
