@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,7 +11,20 @@ from enum import Enum
 from typing import Any, Protocol
 
 from rayctl.core.controller import Key, Refusal
-from rayctl.core.plan import Apply, CallServe, Create, Delete, Emit, Patch, Plan, Ref, SetStatus, Single, Together
+from rayctl.core.plan import (
+    FRESH_TOKEN,
+    Apply,
+    CallServe,
+    Create,
+    Delete,
+    Emit,
+    Patch,
+    Plan,
+    Ref,
+    SetStatus,
+    Single,
+    Together,
+)
 from rayctl.kube.calls import MERGE, Call, Resource, Transport
 from rayctl.kube.errors import (
     AlreadyExists,
@@ -175,7 +189,7 @@ def _call(action: Create | Apply | Patch | SetStatus, resource: Resource, manage
     ref = action.ref
     if isinstance(action, Create):
         path = resource.path(ref.namespace)
-        return Call("POST", path, body=action.document).asking(fieldManager=manager)
+        return Call("POST", path, body=_with_tokens(action.document)).asking(fieldManager=manager)
     path = resource.path(ref.namespace, ref.name)
     if isinstance(action, Apply):
         document = _with_metadata(action.document, resourceVersion=action.revision)
@@ -192,6 +206,15 @@ def _call(action: Create | Apply | Patch | SetStatus, resource: Resource, manage
     }
     path = resource.path(ref.namespace, ref.name, "status")
     return Call("PUT", path, body=document).asking(fieldManager=manager)
+
+
+def _with_tokens(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a Secret with what stands for tokens replaced by new ones; other documents as they are."""
+    values = document.get("stringData") if document["kind"] == "Secret" else None
+    if not values or FRESH_TOKEN not in values.values():
+        return document
+    drawn = {name: secrets.token_hex(32) if value == FRESH_TOKEN else value for name, value in values.items()}
+    return {**document, "stringData": drawn}
 
 
 def _with_metadata(document: Mapping[str, Any], **values: str) -> Mapping[str, Any]:

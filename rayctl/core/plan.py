@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "FRESH_TOKEN",
     "Action",
     "Apply",
     "Blocker",
@@ -21,6 +22,10 @@ __all__ = [
     "SetStatus",
     "Together",
 ]
+
+FRESH_TOKEN = "$(fresh token)"  # noqa: S105 (stands for a token, is none)
+"""A value in ``stringData`` of a Secret that is created: the executor writes 64 random hexadecimal digits instead, so
+that neither plans nor their records ever contain them."""
 
 
 @dataclass(frozen=True, order=True)

@@ -14,11 +14,14 @@ __all__ = [
     "FLEETS",
     "GATEWAYS",
     "HTTP_ROUTES",
+    "INGRESSES",
     "JOBS",
     "KINDS",
     "LEASES",
     "NAMESPACES",
+    "NETWORK_POLICIES",
     "NODES",
+    "PERSISTENT_VOLUME_CLAIMS",
     "PODS",
     "POD_DISRUPTION_BUDGETS",
     "RAY_CLUSTERS",
@@ -40,6 +43,9 @@ ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SECRETS = Resource("", "v1", "secrets", "Secret")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+PERSISTENT_VOLUME_CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -69,6 +75,9 @@ KINDS: dict[tuple[str, str], Resource] = {
         CONFIG_MAPS,
         SECRETS,
         SERVICE_ACCOUNTS,
+        PERSISTENT_VOLUME_CLAIMS,
+        INGRESSES,
+        NETWORK_POLICIES,
         ENDPOINT_SLICES,
         EVENTS,
         LEASES,

@@ -100,7 +100,8 @@ def _model(name: str, model: Any, waiting: list[str]) -> dict[str, Any]:
     required = []
     hints = typing.get_type_hints(model)
     for field, info in model.model_fields.items():
-        label = info.alias or model.attribute_map[field]
+        # Python's own words (exec, from, except) begin with an underscore there.
+        label = (info.alias or model.attribute_map[field]).lstrip("_")
         properties[label] = _field(name, label, hints.get(field, info.annotation), waiting)
         if info.is_required():
             required.append(label)

@@ -1,0 +1,184 @@
+"""The controller of RayClusters: what it watches, how it looks. What it decides is in `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rayctl.cluster import keys, names
+from rayctl.cluster.auth import auth_of
+from rayctl.cluster.children import wanted_children
+from rayctl.cluster.options import ClusterOptions
+from rayctl.cluster.plan import plan_cluster, plan_refused
+from rayctl.cluster.seen import ClusterSeen, read_seen
+from rayctl.cluster.spec import parse_cluster
+from rayctl.cluster.validate import check_cluster
+from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, owners_named, same_name
+from rayctl.core.plan import Plan
+from rayctl.kube.calls import Call, Transport
+from rayctl.kube.errors import ObjectNotFound
+from rayctl.kube.kinds import (
+    DEPLOYMENTS,
+    INGRESSES,
+    NETWORK_POLICIES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RAY_CLUSTERS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    kind_of,
+)
+
+__all__ = ["RayClusterController", "operator_of"]
+
+_CHILDREN = (SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, PERSISTENT_VOLUME_CLAIMS, INGRESSES, NETWORK_POLICIES)
+_OPERATORS = "app.kubernetes.io/name in (kuberay,kuberay-operator)"
+
+
+def _labelled(document: Document) -> list[Key]:
+    """The cluster that a pod's label names: also of pods that belong to somebody else."""
+    metadata = document["metadata"]
+    name = (metadata.get("labels") or {}).get(keys.CLUSTER)
+    return [(metadata.get("namespace", ""), name)] if name else []
+
+
+def _nobody(document: Document) -> list[Key]:
+    return []
+
+
+class RayClusterController:
+    """See `rayctl.core.controller.Controller`.
+
+    Args:
+        transport: To ask whether a token's Secret is there: Secrets are never listed or watched.
+        options: How clusters are built.
+    """
+
+    name = "raycluster-controller"
+    resource = RAY_CLUSTERS
+
+    def __init__(self, transport: Transport, options: ClusterOptions | None = None) -> None:
+        self._transport = transport
+        self._options = options or ClusterOptions()
+        owned = owners_named("RayCluster")
+        self.watches = (
+            Watch(RAY_CLUSTERS, same_name),
+            Watch(PODS, _labelled, keys.CLUSTER, (keys.CLUSTER,)),
+            *(Watch(kind, owned) for kind in _CHILDREN),
+            Watch(DEPLOYMENTS, _nobody, _OPERATORS, optional=True),
+        )
+
+    async def look(self, key: Key, caches: Caches) -> Documents | None:
+        """Gather the cluster, the pods with its label, its other objects, and whether KubeRay is at work here."""
+        namespace, name = key
+        cluster = caches.get(RAY_CLUSTERS, namespace, name)
+        if cluster is None:
+            return None
+        pods = [
+            _with_kind(pod, "v1", "Pod")
+            for pod in caches.labelled(PODS, keys.CLUSTER, name)
+            if pod["metadata"].get("namespace", "") == namespace
+        ]
+        operator = next((found for item in caches.all(DEPLOYMENTS) if (found := operator_of(item, namespace))), "")
+        documents: dict[str, Any] = {
+            "cluster": _with_kind(cluster, "ray.io/v1", "RayCluster"),
+            "pods": pods,
+            "children": self._children(cluster, caches),
+            "operator": operator,
+        }
+        documents["token_secret"] = await self._has_secret(documents)
+        return documents
+
+    def _children(self, cluster: Document, caches: Caches) -> list[Document]:
+        """Return the objects that belong to the cluster, and those of others that have a name it needs."""
+        namespace, uid = cluster["metadata"].get("namespace", ""), cluster["metadata"]["uid"]
+        found: dict[tuple[str, str], Document] = {}
+        for kind in _CHILDREN:
+            for item in caches.owned(kind, uid):
+                found[kind.kind, item["metadata"]["name"]] = _with_kind(item, kind.api_version, kind.kind)
+        spec = parse_cluster(cluster)
+        if check_cluster(spec, self._options):
+            return [found[place] for place in sorted(found)]
+        wanted = [(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in self._wanted(cluster)]
+        if spec.autoscaling:
+            own = (spec.head.template.get("spec") or {}).get("serviceAccountName") or spec.name
+            wanted.append(("v1", "ServiceAccount", names.check_name(own)))
+        for api_version, kind_name, name in wanted:
+            if (kind_name, name) not in found:
+                other = caches.get(kind_of(api_version, kind_name), namespace, name)
+                if other is not None:
+                    found[kind_name, name] = _with_kind(other, api_version, kind_name)
+        return [found[place] for place in sorted(found)]
+
+    def _wanted(self, cluster: Document) -> list[dict[str, Any]]:
+        return wanted_children(ClusterSeen(parse_cluster(cluster), self._options))
+
+    async def _has_secret(self, found: Mapping[str, Any]) -> bool | None:
+        """Ask whether the token is there, when it matters: before the first pods, and when pods cannot start.
+
+        The Secret is made before the pods are, so where pods run it is there; its content is not kept.
+        """
+        spec = parse_cluster(found["cluster"])
+        auth = auth_of(spec, self._options)
+        if not auth.ours or found["operator"] or found["cluster"]["metadata"].get("deletionTimestamp"):
+            return None
+        states = [
+            (item.get("state") or {}).get("waiting") or {}
+            for pod in found["pods"]
+            for kind in ("initContainerStatuses", "containerStatuses")
+            for item in (pod.get("status") or {}).get(kind) or ()
+        ]
+        if found["pods"] and not any(state.get("reason") == "CreateContainerConfigError" for state in states):
+            return None
+        try:
+            await self._transport.request(Call.get(SECRETS.path(spec.namespace, auth.secret)))
+        except ObjectNotFound:
+            return False
+        return True
+
+    def plan(self, found: Documents, now: float) -> Plan:
+        """Decide."""
+        return plan_cluster(read_seen(found, self._options), now)
+
+    def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
+        """Tell what was refused."""
+        return plan_refused(read_seen(found, self._options), refusal, now)
+
+
+def _with_kind(document: Document, api_version: str, kind: str) -> Document:
+    """Return an object that says its kind: those of lists do not."""
+    return document if "kind" in document else {"apiVersion": api_version, "kind": kind, **document}
+
+
+def operator_of(deployment: Document, namespace: str) -> str:
+    """Return ``namespace/name`` of a KubeRay operator that is at work in a namespace; empty if this is none.
+
+    An operator scaled to nothing is not at work; one that is broken is: it may come back at any time.
+    """
+    metadata, spec = deployment["metadata"], deployment.get("spec") or {}
+    labels = metadata.get("labels") or {}
+    is_operator = labels.get(keys.APP_NAME) == "kuberay-operator" or (
+        labels.get("app.kubernetes.io/component") == "kuberay-operator"
+    )
+    if not is_operator or spec.get("replicas") == 0:
+        return ""
+    watched = _watched_namespaces(spec)
+    if watched and namespace not in watched:
+        return ""
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"
+
+
+def _watched_namespaces(spec: Mapping[str, Any]) -> set[str]:
+    """Return the namespaces that an operator is limited to; none: it is not."""
+    found: set[str] = set()
+    for container in ((spec.get("template") or {}).get("spec") or {}).get("containers") or ():
+        words = [str(word) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
+        for index, word in enumerate(words):
+            name, _, value = word.lstrip("-").partition("=")
+            if word.startswith("-") and name == "watch-namespace":
+                value = value or (words[index + 1] if index + 1 < len(words) else "")
+                found |= {part.strip() for part in value.split(",") if part.strip()}
+    return found

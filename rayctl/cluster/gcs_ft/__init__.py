@@ -1,0 +1,1 @@
+"""Fault tolerance of a cluster's GCS: its state outlives the head, in Redis or in a volume."""
