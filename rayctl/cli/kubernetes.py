@@ -15,7 +15,7 @@ import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
@@ -23,7 +23,7 @@ from click.core import ParameterSource
 
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.hints import explained
-from rayctl.errors import InvalidRequest, NotFound
+from rayctl.errors import InvalidRequest
 from rayctl.kube.calls import MERGE, OPENED, Call, Resource
 from rayctl.kube.errors import KubernetesError, ObjectNotFound
 
@@ -58,11 +58,12 @@ class Named:
 
 @dataclass(frozen=True)
 class Change:
-    """How something is to be changed. ``timeout_s``: of the waiting."""
+    """How something is to be changed. ``timeout_s``: of all the waiting, from ``begun_at`` (``time.monotonic``) on."""
 
     wait: bool = False
     timeout_s: float = _WAIT_S
     dry_run: Literal["none", "client", "server"] = "none"
+    begun_at: float = field(default_factory=time.monotonic)
 
     @property
     def only_client(self) -> bool:
@@ -71,8 +72,13 @@ class Change:
 
     @property
     def deadline(self) -> float:
-        """When waiting ends, on ``time.monotonic``'s clock, if it begins now."""
-        return time.monotonic() + self.timeout_s
+        """When waiting ends, on ``time.monotonic``'s clock."""
+        return self.begun_at + self.timeout_s
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to wait for."""
+        return self.wait and self.dry_run == "none"
 
     def on(self, call: Call) -> Call:
         """Return a call as it is to be sent: with ``dryRun`` if nothing is to be kept."""
@@ -115,6 +121,10 @@ class Kube:
 
             self._kinds = discover(self.connection)
         return self._kinds
+
+    def forget_kinds(self) -> None:
+        """Ask anew what the server has, the next time that somebody wants to know."""
+        self._kinds = None
 
     def target(self, first: str, second: str | None = None, default: str | None = None) -> Named:
         """Return the object that ``KIND/NAME``, or ``KIND NAME``, means; ``default``: the kind of a lone ``NAME``.
@@ -303,8 +313,3 @@ def _options(all_namespaces: bool, changes: bool, waits: bool) -> list[Callable[
             ),
         ]
     return found
-
-
-def not_of(named: Named, verb: str, kinds: str) -> NotFound:
-    """Return the error for a verb that a kind does not have."""
-    return NotFound(f"{named.served.resource.kind} cannot be {verb}.", code="verb-not-served", hint=f"Can be: {kinds}.")

@@ -61,6 +61,17 @@ COMMANDS = {
     "automl": ("rayctl.cli.automl:automl", "Train models: submit, watch, leaderboard, report, predict, deploy."),
     "tenant": ("rayctl.cli.tenant:tenant", "Applications that share the cluster: configuration, environment, quota."),
     "get": ("rayctl.cli.objects.get:get", "Show Kubernetes objects: tables, documents, changes."),
+    "describe": ("rayctl.cli.objects.describe:describe", "All about one object."),
+    "explain": ("rayctl.cli.objects.explain:explain_command", "Why an object is not ready, and what can be done."),
+    "events": ("rayctl.cli.objects.events:events", "What happened."),
+    "logs": ("rayctl.cli.objects.logs:logs", "What pods said."),
+    "apply": ("rayctl.cli.objects.apply:apply", "Create or change objects as files say."),
+    "delete": ("rayctl.cli.objects.delete:delete", "Delete objects."),
+    "scale": ("rayctl.cli.objects.scale:scale", "Set a number of replicas."),
+    "suspend": ("rayctl.cli.objects.suspend:suspend", "Take away an object's pods, keep the object."),
+    "resume": ("rayctl.cli.objects.suspend:resume", "Bring them back."),
+    "wait": ("rayctl.cli.objects.wait:wait_command", "Wait until objects are ready, or gone."),
+    "cluster": ("rayctl.cli.objects.cluster:cluster", "Ray clusters: how to connect."),
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),
     "down": ("rayctl.cli.local:down", "Stop what `up` started."),
@@ -78,8 +89,8 @@ COMMANDS = {
 def cli() -> None:
     """rayctl: AutoML as a service and fleets of Ray clusters.
 
-    Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 not found, 4 run failed, 5 timed out, 6 conflict,
-    7 not allowed, 8 server unreachable.
+    Exit codes: 0 done, 1 unexpected failure, 2 usage or refused as invalid, 3 not found, 4 failed for good,
+    5 timed out (it goes on), 6 conflict, 7 not allowed, 8 server unreachable, 10 changes pending.
 
     \b
     Completion of commands and options, for this shell:

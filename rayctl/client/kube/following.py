@@ -88,7 +88,7 @@ def follow(
     known: dict[Key, str] = {}
     columns: tuple[Document, ...] = ()
     revision, failures, synced = "", 0, False
-    while deadline is None or time.monotonic() < deadline:
+    while not synced or deadline is None or time.monotonic() < deadline:
         try:
             if not revision:
                 items, revision = _listed(connection, selection, accept)

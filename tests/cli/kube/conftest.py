@@ -132,6 +132,8 @@ def put(connection: KubeConnection, namespace: str) -> Callable[..., dict[str, A
         found["metadata"].setdefault("namespace", namespace)
         served = discover(connection).of(found["apiVersion"], found["kind"])
         where = (found["metadata"]["namespace"], found["metadata"]["name"])
+        if found["kind"] == "Event":
+            return dict(connection.request(Call("POST", served.resource.path(where[0]), body=found)))
         made = connection.request(Call.apply(served.resource.path(*where), found, "somebody"))
         if "status" in found:
             body = {"status": found["status"]}

@@ -1,0 +1,116 @@
+"""``rayctl scale``: the replicas of anything that has a scale, and of a RayCluster's worker groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rayctl.cli.kubernetes import MANAGER, Change, Kube, Named, kubernetes_command
+from rayctl.cli.output import clean, emit_document, say
+from rayctl.errors import Conflict, InvalidRequest
+from rayctl.kube.calls import Call
+
+__all__ = ["group_patch", "scale"]
+
+JSON_PATCH = "application/json-patch+json"
+
+
+@click.command()
+@click.argument("target", metavar="KIND/NAME")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("--replicas", type=click.IntRange(min=0), required=True, help="How many there shall be.")
+@click.option("--group", metavar="NAME", help="Which worker group of a RayCluster (if it has several).")
+@click.option("--current-replicas", type=click.IntRange(min=0), help="Only if there are so many now.")
+@kubernetes_command(changes=True)
+def scale(
+    kube: Kube,
+    target: str,
+    name: str | None,
+    replicas: int,
+    group: str | None,
+    current_replicas: int | None,
+    change: Change,
+) -> None:
+    """Set the number of replicas: `rayctl scale rc/demo --group small --replicas 3`, `rayctl scale rcf/embed …`."""
+    named = kube.target(target, name)
+    before = kube.get(named.served.resource, named.name)
+    if named.served.resource.kind == "RayCluster":
+        operations = group_patch(before, group, replicas, current_replicas)
+        call = Call("PATCH", kube.path(named.served.resource, named.name), body=operations, content_type=JSON_PATCH)
+    else:
+        if group:
+            raise InvalidRequest("Only RayClusters have groups.", hint="Leave --group away.")
+        call = _scale_call(kube, named, before, replicas, current_replicas)
+    if not change.only_client:
+        kube.request(change.on(call).asking(fieldManager=MANAGER))
+    if kube.settings.output in ("json", "yaml"):
+        emit_document(kube.settings, {"object": named.label, "group": group, "replicas": replicas})
+    else:
+        say(clean(named.label) if kube.settings.output == "name" else f"{clean(named.label)} scaled{change.suffix}")
+    if change.waits:
+        from rayctl.cli.objects.waiting import wait_ready
+
+        wait_ready(kube, named.served.resource, named.name, change)
+
+
+def _scale_call(kube: Kube, named: Named, before: dict[str, Any], replicas: int, current: int | None) -> Call:
+    if "scale" not in named.served.subresources:
+        kinds = [served.label for served in kube.kinds.served if "scale" in served.subresources]
+        raise InvalidRequest(
+            f"{named.served.resource.kind} has no replicas that could be set.",
+            code="no-scale",
+            hint=f"These have: raycluster.ray.io (--group), {', '.join(kinds)}.",
+        )
+    path = kube.path(named.served.resource, named.name, None, "scale")
+    live = kube.request(Call.get(path))
+    have = int((live.get("spec") or {}).get("replicas") or 0)
+    if current is not None and have != current:
+        raise Conflict(f"{named.label} has {have} replicas, not {current}.", code="other-replicas")
+    body = {"spec": {"replicas": replicas}, "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}}
+    return Call("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+
+def group_patch(
+    cluster: dict[str, Any], group: str | None, replicas: int, current: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the JSON patch that sets the replicas of a worker group, and of nothing else. Pure.
+
+    Args:
+        cluster: A RayCluster.
+        group: The group's name; None: its only one.
+        replicas: How many.
+        current: Only if there are so many now.
+
+    Raises:
+        InvalidRequest: There is no such group; or its limits do not allow it.
+        Conflict: There are not ``current`` replicas now.
+    """
+    name = cluster["metadata"]["name"]
+    groups = (cluster.get("spec") or {}).get("workerGroupSpecs") or []
+    names = [str(found.get("groupName")) for found in groups]
+    if group is None and len(groups) == 1:
+        group = names[0]
+    if group not in names:
+        known = ", ".join(names) or "none"
+        what = f"has no group {group!r}" if group else "has several groups" if groups else "has no worker groups"
+        raise InvalidRequest(f"raycluster/{name} {what}.", code="no-such-group", hint=f"--group: {known}.")
+    index = names.index(group)
+    chosen = groups[index]
+    lowest, highest = chosen.get("minReplicas", 0), chosen.get("maxReplicas")
+    if (highest is not None and replicas > highest) or replicas < (lowest or 0):
+        raise InvalidRequest(
+            f"Group {group} of raycluster/{name} may have {lowest or 0} to {highest} replicas, not {replicas}.",
+            code="outside-limits",
+            hint="Change minReplicas or maxReplicas first (`rayctl apply`).",
+        )
+    have = chosen.get("replicas")
+    if current is not None and (have or 0) != current:
+        raise Conflict(
+            f"Group {group} of raycluster/{name} has {have or 0} replicas, not {current}.", code="other-replicas"
+        )
+    path = f"/spec/workerGroupSpecs/{index}"
+    return [
+        {"op": "test", "path": f"{path}/groupName", "value": group},  # the list may have changed meanwhile
+        {"op": "add" if have is None else "replace", "path": f"{path}/replicas", "value": replicas},
+    ]

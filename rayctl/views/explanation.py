@@ -1,0 +1,203 @@
+"""Why an object is not as it should be: the chain of causes from it down to a pod, and what can be done. Pure.
+
+What every kind has in common is here. A concept adds what it knows better with an `Explainer` of its own, named in
+`EXPLAINERS`; it may call `explain_generic` and improve on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from rayctl.clock import iso
+from rayctl.views.events import Happened, about
+from rayctl.views.family import Node
+from rayctl.views.pods import pod_trouble
+from rayctl.views.readiness import Verdict, judge
+
+__all__ = ["EXPLAINERS", "Advice", "Cause", "Explainer", "Explanation", "Surroundings", "explain", "explain_generic"]
+
+EXPLAINERS: dict[tuple[str, str], str] = {}
+"""(group, kind) → ``module:function``, an `Explainer`; imported when needed."""
+_RECENT_S = 3600.0
+_DEEPEST = 6
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One link. ``reason``: the word to search for; ``subject``: ``pod/x``; ``since_at``: seconds since the epoch."""
+
+    text: str
+    reason: str = ""
+    subject: str = ""
+    since_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A command, and what it does."""
+
+    command: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer to *why*.
+
+    Args:
+        subject: ``raycluster/demo``.
+        ready: Whether all is well; None: the kind has no notion of it.
+        summary: One sentence.
+        since_at: Since when, in seconds since the epoch, if known.
+        causes: From the object down to the root.
+        facts: What matters besides: (word, sentence).
+        advice: What can be done.
+    """
+
+    subject: str
+    ready: bool | None
+    summary: str
+    since_at: float | None = None
+    causes: tuple[Cause, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    advice: tuple[Advice, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "object": self.subject,
+            "ready": self.ready,
+            "summary": self.summary,
+            "since": None if self.since_at is None else iso(self.since_at),
+            "because": [
+                {
+                    "object": cause.subject,
+                    "reason": cause.reason,
+                    "message": cause.text,
+                    "since": None if cause.since_at is None else iso(cause.since_at),
+                }
+                for cause in self.causes
+            ],
+            "facts": dict(self.facts),
+            "you_can": [{"command": item.command, "effect": item.effect} for item in self.advice],
+        }
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else was seen: events of the namespace; ``leaders``: controller → who leads it, where that is known."""
+
+    events: Sequence[Happened] = ()
+    leaders: Mapping[str, str] = field(default_factory=dict)
+
+    def warnings(self, document: Mapping[str, Any], now: float) -> list[Happened]:
+        """Return the warnings about an object within the last hour, newest first."""
+        found = [event for event in about(self.events, document) if event.type == "Warning"]
+        return [event for event in reversed(found) if now - event.last_at <= _RECENT_S]
+
+
+Explainer = Callable[[Node, Surroundings, float], Explanation]
+"""(object with its children, what else was seen, now in seconds since the epoch) → why. Pure."""
+
+
+def explain(node: Node, seen: Surroundings, now: float) -> Explanation:
+    """Explain an object: by its kind's own explainer, if it has one."""
+    group = str(node.document.get("apiVersion")).rpartition("/")[0]
+    where = EXPLAINERS.get((group, node.kind))
+    if where is None:
+        return explain_generic(node, seen, now)
+    module, _, name = where.partition(":")
+    explainer: Explainer = getattr(import_module(module), name)
+    return explainer(node, seen, now)
+
+
+def explain_generic(node: Node, seen: Surroundings, now: float) -> Explanation:
+    """Explain an object by what all kinds have: conditions, generation, deletion, children, events."""
+    verdict = judge(node.document)
+    if verdict.ready is None:
+        warnings = seen.warnings(node.document, now)
+        text = f"{node.label} is there; its kind has no notion of being ready"
+        causes = tuple(_event_cause(event) for event in warnings[:1])
+        return Explanation(node.label, None, text, causes=causes, advice=_look(node))
+    if verdict.ready:
+        return Explanation(node.label, True, f"{node.label} is ready", verdict.since_at)
+    causes, deepest = _chain(node, verdict, seen, now)
+    state = "is being deleted" if verdict.reason == "Deleting" else "is not ready"
+    advice = (*_advice(node, deepest, verdict), *_look(node))
+    return Explanation(node.label, False, f"{node.label} {state}", verdict.since_at, causes, advice=advice)
+
+
+def _chain(node: Node, verdict: Verdict, seen: Surroundings, now: float) -> tuple[tuple[Cause, ...], Node]:
+    """Return the causes from a node that is not ready down to the root, and the node that is the root."""
+    causes: list[Cause] = []
+    for _ in range(_DEEPEST):
+        causes.append(_cause(node, verdict))
+        below = _worst(node)
+        if below is None:
+            break
+        node, verdict = below
+    warnings = seen.warnings(node.document, now)
+    told = causes[-1].text
+    if warnings and warnings[0].message and warnings[0].message not in told:
+        causes.append(_event_cause(warnings[0]))
+    return tuple(causes), node
+
+
+def _cause(node: Node, verdict: Verdict) -> Cause:
+    text = verdict.message or verdict.reason or "it does not say why"
+    if node.kind == "Pod":
+        text = f"{node.label.replace('/', ' ')} {text}" if text.startswith(("is ", "has ")) else f"{node.label}: {text}"
+    else:
+        text = f"{node.label}: {text}"
+    return Cause(text, verdict.reason, node.label, verdict.since_at)
+
+
+def _event_cause(event: Happened) -> Cause:
+    times = f" ({event.count} times)" if event.count > 1 else ""
+    return Cause(f"event on {event.subject}: {event.message}{times}", event.reason, event.subject, event.last_at)
+
+
+def _worst(node: Node) -> tuple[Node, Verdict] | None:
+    """Return the child to look at: not ready, not on its way out; pods that have failed come first, the oldest next."""
+    found = []
+    for child in node.children:
+        verdict = judge(child.document)
+        if verdict.ready is False and verdict.reason != "Deleting":
+            hopeless = verdict.reason not in ("Pending", "ContainerCreating", "PodInitializing", "NotReady")
+            found.append((not hopeless, str(child.document["metadata"].get("creationTimestamp")), child, verdict))
+    if not found:
+        return None
+    _, _, child, verdict = min(found, key=lambda item: (item[0], item[1], item[2].label))
+    return child, verdict
+
+
+def _advice(node: Node, deepest: Node, verdict: Verdict) -> tuple[Advice, ...]:
+    where = _namespace(deepest)
+    found: list[Advice] = []
+    if deepest.kind == "Pod":
+        trouble = pod_trouble(deepest.document.get("status") or {})
+        name = deepest.document["metadata"]["name"]
+        if trouble.reason in ("Unschedulable", "SchedulerError"):
+            found.append(Advice("rayctl get nodes -o wide", "see what the nodes have; fewer or smaller pods may fit"))
+        elif "ImagePull" in trouble.reason or trouble.reason in ("ErrImageNeverPull", "InvalidImageName"):
+            found.append(Advice(f"rayctl describe po/{name}{where}", "see the image's name and the registry's answer"))
+        elif trouble.container:
+            words = f" -c {trouble.container}" + (" --previous" if trouble.previous else "")
+            found.append(Advice(f"rayctl logs {name}{words}{where}", "see what the container said"))
+    if verdict.reason == "NotObserved":
+        found.append(Advice("rayctl doctor", "see whether its controller runs and may do its work"))
+    if verdict.reason == "Suspended":
+        found.append(Advice(f"rayctl resume {node.label}{_namespace(node)}", "start it again"))
+    return tuple(found)
+
+
+def _look(node: Node) -> tuple[Advice, ...]:
+    return (Advice(f"rayctl events {node.label}{_namespace(node)}", "see what happened"),)
+
+
+def _namespace(node: Node) -> str:
+    namespace = node.document["metadata"].get("namespace", "")
+    return f" -n {namespace}" if namespace and namespace != "default" else ""
