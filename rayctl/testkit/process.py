@@ -23,6 +23,8 @@ HELD_S = 30.0
 CUTS = 5
 """Watches break so often at most: each time the client waits longer before it comes back."""
 
+WAY_S = 0.01
+"""A request and its answer are on their way so long at most, each."""
 _NO_CHANGE = (OPENED, "BOOKMARK", "ERROR")
 Body = Callable[[Transport, Callable[[], float], str], Awaitable[None]]
 """What the process runs: (its transport, its wall clock, its identity)."""
@@ -132,6 +134,7 @@ class _Faulty:
         process, plan = self._process, self._plan
         if spared(call):
             return await self._inner.request(call)
+        await asyncio.sleep(process.chance.uniform(0.0, WAY_S))
         process.requests += 1
         number = 0
         if call.writes:
@@ -148,6 +151,7 @@ class _Faulty:
         answer = await self._inner.request(call)
         if number and number == plan.crash_after:
             await self._die()
+        await asyncio.sleep(process.chance.uniform(0.0, WAY_S))
         if number and number == plan.lost_answer:
             raise self._lost(call)
         return answer

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rayctl.core.controller import Controller
@@ -20,8 +20,10 @@ from rayctl.testkit.process import PROCESS, Process
 from rayctl.testkit.virtual_time import run_virtual
 from rayctl.testkit.world import Happened, World
 
-__all__ = ["Invariant", "Report", "Summary", "Workload", "explore", "reference_of", "simulate"]
+__all__ = ["Invariant", "Report", "Summary", "Workload", "explore", "reference_of", "simulate", "too_many_writes"]
 
+WASTE, SPARE = 3, 20
+"""Writes under faults: so many times those of the reference run, and so many more."""
 TERMS = Terms(duration_s=30, renew_deadline_s=20.0, retry_s=5.0)
 """Leases in simulations are renewed seldom: that is most of what a quiet world does."""
 
@@ -98,6 +100,12 @@ def reference_of(workload: Workload, seed: int = 0) -> Reference:
     report = simulate(workload, FaultPlan(seed=seed))
     assert not report.violations, f"without any fault: {report}\n" + "\n".join(report.story[-60:])
     return Reference(report.writes, report.requests, report.told, report.lasted_s)
+
+
+def too_many_writes(report: Report, reference: Reference) -> str:
+    """Return what is wrong with the number of writes: faults may cost three times what the work itself needs."""
+    most = WASTE * reference.writes + SPARE
+    return f"{report.writes} writes, where {reference.writes} suffice" if report.writes > most else ""
 
 
 async def _simulate(workload: Workload, plan: FaultPlan) -> Report:
@@ -231,6 +239,16 @@ def explore(
     runs: dict[str, int] = {}
     possible: dict[str, int] = {}
     failed: list[Report] = []
+
+    def run(plans: Iterable[FaultPlan]) -> None:
+        for plan in plans:
+            report = simulate(workload, plan)
+            wasteful = too_many_writes(report, reference)
+            if wasteful:
+                report = replace(report, violations=(*report.violations, wasteful))
+            if report.violations:
+                failed.append(report)
+
     for family in families:
         plans = list(generate(reference, family, seed))
         possible[family] = len(plans)
@@ -239,9 +257,9 @@ def explore(
             start = random.Random(seed).random()
             plans = [plans[int((index + start) * step)] for index in range(at_most)]
         runs[family] = len(plans)
-        failed += [report for plan in plans if (report := simulate(workload, plan)).violations]
+        run(plans)
     drawn = [chaos(number, reference) for number in chaos_seeds]
     if drawn:
         runs["chaos"] = possible["chaos"] = len(drawn)
-        failed += [report for plan in drawn if (report := simulate(workload, plan)).violations]
+        run(drawn)
     return Summary(runs, possible, tuple(failed))

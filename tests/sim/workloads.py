@@ -22,6 +22,12 @@ def children(world: World) -> dict[str, dict[str, Any]]:
     return {item["metadata"]["name"]: item for item in found if item["metadata"]["name"].startswith(f"{PARENT}-")}
 
 
+def told(world: World) -> str:
+    """What the parent says that there is."""
+    owner = world.object(CONFIG_MAPS, PARENT) or {"metadata": {}}
+    return str((owner["metadata"].get("annotations") or {}).get(TOLD, ""))
+
+
 def parent(copies: int, text: str) -> dict[str, Any]:
     """The wish."""
     data = {"copies": str(copies), "text": text}
@@ -31,7 +37,7 @@ def parent(copies: int, text: str) -> dict[str, Any]:
 async def grow_and_shrink(world: World) -> None:
     """3, then 5 copies, then 2 that say something else."""
     await world.create(parent(3, "x"))
-    await world.until(lambda: len(children(world)) == 3, 120)
+    await world.until(lambda: '"copies": 3' in told(world), 120)
     await world.patch(CONFIG_MAPS, PARENT, {"data": {"copies": "5"}})
     await world.until(lambda: len(children(world)) == 5, 120)
     await world.patch(CONFIG_MAPS, PARENT, {"data": {"copies": "2", "text": "y"}})
@@ -68,8 +74,7 @@ def goal(world: World) -> str:
         owners = item["metadata"].get("ownerReferences") or [{}]
         if item["data"].get("text") != "y" or owners[0].get("uid") != owner["metadata"]["uid"]:
             return f"{name} is not as wanted"
-    told = (owner["metadata"].get("annotations") or {}).get(TOLD, "")
-    return "" if told == '{"copies": 2, "text": "y"}' else f"the parent says {told!r}"
+    return "" if told(world) == '{"copies": 2, "text": "y"}' else f"the parent says {told(world)!r}"
 
 
 def _not_too_many(world: World, happened: Happened) -> str:
@@ -90,11 +95,11 @@ def _told_the_truth(world: World, happened: Happened) -> str:
     if happened.actor != "process" or happened.new["metadata"]["name"] != PARENT or happened.type == "DELETED":
         return ""
     before = ((happened.old or {}).get("metadata", {}).get("annotations") or {}).get(TOLD)
-    told = (happened.new["metadata"].get("annotations") or {}).get(TOLD)
-    if told == before or told is None:
+    after = (happened.new["metadata"].get("annotations") or {}).get(TOLD)
+    if after == before or after is None:
         return ""
     count = len(children(world))
-    return "" if f'"copies": {count},' in told else f"it tells {told} while there are {count}"
+    return "" if f'"copies": {count},' in after else f"it tells {after} while there are {count}"
 
 
 INVARIANTS = (
