@@ -5,7 +5,6 @@ Pure. At most one revision grows in a pass, and every size is written together w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from rayctl.fleet.arithmetic import Limits, history_victims
 from rayctl.fleet.capacity import demand, room_for, times, total
 from rayctl.fleet.edits import edits_for
 from rayctl.fleet.progress import Totals, complete, progressing, recheck_at, timed_out
-from rayctl.fleet.revisions import new_set, next_revision, prepared, rollback_target, template_of_revision
+from rayctl.fleet.revisions import merge_to, new_set, next_revision, prepared, rollback_target, template_of_revision
 from rayctl.fleet.scaling import is_scaling, scale
 from rayctl.fleet.seen import REVISION, ROLLBACK, FleetSeen, RolloutState, SetView
 from rayctl.fleet.spec import limits_of
@@ -120,19 +119,10 @@ def _plan_rollback(seen: FleetSeen, text: str) -> Plan:
             message = f"The template is that of revision {view.revision} already"
             event = Emit(seen.ref, "Warning", "DeploymentRollbackTemplateUnchanged", message)
         else:
-            changes["spec"] = {"template": _replacing(seen.spec.template, template)}
+            changes["spec"] = {"template": merge_to(seen.spec.template, template)}
             event = Emit(seen.ref, "Normal", "DeploymentRollback", f"Went back to revision {view.revision}")
     patch = Patch(seen.ref, changes, str(seen.document["metadata"].get("resourceVersion") or ""))
     return Plan((patch, event), (Reason("rollback", event.reason, event.message),))
-
-
-def _replacing(old: Any, new: Any) -> Any:
-    """Return the merge patch that makes ``new`` out of ``old``."""
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return new
-    gone = {name: None for name in old if name not in new}
-    changed = {name: _replacing(old.get(name), value) for name, value in new.items() if old.get(name) != value}
-    return {**changed, **gone}
 
 
 def _plan_collision(seen: FleetSeen, target: Target, now: float) -> Plan:
@@ -169,7 +159,8 @@ def _plan_rollout(situation: Situation, target: Target, now: float) -> Plan:
         scaled = scale(situation)
         move = Move(scaled, reason=Reason("scale", "Scaling", f"the fleet goes to {spec.replicas}"))
     elif spec.paused:
-        move = Move(blocked_on=_paused(seen) if _unfinished(situation) else None, waits=True)
+        behind = _unfinished(situation)
+        move = Move(blocked_on=_paused(seen) if behind else None, waits=behind)
     else:
         move = _strategy(situation, now)
     ended = _judge(situation, target, move, bool(scaled), now)

@@ -24,6 +24,7 @@ __all__ = [
     "current_set",
     "find_equal",
     "hash_of",
+    "merge_to",
     "new_set",
     "next_revision",
     "prepared",
@@ -186,3 +187,12 @@ def template_of_revision(view: SetView) -> dict[str, Any]:
             if not metadata:
                 del holder["metadata"]
     return found
+
+
+def merge_to(old: Any, new: Any) -> Any:
+    """Return the merge patch that makes ``new`` out of ``old``."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    gone = {name: None for name in old if name not in new}
+    changed = {name: merge_to(old.get(name), value) for name, value in new.items() if old.get(name) != value}
+    return {**changed, **gone}
