@@ -90,7 +90,7 @@ def _plan_life(seen: ServiceSeen, now: float) -> Plan:
     first = _status(seen, status, now, step.do is not None and not begun)
     act: tuple[Single, ...] = () if step.do is None or begun else _translate(seen, step.do, now)
     # A service that begins to lead elsewhere is the last write: until the other one follows, nothing else is written.
-    rest = [] if isinstance(step.do, Point) and act else _upkeep(seen, bool(act))
+    rest = [] if isinstance(step.do, Point) and act else _upkeep(seen, bool(act), now)
     actions: list[Action] = [*first, *_events(seen, step), *act]
     if rest:
         actions.append(rest[0] if len(rest) == 1 else Together(tuple(rest)))
@@ -120,7 +120,7 @@ def _next_check(seen: ServiceSeen, step: Advance, now: float) -> float:
     return min(soon, step.next_check_at) if step.next_check_at is not None else soon
 
 
-def _upkeep(seen: ServiceSeen, acting: bool) -> list[Single]:
+def _upkeep(seen: ServiceSeen, acting: bool, now: float) -> list[Single]:
     """Return all that is due besides. ``acting``: services and clusters are being written to already."""
     found: list[Single] = upkeep.save_revision(seen)
     found += upkeep.label_heads(seen)
@@ -131,6 +131,8 @@ def _upkeep(seen: ServiceSeen, acting: bool) -> list[Single]:
     found += upkeep.update_services(seen)
     if seen.record is not None:
         found += upkeep.update_routes(seen, seen.record)
+    if seen.record is not None and seen.record.phase.ended:
+        found += upkeep.drop_strays(seen, now)
     return found + upkeep.trim_history(seen)
 
 

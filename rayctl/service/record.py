@@ -269,23 +269,54 @@ def reconstruct(
     conditions = parse_conditions(status.get("conditions"))
     upgrading = conditions.get("UpgradeInProgress")
     since = float(upgrading.transition_at) if upgrading else 0.0
+    known = upgrading is not None and upgrading.observed_generation == generation
     if not pending:
-        ended = Record(max(serial, 1), "", active, phase=Phase.SWITCHED, step="done", ended_at=since, touched=True)
+        ended = Record(
+            max(serial, 1),
+            "",
+            active,
+            wanted if known else "",
+            phase=Phase.SWITCHED,
+            step="done",
+            ended_at=since,
+            touched=True,
+        )
         last = conditions.get(SUCCEEDED)
         if last is not None and last.status == "False" and last.observed_generation == generation:
             return replace(ended, reason=last.reason, message=last.message, refused=wanted)
         return ended
-    back = "RollbackInProgress" in conditions and conditions["RollbackInProgress"].is_true
+    rolling = conditions.get("RollbackInProgress")
+    back = rolling if rolling is not None and rolling.is_true else None
+    reason = "" if back is None else "Reverted" if back.reason == "DesiredClusterSpecChanged" else back.reason
     return Record(
         max(serial, 1),
         active,
         pending,
+        wanted if known else "",
+        generation=generation,
         phase=Phase.BACK if back else Phase.FORWARD,
-        reason="Reverted" if back else "",
+        reason=reason,
+        message=back.message if back else "",
+        refused=wanted if known and reason not in ("", "Reverted") else "",
         started_at=since,
         deadline_at=since + deadline_s if since and active else 0.0,
         touched=True,
+        split=_split(status),
     )
+
+
+def _split(status: Mapping[str, Any]) -> Split | None:
+    """Read how capacity and traffic are divided from KubeRay's own fields; None if they are not."""
+    source, target = status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}
+    try:
+        return Split(
+            int(source["targetCapacity"]),
+            int(target["targetCapacity"]),
+            int(target["trafficRoutedPercent"]),
+            _seconds(target.get("lastTrafficMigratedTime")),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _text(at: float) -> str:

@@ -266,7 +266,12 @@ def _record(
     serial = max((int(claim) for claim in claims if claim.isdigit()), default=0)
     generation = int(document["metadata"].get("generation") or 0)
     wanted = wanted_id(document.get("spec") or {})
-    return reconstruct(status, serial, spec.rules.deadline_s if spec else 0.0, generation, wanted)
+    record = reconstruct(status, serial, spec.rules.deadline_s if spec else 0.0, generation, wanted)
+    if record is None or not record.phase.ended or record.source:
+        return record
+    # Which side went before is not among the fields; it is the one that is still there.
+    left = [cluster["metadata"]["name"] for cluster in clusters if cluster["metadata"]["name"] != record.active]
+    return replace(record, source=left[0]) if left else record
 
 
 def _sort_services(

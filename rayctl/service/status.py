@@ -175,10 +175,13 @@ def _succeeded(record: Record, blocked_on: Told) -> Condition:
         return Condition(SUCCEEDED, "Unknown", "InProgress", f"{between}: {record.step}{waits}")
     if record.phase is Phase.BACK:
         return Condition(SUCCEEDED, "Unknown", "RollingBack", f"{between}: {record.message}")
+    if record.phase is Phase.SWITCHED and record.reason == "Unhealthy":
+        return Condition(SUCCEEDED, "False", record.reason, f"{between} after {record.source} failed: {record.message}")
+    if record.phase is Phase.SWITCHED and record.refused:
+        # Read from KubeRay's fields: the condition itself is the memory.
+        return Condition(SUCCEEDED, "False", record.reason or "RolledBack", record.message)
     if record.phase is Phase.SWITCHED:
-        again = f" after {record.source} failed: {record.message}" if record.reason == "Unhealthy" else ""
-        status: Any = "False" if again else "True"
-        return Condition(SUCCEEDED, status, record.reason or "Switched", f"{between}{again}")
+        return Condition(SUCCEEDED, "True", record.reason or "Switched", between)
     return Condition(SUCCEEDED, "False", record.reason or "RolledBack", f"{between}: {record.message}")
 
 
@@ -202,8 +205,14 @@ def _problems(seen: ServiceSeen) -> str:
 
 
 def differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether a status says something else than the one before; the time of writing says nothing."""
-    return _bare(before) != _bare(after)
+    """Whether a status says something else than the one before; the time of writing says nothing.
+
+    Where the record is not there it was pruned (KubeRay's definition), and writing it again changes nothing.
+    """
+    old, new = _bare(before), _bare(after)
+    if "switchover" not in old:
+        new.pop("switchover", None)
+    return old != new
 
 
 def only_pending_differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

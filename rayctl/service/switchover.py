@@ -161,7 +161,8 @@ def _forward(record: Record, seen: Seen, rules: Rules, wish: Wish, now: float) -
     rest = [entry for entry in seen.entries if entry.at != target.name]
     if moved and rest:
         # Half done: the next write ends it, in the direction that is safe.
-        if target.serves is True or not source.exists:
+        better = target.serves is True or (target.serves is None and source.serves is False)
+        if better or not source.exists:
             return _act(record, Point(rest[0].name, target.name), "Promoted", f"{rest[0].name} follows", half=True)
         return _act(record, Point(moved[-1].name, source.name), "Repaired", f"{target.name} does not serve", half=True)
     why = _turn_back(record, source, target, wish, rules, bool(moved), now)

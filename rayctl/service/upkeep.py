@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rayctl.core.compare import covers
@@ -19,6 +20,7 @@ from rayctl.service.serve_state import needs_submit
 from rayctl.service.sides import SERVE, ClusterSeen
 
 __all__ = [
+    "drop_strays",
     "label_heads",
     "point",
     "save_revision",
@@ -30,6 +32,10 @@ __all__ = [
     "update_services",
     "weigh",
 ]
+
+
+STRAY_S = 60.0
+"""A cluster that no switch knows of is left alone for so long."""
 
 
 # Services ---------------------------------------------------------------------------------------------
@@ -220,6 +226,30 @@ def update_clusters(seen: ServiceSeen) -> list[Single]:
                     Emit(seen.ref, "Normal", "UpdatedRayCluster", f"{name}: {', '.join(sorted(changes))} in place")
                 )
     return found
+
+
+def drop_strays(seen: ServiceSeen, now: float) -> list[Single]:
+    """Return the deletion of clusters that no switch knows of: made late by a controller that had been replaced.
+
+    Those that are new are left, and those that a service leads to: what is known of the switch may be older than they.
+    """
+    record = seen.record
+    if record is None:
+        return []
+    known = {record.source, record.target, *(children.selected(entry) for entry in seen.entries.values())}
+    found: list[Single] = []
+    for name, cluster in sorted(seen.clusters.items()):
+        if name not in known and not cluster.going and now - _created_at(cluster.document) > STRAY_S:
+            found.append(Delete(cluster.ref, _revision(cluster.document)))
+    return found
+
+
+def _created_at(document: Mapping[str, Any]) -> float:
+    try:
+        text = str(document["metadata"]["creationTimestamp"])
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (KeyError, ValueError):
+        return float("inf")
 
 
 def save_revision(seen: ServiceSeen) -> list[Single]:

@@ -15,7 +15,7 @@ from rayctl.service.seen import see
 from tests.unit.service.world import ConflictError, CrashError, World, cluster_spec, running, serve_config
 
 SETTINGS = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes, and the tracing for it too
@@ -29,7 +29,7 @@ class Oracle:
     world: World
     strict: bool = True
     split_since: int = -1
-    served: set[str] = field(default_factory=set)
+    serving: str = ""
     going: set[str] = field(default_factory=set)
     max_clusters: int = 0
 
@@ -40,8 +40,11 @@ class Oracle:
         }
         self.max_clusters = max(self.max_clusters, len(clusters))
         assert len(clusters) <= 2, "a third cluster"
-        if serve:
-            self.served.add(serve)
+        if serve != self.serving:
+            better = [name for name in clusters if name != serve and healthy(world, name)]
+            if self.strict and self.serving:
+                assert healthy(world, serve) or not better, f"traffic went to {serve}, which does not serve"
+            self.serving = serve
         if head and serve and head != serve:
             record = world.record
             assert {head, serve} == {record["from"], record["to"]}, "split without a record that says so"
@@ -57,6 +60,20 @@ class Oracle:
                 self.going.add(name)
                 assert name not in (head, serve), f"{name} is deleted while a service leads to it"
                 assert serve in clusters, "deleted although nothing else is there"
+                if self.strict and self.was(world, name):
+                    assert healthy(world, serve), "deleted although the other side does not serve"
+
+    @staticmethod
+    def was(world: World, name: str) -> bool:
+        """Whether a cluster has been the active one before the present switch."""
+        record = world.record
+        return name == record.get("from") and record.get("phase") == "Switched"
+
+
+def healthy(world: World, name: str) -> bool:
+    """Whether a cluster can answer requests."""
+    ray = world.rays.get(name)
+    return ray is not None and ray.head_ready and ray.status not in ("DEPLOY_FAILED", "UNHEALTHY")
 
 
 def attempt(world: World, limit: int | None = None, lost: int | None = None) -> None:
@@ -72,7 +89,7 @@ def calm(world: World) -> None:
         ray.status, ray.rejects, ray.running, ray.in_flight = "RUNNING", "", None, 0
     world.auto = True
     world.keep_terminating = False
-    world.settle(seconds=2200, each=60)
+    world.settle(seconds=2200, each=200)
     assert world.record["phase"] in ("Switched", "RolledBack")
     assert world.pointers == (world.active, world.active)
     assert [c["metadata"]["name"] for c in world.all("RayCluster")] == [world.active]
@@ -180,6 +197,39 @@ def test_a_second_controller_that_acts_on_what_it_saw_long_ago(events: list[tupl
                 happen(world, event)
     world.edit("RayService", "chat", serveConfigV2=serve_config())
     calm(world)
+
+
+SECOND: dict[str, list[Event]] = {
+    "another image": [("image", "ray:3")],
+    "reverted": [("image", "ray:1")],
+    "reverted and wanted again": [("image", "ray:1"), ("pass", 2), ("image", "ray:2")],
+    "configuration": [("config", 2)],
+    "invalid": [("invalid", 0)],
+    "new side breaks": [("break", 0)],
+    "old side breaks": [("break", 1)],
+    "new side deaf": [("deaf", 0)],
+    "old side deaf": [("deaf", 1)],
+    "new side unhealthy": [("app", "UNHEALTHY")],
+    "new side fails": [("app", "DEPLOY_FAILED"), ("time", 70)],
+    "aborted": [("abort", 0)],
+    "promoted": [("promote", 0)],
+    "late": [("time", 2000)],
+    "drained": [("time", 70)],
+}
+
+
+@pytest.mark.parametrize("second", SECOND)
+def test_everything_at_every_point_of_a_switch(second: str) -> None:
+    """A switch is begun; after each number of passes something else happens; after a few more, all is well again."""
+    for passes in range(1, 11):
+        world = running()
+        world.keep_terminating = passes % 2 == 0
+        world.watchers.append(Oracle(world))
+        for event in [("image", "ray:2"), ("pass", passes), *SECOND[second], ("pass", 6)]:
+            happen(world, event)
+        happen(world, ("image", "ray:3" if second == "another image" else "ray:2"))
+        world.edit("RayService", "chat", serveConfigV2=serve_config())
+        calm(world)
 
 
 def writes_of(world: World) -> int:
