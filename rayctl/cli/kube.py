@@ -10,9 +10,12 @@ import click
 
 from rayctl.cli.lazy import LazyGroup
 
-__all__ = ["kube", "serve"]
+__all__ = ["controllers", "kube", "serve"]
 
-COMMANDS = {"serve": ("rayctl.cli.kube:serve", "Run a Kubernetes API server in the foreground.")}
+COMMANDS = {
+    "serve": ("rayctl.cli.kube:serve", "Run a Kubernetes API server in the foreground."),
+    "controllers": ("rayctl.cli.kube:controllers", "Run rayctl's controllers in the foreground."),
+}
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
@@ -73,3 +76,35 @@ def serve(**asked: Any) -> None:
             click.echo(f"For this shell:  export KUBECONFIG={asked['kubeconfig']}")
 
     run(ServeOptions(**asked), ready)
+
+
+@click.command()
+@click.option(
+    "--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Which API server; default: as kubectl."
+)
+@click.option("--context", help="One of the file's contexts.")
+@click.option("--only", multiple=True, help="Run this controller only; several times: these.")
+@click.option("--watch-namespace", default="", help="Look after objects in this namespace only.")
+@click.option("--lease-namespace", default="rayctl-system", show_default=True, help="Where the leases are.")
+@click.option("--install/--no-install", default=True, show_default=True, help="Apply the definitions first.")
+def controllers(**asked: Any) -> None:
+    """Run the controllers of fleets, replica sets, clusters and services in the foreground, until Ctrl-C.
+
+    Several of these may run: one leads, the others take over when it ends. No Ray is needed for this.
+    """
+    import asyncio
+
+    from rayctl.client.kube.locate import embedded_kubeconfig
+    from rayctl.core.actor import ActorOptions
+    from rayctl.selfhost.controllers import run_controllers
+
+    kubeconfig = asked["kubeconfig"] or os.environ.get("KUBECONFIG")
+    if kubeconfig is None and asked["context"] is None and embedded_kubeconfig(os.environ).exists():
+        kubeconfig = str(embedded_kubeconfig(os.environ))
+    options = ActorOptions(
+        kubeconfig=kubeconfig,
+        context=asked["context"],
+        lease_namespace=asked["lease_namespace"],
+        watch_namespace=asked["watch_namespace"],
+    )
+    asyncio.run(run_controllers(options, asked["only"], asked["install"], click.echo))

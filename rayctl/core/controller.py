@@ -86,7 +86,11 @@ class Controller(Protocol):
 
     name: str
     resource: Resource
-    watches: Sequence[Watch]
+
+    @property
+    def watches(self) -> Sequence[Watch]:
+        """All kinds that `look` reads."""
+        ...
 
     async def look(self, key: Key, caches: Caches) -> Documents | None:
         """Return all that `plan` needs, or None if there is nothing (any more) to decide about.

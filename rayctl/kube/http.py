@@ -22,7 +22,7 @@ from rayctl.kube.calls import OPENED, Call
 from rayctl.kube.deadline import within
 from rayctl.kube.errors import NoAnswer, from_status
 
-__all__ = ["HttpTransport", "load_configuration"]
+__all__ = ["HttpTransport", "connected", "load_configuration"]
 
 _USER_AGENT = "rayctl"
 _MAX_LINE = 32 * 1024 * 1024
@@ -133,6 +133,11 @@ class HttpTransport:
         if self._configuration.tls_server_name:
             options["server_hostname"] = self._configuration.tls_server_name
         return options
+
+
+async def connected(kubeconfig: str | None = None, context: str | None = None) -> HttpTransport:
+    """Return a transport to the server of a kubeconfig; see `load_configuration`."""
+    return HttpTransport(await load_configuration(kubeconfig, context))
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,27 @@
+"""The actor ``raycluster-controller``: reconciles RayClusters, where KubeRay does not."""
+
+from __future__ import annotations
+
+from rayctl.cluster.controller import RayClusterController
+from rayctl.core.actor import Built, ControllerActor
+from rayctl.kube.calls import Transport
+from rayctl.kube.http import HttpTransport, connected
+
+__all__ = ["RayClusterControllerActor", "build_raycluster_controller"]
+
+
+def build_raycluster_controller(transport: Transport) -> Built:
+    """Return the controller of Ray clusters on a transport."""
+    return Built([RayClusterController(transport)])
+
+
+class RayClusterControllerActor(ControllerActor):
+    """See `ControllerActor`."""
+
+    async def connect(self) -> HttpTransport:
+        """See `ControllerActor.connect`."""
+        return await connected(self._options.kubeconfig, self._options.context)
+
+    def build(self, transport: Transport) -> Built:
+        """See `ControllerActor.build`."""
+        return build_raycluster_controller(transport)

@@ -1,0 +1,32 @@
+"""The actor ``fleet-controller``: reconciles RayClusterFleets."""
+
+from __future__ import annotations
+
+import os
+
+from rayctl.core.actor import Built, ControllerActor
+from rayctl.fleet.controller import FleetController
+from rayctl.kube.calls import Transport
+from rayctl.kube.http import HttpTransport, connected
+from rayctl.replicaset.dashboard import DashboardObserver
+from rayctl.replicaset.reader import TransportReader
+
+__all__ = ["FleetControllerActor", "build_fleet_controller"]
+
+
+def build_fleet_controller(transport: Transport) -> Built:
+    """Return the controller of fleets on a transport."""
+    observer = DashboardObserver(os.environ.get("RAYCTL_PROMETHEUS_URL"))
+    return Built([FleetController(TransportReader(transport), observer)], close=[observer])
+
+
+class FleetControllerActor(ControllerActor):
+    """See `ControllerActor`."""
+
+    async def connect(self) -> HttpTransport:
+        """See `ControllerActor.connect`."""
+        return await connected(self._options.kubeconfig, self._options.context)
+
+    def build(self, transport: Transport) -> Built:
+        """See `ControllerActor.build`."""
+        return build_fleet_controller(transport)

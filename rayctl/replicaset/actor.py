@@ -1,0 +1,32 @@
+"""The actor ``replicaset-controller``: reconciles RayClusterReplicaSets."""
+
+from __future__ import annotations
+
+import os
+
+from rayctl.core.actor import Built, ControllerActor
+from rayctl.kube.calls import Transport
+from rayctl.kube.http import HttpTransport, connected
+from rayctl.replicaset.controller import ReplicaSetController
+from rayctl.replicaset.dashboard import DashboardObserver
+from rayctl.replicaset.reader import TransportReader
+
+__all__ = ["ReplicaSetControllerActor", "build_replicaset_controller"]
+
+
+def build_replicaset_controller(transport: Transport) -> Built:
+    """Return the controller of replica sets on a transport."""
+    observer = DashboardObserver(os.environ.get("RAYCTL_PROMETHEUS_URL"))
+    return Built([ReplicaSetController(observer, TransportReader(transport))], close=[observer])
+
+
+class ReplicaSetControllerActor(ControllerActor):
+    """See `ControllerActor`."""
+
+    async def connect(self) -> HttpTransport:
+        """See `ControllerActor.connect`."""
+        return await connected(self._options.kubeconfig, self._options.context)
+
+    def build(self, transport: Transport) -> Built:
+        """See `ControllerActor.build`."""
+        return build_replicaset_controller(transport)
