@@ -30,6 +30,7 @@ class Audit:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open()
 
     def _open(self) -> None:

@@ -170,6 +170,8 @@ class Handler:
         if resource is None:
             raise self._unknown(info)
         self._check_path(info, resource)
+        if not info.verb:
+            raise method_not_supported(request.method.lower(), resource.group, resource.plural)
         custom = resource.custom
         form = negotiate(request, custom)
         presenter = Presenter(form, request, self._api.now)

@@ -148,7 +148,7 @@ def _ready(document: Mapping[str, Any]) -> str:
 def _pod_status(document: Mapping[str, Any]) -> str:
     status = document.get("status", {})
     reason = status.get("reason") or status.get("phase", "Unknown")
-    for state in reversed(status.get("containerStatuses", [])):
+    for state in reversed((status.get("containerStatuses") or [])):
         inner = state.get("state", {})
         if inner.get("waiting", {}).get("reason"):
             reason = inner["waiting"]["reason"]
@@ -257,7 +257,7 @@ _PRINTED: dict[str, tuple[Column, ...]] = {
         _column("Version", _at("status", "nodeInfo", "kubeletVersion")),
     ),
     "events": _EVENTS,
-    "serviceaccounts": (NAME, _column("Secrets", lambda d: len(d.get("secrets", [])), "string"), AGE),
+    "serviceaccounts": (NAME, _column("Secrets", lambda d: len((d.get("secrets") or [])), "string"), AGE),
     "endpoints": (
         NAME,
         _column(
@@ -265,9 +265,9 @@ _PRINTED: dict[str, tuple[Column, ...]] = {
             lambda d: (
                 ",".join(
                     f"{address['ip']}:{port['port']}"
-                    for subset in d.get("subsets", [])
-                    for address in subset.get("addresses", [])
-                    for port in subset.get("ports", [])
+                    for subset in (d.get("subsets") or [])
+                    for address in (subset.get("addresses") or [])
+                    for port in (subset.get("ports") or [])
                 )
                 or "<none>"
             ),
@@ -277,9 +277,12 @@ _PRINTED: dict[str, tuple[Column, ...]] = {
     "endpointslices": (
         NAME,
         _column("AddressType", _at("addressType")),
-        _column("Ports", lambda d: ",".join(str(port.get("port", "*")) for port in d.get("ports", [])) or "<unset>"),
         _column(
-            "Endpoints", lambda d: ",".join(a for e in d.get("endpoints", []) for a in e["addresses"]) or "<unset>"
+            "Ports", lambda d: ",".join(str(port.get("port", "*")) for port in (d.get("ports") or [])) or "<unset>"
+        ),
+        _column(
+            "Endpoints",
+            lambda d: ",".join(a for e in (d.get("endpoints") or []) for a in e.get("addresses") or []) or "<unset>",
         ),
         AGE,
     ),

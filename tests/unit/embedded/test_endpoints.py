@@ -136,9 +136,11 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.server = server
 
-    async def __call__(self, method: str, target: str, body: Any = None, kind: str = "application/json") -> Any:
+    async def __call__(
+        self, method: str, target: str, body: Any = None, kind: str = "application/json", accept: str = "*/*"
+    ) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
-        headers = {"authorization": "Bearer t", "content-type": kind}
+        headers = {"authorization": "Bearer t", "content-type": kind, "accept": accept}
         answer = await self.server.handler.handle(Request.make(method, target, headers, raw))
         assert isinstance(answer, Response)
         return json.loads(answer.body)
@@ -188,6 +190,8 @@ async def test_a_services_life(client: Client) -> None:
     spec = {"selector": {"app": "a"}, "ports": [{"port": 80, "targetPort": "http"}]}
     made = await client("POST", f"{CORE}/services", {"metadata": {"name": "s"}, "spec": spec})
     await client.until(SLICES, lambda found: [s["endpoints"] for s in found["items"]] == [[]])
+    [row] = (await client("GET", SLICES, accept="application/json;as=Table;v=v1;g=meta.k8s.io"))["rows"]
+    assert row["cells"][1:4] == ["IPv4", "<unset>", "<unset>"]
     await make_pod(client, "one", "127.1.0.1")
     await make_pod(client, "two", "127.1.0.2", ready=False)
     found = await client.until(SLICES, lambda found: ready_addresses(found) == ["127.1.0.1"])

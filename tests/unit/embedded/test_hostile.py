@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import string
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from rayctl.embedded.apiserver.protobuf import NotReadable, decode_protobuf
 from rayctl.embedded.apiserver.requests import Response
 from rayctl.embedded.apiserver.selectors import parse_labels
 from tests.unit.embedded.local import APPLY, MERGE, Local
+from tests.unit.embedded.local import WIDGETS as DEFINITION
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -194,3 +197,60 @@ async def test_texts_beyond_the_first_plane_survive_and_broken_ones_become_whole
         assert isinstance(answer, Response)
         assert answer.code == 201, answer.body
         assert json.loads(answer.body)["data"]["k"] == "\U0001f600 \ufffd"
+
+
+REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@pytest.mark.parametrize("target", [REVIEW, "/apis/authentication.k8s.io/v1/tokenreviews"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"spec": "x"},
+        {"spec": {"token": {"a": 1}, "resourceAttributes": "x"}},
+        {"spec": {"token": 5, "nonResourceAttributes": 7}},
+        {"metadata": "x", "spec": {"token": "t"}},
+        {"spec": {"groups": 5, "resourceAttributes": {"verb": ["get"]}}},
+    ],
+)
+async def test_reviews_of_the_wrong_shape_are_refused(target: str, body: Any) -> None:
+    local = await Local().start()
+    code, answer = await local.call("POST", target, body)
+    assert (code, answer["kind"]) in ((400, "Status"), (201, "TokenReview"))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "X"])
+@pytest.mark.parametrize("target", [WIDGETS, f"{WIDGETS}/w", f"{WIDGETS}/w/status", MAPS, f"{PODS}/p/log", REVIEW])
+async def test_methods_that_are_no_verbs(method: str, target: str) -> None:
+    local = await Local().start()
+    assert (await local.call(method, target))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": False}},
+        {"properties": {"a": {"type": "array", "items": {"type": 5}}}},
+        {"properties": {"a": {"type": "string", "pattern": 5}}},
+        {"properties": {"a": {"type": "integer", "minimum": "x"}}},
+        {"properties": {"a": {"type": "object", "required": "x"}}},
+        {"properties": {"a": {"type": "string", "enum": 1}}},
+        {"properties": {"a": {"allOf": [1], "type": "string"}}},
+        {"properties": {"a": {"not": 1, "type": "string"}}},
+        {"properties": []},
+        {"properties": {"a": {"type": "object", "additionalProperties": 4}}},
+        {
+            "properties": {
+                "a": {"type": "array", "items": {"properties": {"k": 3}}, "x-kubernetes-list-map-keys": ["k"]}
+            }
+        },
+    ],
+)
+async def test_schemas_that_are_none_are_refused(schema: dict[str, Any]) -> None:
+    local = await Local().start()
+    definition = copy.deepcopy(DEFINITION)
+    definition["metadata"]["name"] = "others.test.io"
+    definition["spec"]["names"] = {"plural": "others", "singular": "other", "kind": "Other", "listKind": "OtherList"}
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = {"type": "object", **schema}
+    target = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert (await local.call("POST", target, definition))[0] == 422

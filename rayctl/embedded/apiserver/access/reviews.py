@@ -7,8 +7,11 @@ from typing import Any
 
 from rayctl.embedded.apiserver.access.rbac import Attributes, Authorizer
 from rayctl.embedded.apiserver.access.tokens import AUTHENTICATED, Tokens
-from rayctl.embedded.apiserver.errors import FieldError, invalid, invalid_value
+from rayctl.embedded.apiserver.errors import FieldError, bad_request, invalid, invalid_value
 from rayctl.embedded.apiserver.requests import User
+from rayctl.embedded.apiserver.resources import with_metadata
+from rayctl.embedded.apiserver.schema.decode import TypeMismatch, coerce
+from rayctl.embedded.apiserver.schema.node import parse
 
 __all__ = ["REVIEWS", "review"]
 
@@ -23,14 +26,43 @@ REVIEWS: dict[tuple[str, str], tuple[str, bool]] = {
 """(group, plural) → (kind, namespaced)."""
 
 
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_SELECTOR = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_WANTED = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("verb", "group", "version", "resource", "subresource", "namespace", "name"), _TEXT),
+        "fieldSelector": _SELECTOR,
+        "labelSelector": _SELECTOR,
+    },
+}
+_SPEC = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("user", "uid", "token", "namespace"), _TEXT),
+        **dict.fromkeys(("groups", "audiences"), _TEXTS),
+        "extra": {"type": "object", "additionalProperties": _TEXTS},
+        "resourceAttributes": _WANTED,
+        "nonResourceAttributes": {"type": "object", "properties": {"path": _TEXT, "verb": _TEXT}},
+    },
+}
+_NODE = with_metadata(parse({"type": "object", "properties": {"spec": _SPEC, "status": _SELECTOR}}))
+"""What all reviews may have in them."""
+
+
 def review(
     kind: str, document: Mapping[str, Any], user: User, authorizer: Authorizer, tokens: Tokens
 ) -> dict[str, Any]:
     """Return the answered review.
 
     Raises:
-        ApiError: 422.
+        ApiError: 400 for values of the wrong types, 422.
     """
+    try:
+        document = coerce(_NODE, document, kind, "", [])
+    except TypeMismatch as error:
+        raise bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: json: {error}') from None
     spec = document.get("spec") or {}
     if kind == "SelfSubjectReview":
         status: dict[str, Any] = {"userInfo": _user_info(user)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayctl.embedded.apiserver.errors import FieldError, forbidden_field, invalid_value, required
@@ -25,6 +26,9 @@ def check_structure(schema: Any, path: str) -> list[FieldError]:
     if not isinstance(schema, Mapping):
         return [invalid_value(path, schema, "must be an object")]
     errors: list[FieldError] = []
+    _check_shape(schema, path, errors)
+    if errors:
+        return errors
     kind = schema.get("type")
     if not kind:
         errors.append(required(f"{path}.type", "must not be empty at the root"))
@@ -35,6 +39,57 @@ def check_structure(schema: Any, path: str) -> list[FieldError]:
     if not errors:
         _check(schema, path, errors, is_root=True)
     return errors
+
+
+_TEXTS = ("type", "format", "pattern", "title", "description", "x-kubernetes-list-type", "x-kubernetes-map-type")
+_NUMBERS = ("minimum", "maximum", "multipleOf")
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_FLAGS = (
+    *("nullable", "uniqueItems", "exclusiveMinimum", "exclusiveMaximum", "x-kubernetes-int-or-string"),
+    *("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"),
+)
+
+
+def _check_shape(schema: Any, path: str, errors: list[FieldError]) -> None:
+    """Check that a schema is one at all: keywords have values of their types, here and below."""
+    if not isinstance(schema, Mapping):
+        errors.append(invalid_value(path, schema, "must be an object"))
+        return
+
+    def want(names: tuple[str, ...], good: Callable[[Any], bool], what: str) -> None:
+        for name in names:
+            if schema.get(name) is not None and not good(schema[name]):
+                errors.append(invalid_value(f"{path}.{name}", schema[name], f"must be {what}"))
+
+    want(_TEXTS, lambda value: isinstance(value, str), "a string")
+    want(_FLAGS, lambda value: isinstance(value, bool), "a boolean")
+    want(_NUMBERS, _is_number, "a number")
+    want(_COUNTS, lambda value: _is_number(value) and value == int(value), "an integer")
+    want(("enum",), lambda value: isinstance(value, list), "a list")
+    want(("required", "x-kubernetes-list-map-keys"), _are_texts, "a list of strings")
+    for name in _COMBINATIONS:
+        branches = schema.get(name) or []
+        want((name,), lambda value: isinstance(value, list), "a list")
+        for index, branch in enumerate(branches if isinstance(branches, list) else []):
+            _check_shape(branch, f"{path}.{name}[{index}]", errors)
+    if schema.get("not") is not None:
+        _check_shape(schema["not"], f"{path}.not", errors)
+    if schema.get("items") is not None and not isinstance(schema["items"], list):
+        _check_shape(schema["items"], f"{path}.items", errors)
+    if schema.get("additionalProperties") is not None and not isinstance(schema["additionalProperties"], bool):
+        _check_shape(schema["additionalProperties"], f"{path}.additionalProperties", errors)
+    want(("properties",), lambda value: isinstance(value, Mapping), "an object")
+    properties = schema.get("properties")
+    for name, inner in properties.items() if isinstance(properties, Mapping) else ():
+        _check_shape(inner, f"{path}.properties[{name}]", errors)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _check(schema: Any, path: str, errors: list[FieldError], is_root: bool = False) -> None:
