@@ -148,7 +148,7 @@ def _ready(document: Mapping[str, Any]) -> str:
 def _pod_status(document: Mapping[str, Any]) -> str:
     status = document.get("status", {})
     reason = status.get("reason") or status.get("phase", "Unknown")
-    for state in reversed((status.get("containerStatuses") or [])):
+    for state in reversed(status.get("containerStatuses") or []):
         inner = state.get("state", {})
         if inner.get("waiting", {}).get("reason"):
             reason = inner["waiting"]["reason"]
@@ -257,7 +257,7 @@ _PRINTED: dict[str, tuple[Column, ...]] = {
         _column("Version", _at("status", "nodeInfo", "kubeletVersion")),
     ),
     "events": _EVENTS,
-    "serviceaccounts": (NAME, _column("Secrets", lambda d: len((d.get("secrets") or [])), "string"), AGE),
+    "serviceaccounts": (NAME, _column("Secrets", lambda d: len(d.get("secrets") or []), "string"), AGE),
     "endpoints": (
         NAME,
         _column(
