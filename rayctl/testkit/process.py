@@ -158,7 +158,9 @@ class _Faulty:
 
     async def _gates(self, call: Call) -> None:
         if self.dead:
-            await asyncio.Future()  # nothing of a dead process goes on; it is being cancelled
+            # Nothing of a dead process goes on. It is being cancelled, and what it still tries then (giving a lease
+            # back) must not keep it from ending.
+            raise asyncio.CancelledError
         if self._silent():
             await asyncio.sleep(call.timeout_s)
             raise self._lost(call)
