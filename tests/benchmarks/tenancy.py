@@ -3,18 +3,20 @@
     python tests/benchmarks/tenancy.py [--packages six==1.16.0]
 
 Prints: encoding and decoding a configuration of 2 kB; a task that carries one against a bare task (one after the other
-and pipelined, in turns so that drift hits both); with ``--packages`` the time to a tenant's first result with a new
-environment and with a known one, against Ray's own ``uv`` plugin. It never fails on a time.
+and pipelined) and a call of an actor, in turns so that drift hits all; with ``--packages`` the time to a tenant's first
+result with a new environment and with a known one, against Ray's own ``uv`` plugin. It never fails on a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import ray
 from rayctl.client import connect
 from rayctl.tenancy import codec
 
-ROUNDS = 15
+ROUNDS = 30
 IN_TURN = 60
 PIPELINED = 400
 
@@ -52,25 +54,41 @@ def per_call(call: Callable[[], Any], count: int = 2000) -> float:
     return statistics.median(found)
 
 
-def tasks(bare: Any, carrying: Any) -> None:
-    """Print what a task costs, one after the other and pipelined."""
-    for title, count, run in (
-        ("one after the other", IN_TURN, lambda f, n: [ray.get(f.remote()) for _ in range(n)]),
-        ("pipelined", PIPELINED, lambda f, n: ray.get([f.remote() for _ in range(n)])),
-    ):
-        times: dict[str, list[float]] = {"bare": [], "carrying": []}
-        for turn in range(ROUNDS):
-            pair = (("bare", bare), ("carrying", carrying))
-            for name, function in pair if turn % 2 else pair[::-1]:
-                began = time.perf_counter()
-                run(function, count)
-                times[name].append((time.perf_counter() - began) / count * 1e3)
-        low, high = statistics.median(times["bare"]), statistics.median(times["carrying"])
-        paired = statistics.median(b - a for a, b in zip(times["bare"], times["carrying"], strict=True))
-        print(
-            f"task, {title:<20} bare {low:6.3f} ms, carrying {high:6.3f} ms: "
-            f"{paired:+.3f} ms in pairs, ratio {high / low:.3f}"
-        )
+def in_turns(runs: dict[str, Callable[[], Any]], per: int) -> dict[str, list[float]]:
+    """Return milliseconds per call of each, measured in turns, in another order each time: drift hits all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    order = random.Random(1)
+    for _ in range(ROUNDS):
+        for name in order.sample(list(runs), len(runs)):
+            began = time.perf_counter()
+            runs[name]()
+            times[name].append((time.perf_counter() - began) / per * 1e3)
+    return times
+
+
+def show(title: str, times: dict[str, list[float]]) -> None:
+    """Print what each costs more than the first: the median of pairs."""
+    base, *others = times
+    low = statistics.median(times[base])
+    for name in others:
+        more = statistics.median(b - a for a, b in zip(times[base], times[name], strict=True))
+        print(f"{title}: {base} {low:.3f} ms; {name}: {more:+.3f} ms ({more / low:+.1%})")
+
+
+def tasks(carrying: Any) -> None:
+    """Print what a task costs, one after the other and pipelined; how much two equal ones differ shows the noise."""
+    functions = {"bare": ray.remote(noop), "bare again": ray.remote(noop), "carrying": carrying}
+    ray.get([function.remote() for function in functions.values() for _ in range(50)])
+
+    def one_by_one(function: Any) -> None:
+        for _ in range(IN_TURN):
+            ray.get(function.remote())
+
+    def all_at_once(function: Any) -> None:
+        ray.get([function.remote() for _ in range(PIPELINED)])
+
+    show("task, one after the other", in_turns({n: partial(one_by_one, f) for n, f in functions.items()}, IN_TURN))
+    show("task, pipelined", in_turns({n: partial(all_at_once, f) for n, f in functions.items()}, PIPELINED))
 
 
 class Desk:
@@ -82,20 +100,15 @@ class Desk:
 
 def actors(connection: Any) -> None:
     """Print what a call of an actor costs: plain, by its own tenant, and by another one, whose calls say who it is."""
-    plain = ray.remote(num_cpus=0)(Desk).remote()
     own = connection.actor(Desk, options={"num_cpus": 0})
-    handles = {"plain": plain, "own": own, "another's": connection.wrap(own)}
-    times: dict[str, list[float]] = {name: [] for name in handles}
-    for turn in range(ROUNDS + 1):
-        for name in sorted(handles, reverse=bool(turn % 2)):
-            began = time.perf_counter()
-            for _ in range(IN_TURN):
-                ray.get(handles[name].ask.remote())
-            times[name].append((time.perf_counter() - began) / IN_TURN * 1e3)
-    for name in ("own", "another's"):
-        paired = statistics.median(b - a for a, b in zip(times["plain"][1:], times[name][1:], strict=True))
-        low, high = statistics.median(times["plain"][1:]), statistics.median(times[name][1:])
-        print(f"actor call, {name:<19} bare {low:6.3f} ms, carrying {high:6.3f} ms: {paired:+.3f} ms in pairs")
+    handles = {"bare": ray.remote(num_cpus=0)(Desk).remote(), "by its tenant": own, "by others": connection.wrap(own)}
+    ray.get([handle.ask.remote() for handle in handles.values()])
+
+    def calls(handle: Any) -> None:
+        for _ in range(IN_TURN):
+            ray.get(handle.ask.remote())
+
+    show("actor call", in_turns({name: partial(calls, handle) for name, handle in handles.items()}, IN_TURN))
 
 
 def environments(line: str) -> None:
@@ -145,11 +158,9 @@ def main() -> None:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temp,
                  object_store_memory=200_000_000)  # fmt: skip
         try:
-            bare = ray.remote(noop)
-            carrying = connect("auto", tenant=config).remote(noop)
-            ray.get([bare.remote() for _ in range(50)] + [carrying.remote() for _ in range(50)])
-            tasks(bare, carrying)
-            actors(connect("auto", tenant=config))
+            connection = connect("auto", tenant=config)
+            tasks(connection.remote(noop))
+            actors(connection)
             if found.packages:
                 environments(found.packages)
         finally:

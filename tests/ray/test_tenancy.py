@@ -178,7 +178,7 @@ def test_eight_tenants_with_clashing_needs_see_nothing_of_each_other(opened: Ope
         by_task = rng.random() < 0.5 or tenant < 4
         call = functions[tenant].remote(nonce) if by_task else desks[tenant].ask.remote(nonce, rng.random() / 200)
         waiting[call] = (tenant, nonce, by_task)
-        if nonce % 300 == 299:
+        if nonce % 450 == 449:
             victim = rng.choice(processes_of("ray::report") or processes_of("ray::IDLE"))
             os.kill(victim.pid, signal.SIGKILL)
         if nonce == 900:
