@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from rayctl.errors import InvalidRequest
+from rayctl.errors import InvalidRequest, RayctlError
 from rayctl.tenancy.calls import ENVELOPE, belonging, carrying_class
 from rayctl.tenancy.current import current_config, current_envelope
 from rayctl.tenancy.environment import merged
@@ -98,9 +98,9 @@ class TenantContext:
             for arguments in zip(*items, strict=False):
                 waiting.append(call.remote(*arguments))
                 if len(waiting) >= max(1, in_flight):
-                    yield ray.get(waiting.popleft())
+                    yield _get(waiting.popleft())
             while waiting:
-                yield ray.get(waiting.popleft())
+                yield _get(waiting.popleft())
         finally:
             for reference in waiting:
                 ray.cancel(reference)
@@ -131,10 +131,11 @@ class TenantContext:
         return ray.put(value)
 
     def get(self, references: Any, *, timeout: float | None = None) -> Any:
-        """Return the values of references, as ``ray.get`` does."""
-        import ray
+        """Return the values of references, as ``ray.get`` does.
 
-        return ray.get(references, timeout=timeout)
+        An error of rayctl's own that a call ended with is raised as it was, with its ``code`` and ``hint``.
+        """
+        return _get(references, timeout)
 
     def options_with(self, options: Mapping[str, Any], num_cpus: float) -> dict[str, Any]:
         """Return Ray's options for a call of this tenant. ``num_cpus``: what Ray reserves if they do not say it.
@@ -154,6 +155,18 @@ class TenantContext:
 
     def __repr__(self) -> str:
         return f"<TenantContext {self.config.tenant if self.config is not None else 'of no tenant'}>"
+
+
+def _get(references: Any, timeout: float | None = None) -> Any:
+    import ray
+    from ray.exceptions import RayTaskError
+
+    try:
+        return ray.get(references, timeout=timeout)
+    except RayTaskError as error:
+        if isinstance(error.cause, RayctlError):
+            raise error.cause from error
+        raise
 
 
 class TenantFunction:

@@ -220,8 +220,15 @@ def test_a_broken_envelope_fails_its_own_call(opened: Open) -> None:
     assert connection.context.envelope is not None
     bad = bytearray(connection.context.envelope)
     bad[-60] ^= 1
+    changed = type(connection.context)(connection.config, bytes(bad))
     with pytest.raises(TamperedEnvelope):
-        ray.get(type(connection.context)(connection.config, bytes(bad)).submit(report))
+        ray.get(changed.submit(report))
+    for get in (lambda: changed.get(changed.submit(report)), lambda: list(changed.map(report, [1]))):
+        with pytest.raises(TamperedEnvelope) as caught:
+            get()
+        assert (type(caught.value), caught.value.code) == (TamperedEnvelope, "wrong-digest")
+    signed = type(connection.context)(connection.config, codec.encode(connection.config, b"k" * 32))
+    assert connection.get(signed.submit(report))[0] == "tenant-1", "without a key a signature is not looked at"
     assert connection.get(connection.submit(report))[0] == "tenant-1"
 
 
@@ -243,8 +250,9 @@ def test_secrets_are_found_nowhere(opened: Open, cluster: Path, tmp_path: Path) 
     with pytest.raises(RuntimeError) as caught:
         connection.get(connection.submit(fail))
     assert value not in str(caught.value)
-    with pytest.raises(NotFound, match="RCT_NOT_THERE"):
+    with pytest.raises(NotFound, match="RCT_NOT_THERE") as missing:
         connection.get(connection.submit(lambda: rayctl.secret("none")))
+    assert missing.value.code == "secret-missing"
     assert value.encode() not in (connection.context.envelope or b"")
     logs = list(cluster.glob("session_*/logs/**/*"))
     assert logs
