@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import Result
 
+from rayctl.cli.tenant_cluster import _bytes
 from rayctl.client import Connection
 from rayctl.errors import Conflict
 from rayctl.tenancy import codec
@@ -176,3 +177,18 @@ def test_names_that_no_tenant_can_have(run: Run, tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(f'tenant: "{name}"\n')
         refused = run("tenant", "validate", "bad.yaml", "--offline")
         assert (refused.exit_code, "63 lower-case letters, digits and hyphens" in refused.stderr) == (2, True), name
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500MB", 500_000_000), ("2GB", 2 * 10**9), ("1.5 kB", 1500), ("3T", 3 * 10**12), ("7", 7)],
+)
+def test_sizes_that_environments_may_keep(text: str, size: int) -> None:
+    assert _bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "5 mb", "1e9", "2GiB", "inf"])
+def test_sizes_that_are_none(run: Run, text: str) -> None:
+    refused = run("tenant", "environments", f"--keep={text}")
+    assert refused.exit_code == 2
+    assert "write a size like 500MB" in refused.stderr

@@ -125,6 +125,30 @@ def test_a_tenant_in_use_is_not_deleted(store: TenantStore, database: Database) 
     assert put(store, "a", "new") == 2, "a version that a run names is not given again"
 
 
+def test_another_tenants_uploads_and_deployments_are_not_there(database: Database) -> None:
+    """Every way in, HTTP or Ray, asks here: what is another's looks like what never was."""
+    catalog = Catalog(database)
+    RunStore(database).accept(new_run("r1", tenant="a"))
+    catalog.add_upload("u1", "a", "data/x", 1, ["c"], 10, 1.0)
+    catalog.add_deployment("model", "a", "r1", "/m", 1.0)
+    assert catalog.upload_key("u1", "a") == "data/x"
+    for ask in (
+        lambda: catalog.upload_key("u1", "b"),
+        lambda: catalog.upload_key("none", "b"),
+        lambda: catalog.remove_deployment("model", "b"),
+        lambda: catalog.remove_deployment("none", "b"),
+    ):
+        with pytest.raises(NotFound):
+            ask()
+    assert catalog.deployments("b") == []
+    assert [found["name"] for found in catalog.deployments("a")] == ["model"]
+    with pytest.raises(NotFound) as foreign:
+        catalog.upload_key("u1", "b")
+    with pytest.raises(NotFound) as missing:
+        catalog.upload_key("u2", "b")
+    assert foreign.value.message.replace("u1", "*") == missing.value.message.replace("u2", "*")
+
+
 def test_usage_counts_runs_bytes_and_deployments(store: TenantStore, database: Database) -> None:
     runs, catalog = RunStore(database), Catalog(database)
     runs.accept(new_run("r1", tenant="a", stored_bytes=100))
