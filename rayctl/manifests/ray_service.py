@@ -6,7 +6,18 @@ from typing import Any
 
 from rayctl.manifests import ray_cluster
 from rayctl.manifests.pods import service
-from rayctl.manifests.schema import boolean, column, conditions, definition, integer, mapping, moment, object_of, text
+from rayctl.manifests.schema import (
+    any_object,
+    boolean,
+    column,
+    conditions,
+    definition,
+    integer,
+    mapping,
+    moment,
+    object_of,
+    text,
+)
 
 __all__ = ["ray_service"]
 
@@ -69,6 +80,7 @@ def _status() -> Schema:
             "conditions": conditions(),
             "lastUpdateTime": moment(),
             "observedGeneration": integer(bits=64),
+            "switchover": any_object("rayctl's own: from, to, step, deadline, trace and history of switches."),
         }
     )
 
