@@ -74,6 +74,7 @@ COMMANDS = {
     "cluster": ("rayctl.cli.objects.cluster:cluster", "Ray clusters: how to connect."),
     "plan": ("rayctl.cli.fleets.plan:plan", "What would happen next to a fleet, and what it would take."),
     "rollout": ("rayctl.cli.fleets.rollout:rollout", "Rollouts of fleets: status, history, pause, undo, promote …"),
+    "service": ("rayctl.cli.service:service", "Switchovers of RayServices: status, promote, abort, weight, rollback …"),
     "diff": ("rayctl.cli.fleets.diff:diff", "What applying a file would change."),
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),

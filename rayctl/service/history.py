@@ -13,7 +13,17 @@ from typing import Any
 from rayctl.service.children import Owner
 from rayctl.service.fingerprint import digest
 
-__all__ = ["KEPT", "NUMBER", "SERVICE", "Revision", "parse_revisions", "revision_document", "surplus"]
+__all__ = [
+    "KEPT",
+    "NUMBER",
+    "SERVICE",
+    "Revision",
+    "parse_revisions",
+    "recorded",
+    "revision_document",
+    "same_content",
+    "surplus",
+]
 
 SERVICE = "rayctl.io/service"
 """Label of the ConfigMaps: the service's name."""
@@ -36,6 +46,11 @@ class Revision:
 
 def _content(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if name not in _WITHOUT}
+
+
+def same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two specifications are the same revision."""
+    return digest(_content(one)) == digest(_content(other))
 
 
 def _name(owner: Owner, spec: Mapping[str, Any]) -> str:

@@ -1,0 +1,292 @@
+"""The group ``rayctl service``: see and steer the switchovers of RayServices."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+
+from rayctl.cli.kubernetes import Change, Kube, Named, kubernetes_command
+from rayctl.cli.lazy import LazyGroup
+from rayctl.cli.output import age, clean, duration_text, emit, emit_document, say
+from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
+from rayctl.kube.calls import Call
+from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
+
+__all__ = ["abort", "history", "promote", "rollback", "service", "status", "weight"]
+
+COMMANDS = {
+    "status": ("rayctl.cli.service:status", "Both sides, traffic, the switch and its steps, with a verdict."),
+    "history": ("rayctl.cli.service:history", "Revisions that can be returned to, and the last switches."),
+    "promote": ("rayctl.cli.service:promote", "Move the traffic now."),
+    "abort": ("rayctl.cli.service:abort", "Give the switch up and keep the side that serves."),
+    "weight": ("rayctl.cli.service:weight", "Give the new side a share of the traffic and no more."),
+    "rollback": ("rayctl.cli.service:rollback", "Return to an earlier specification."),
+}
+JSON_PATCH = "application/json-patch+json"
+_FINAL = ("serving", "failed", "rolled-back", "invalid")
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def service() -> None:
+    """See and steer the switchovers of RayServices."""
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--wait/--no-wait", default=False, help="Wait until it serves or has failed (--timeout, 10m).")
+@kubernetes_command()
+def status(kube: Kube, name: str, wait: bool) -> None:
+    """Show both sides of a service, where traffic goes, and the steps of the present switch.
+
+    Exit codes: 0 serving, 4 failed, rolled back or invalid, 5 on its way, or --timeout passed.
+    """
+    from rayctl.service.view import EXIT_CODES
+
+    view = _wait_for(kube, name, kube.settings.timeout_s or 600.0) if wait else _look(kube, name)
+    _show(kube, view)
+    click.get_current_context().exit(EXIT_CODES[view["verdict"]])
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--revision", type=click.IntRange(min=1), help="Show this revision's specification.")
+@click.option("--switches", is_flag=True, help="Show the last switches instead.")
+@kubernetes_command()
+def history(kube: Kube, name: str, revision: int | None, switches: bool) -> None:
+    """Show the revisions of a service, newest first; each is a specification that can be returned to."""
+    from rayctl.service.view import history_rows, switch_rows
+
+    document = kube.get(RAY_SERVICES, _name(name))
+    if switches:
+        rows = switch_rows(document)
+        columns = [
+            ("SWITCH", lambda row: str(row["serial"])),
+            ("FROM", lambda row: row["from"] or "–"),
+            ("TO", lambda row: row["to"]),
+            ("OUTCOME", lambda row: row["outcome"]),
+            ("REASON", lambda row: row.get("reason") or "–"),
+            ("AGE", lambda row: age(row.get("startedAt"))),
+        ]
+        emit(kube.settings, rows, rows=rows, columns=columns)
+        return
+    rows = history_rows(document, _revisions(kube, document))
+    if revision is not None:
+        found = _revision(rows, name, revision)
+        kube.settings.output = kube.settings.output if not kube.settings.for_people else "yaml"
+        emit_document(kube.settings, found["spec"])
+        return
+    columns = [
+        ("REVISION", lambda row: str(row["revision"])),
+        ("IMAGE", lambda row: row["image"] or "–"),
+        ("CHANGED", lambda row: ",".join(row["changed"])),
+        ("AGE", lambda row: age(row["createdAt"])),
+    ]
+    emit(kube.settings, rows, rows=rows, columns=columns, empty=f"service/{name} has no revisions yet.")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--retry", is_flag=True, help="Try a change again that was rolled back.")
+@kubernetes_command(changes=True)
+def promote(kube: Kube, name: str, retry: bool, change: Change) -> None:
+    """Move the traffic to the new side as soon as it is ready: no capacity gate, no steps, no waiting for a person."""
+    from rayctl.service.record import parse_record
+    from rayctl.service.spec import PROMOTE, RETRY
+
+    document = kube.get(RAY_SERVICES, _name(name))
+    if retry:
+        record = parse_record(document.get("status") or {})
+        if record is None or not record.refused:
+            raise InvalidRequest(f"service/{name} has given nothing up.", hint=f"rayctl service status {name}")
+        _annotate(kube, document, {RETRY: str(record.serial)}, change, "tries again")
+    else:
+        _annotate(kube, document, {PROMOTE: _pending(document)}, change, "promoted")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@kubernetes_command(changes=True)
+def abort(kube: Kube, name: str, change: Change) -> None:
+    """Give the present switch up: traffic returns to the side that served before, the new side is deleted."""
+    from rayctl.service.spec import ABORT
+
+    document = kube.get(RAY_SERVICES, _name(name))
+    _annotate(kube, document, {ABORT: _pending(document)}, change, "aborted", "rolled-back")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.argument("percent", metavar="[PERCENT]", type=click.IntRange(0, 100), required=False)
+@click.option("--clear", is_flag=True, help="Go on as the strategy says.")
+@kubernetes_command(changes=True)
+def weight(kube: Kube, name: str, percent: int | None, clear: bool, change: Change) -> None:
+    """Give the new side a share of the traffic, and hold it there until it is cleared, promoted or aborted.
+
+    It takes something that divides traffic: the embedded service proxy, or routes of the Gateway API.
+    """
+    from rayctl.service.spec import WEIGHT
+
+    if clear == (percent is not None):
+        raise click.UsageError("Give a percentage, or --clear.")
+    document = kube.get(RAY_SERVICES, _name(name))
+    value = None if clear else f"{_pending(document)}={percent}"
+    _annotate(kube, document, {WEIGHT: value}, change, "goes on" if clear else f"weighted: {percent} %")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--to-revision", type=click.IntRange(min=1), help="Which (`history`); otherwise the one before.")
+@kubernetes_command(changes=True)
+def rollback(kube: Kube, name: str, to_revision: int | None, change: Change) -> None:
+    """Give a service an earlier specification. While the old side is warm, traffic returns to it without a new one."""
+    from rayctl.service.history import same_content
+    from rayctl.service.view import history_rows
+
+    document = kube.get(RAY_SERVICES, _name(name))
+    rows = history_rows(document, _revisions(kube, document))
+    if to_revision is not None:
+        found = _revision(rows, name, to_revision)
+    else:
+        others = [row for row in rows if not same_content(row["spec"], document["spec"])]
+        if not others:
+            raise NotFound(f"service/{name} has no earlier revision.", code="revision-not-found")
+        found = others[0]
+    kept = {key: document["spec"][key] for key in ("suspend", "managedBy") if key in document["spec"]}
+    operations = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": document["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": "/spec", "value": {**found["spec"], **kept}},
+    ]
+    path = kube.path(RAY_SERVICES, document["metadata"]["name"])
+    if not change.only_client:
+        kube.request(change.on(Call("PATCH", path, body=operations, content_type=JSON_PATCH)))
+    _told(kube, document, change, f"returns to revision {found['revision']}")
+
+
+# Shared ------------------------------------------------------------------------------------------------
+
+
+def _name(target: str) -> str:
+    """Return the name in ``NAME``, ``service/NAME`` or ``rayservice/NAME``."""
+    kind, slash, name = target.partition("/")
+    if not slash:
+        return target
+    if kind.lower() not in ("service", "rayservice", "rayservices", "rayservices.ray.io") or not name:
+        raise InvalidRequest(f"{target!r} is no RayService.", hint="Write NAME or service/NAME.")
+    return name
+
+
+def _look(kube: Kube, name: str) -> dict[str, Any]:
+    from rayctl.service.view import service_view
+
+    document = kube.get(RAY_SERVICES, _name(name))
+    return service_view(document, kube.list(RAY_CLUSTERS), kube.list(SERVICES), time.time())
+
+
+def _show(kube: Kube, view: dict[str, Any]) -> None:
+    from rayctl.service.view import lines
+
+    if kube.settings.output == "name":
+        say(f"service/{clean(view['name'])}")
+    elif not kube.settings.for_people:
+        emit_document(kube.settings, view)
+    else:
+        for line in lines(view, duration_text):
+            say(clean(line))
+
+
+def _wait_for(kube: Kube, name: str, timeout_s: float) -> dict[str, Any]:
+    from rayctl.client.kube.following import Selection
+
+    deadline = time.monotonic() + timeout_s
+    view, told = _look(kube, name), ""
+    while view["verdict"] not in _FINAL:
+        told = _tell(kube, view, told)
+        selection = Selection(RAY_SERVICES, kube.namespace, fields=f"metadata.name={_name(name)}")
+        for _ in kube.follow(selection, deadline):
+            view = _look(kube, name)
+            told = _tell(kube, view, told)
+            if view["verdict"] in _FINAL:
+                break
+        if time.monotonic() >= deadline and view["verdict"] not in _FINAL:
+            _show(kube, view)
+            raise DeadlineExceeded(
+                f"service/{name} is still {view['verdict']} after {timeout_s:.0f} s: {view['message']}",
+                hint="It goes on; repeat the command, or give it a longer --timeout.",
+            )
+    return view
+
+
+def _tell(kube: Kube, view: dict[str, Any], told: str) -> str:
+    switch = view["switch"] or {}
+    line = (
+        f"service/{view['name']} verdict={view['verdict']} step={switch.get('step', '')} "
+        f"from={switch.get('from', '')} to={switch.get('to', '')} message={view['message']!r}"
+    )
+    if line != told and kube.settings.for_people and not kube.settings.quiet:
+        at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        print(f"{at} {clean(line)}", file=sys.stderr, flush=True)
+    return line
+
+
+def _revisions(kube: Kube, document: dict[str, Any]) -> list[dict[str, Any]]:
+    from rayctl.service.history import SERVICE
+
+    return kube.list(CONFIG_MAPS, labels=f"{SERVICE}={document['metadata']['name']}")
+
+
+def _revision(rows: list[dict[str, Any]], name: str, number: int) -> dict[str, Any]:
+    found = next((row for row in rows if row["revision"] == number), None)
+    if found is None:
+        raise NotFound(
+            f"service/{name} has no revision {number}.",
+            code="revision-not-found",
+            hint=f"rayctl service history {name}",
+        )
+    return found
+
+
+def _pending(document: dict[str, Any]) -> str:
+    pending = ((document.get("status") or {}).get("pendingServiceStatus") or {}).get("rayClusterName")
+    if not pending:
+        name = document["metadata"]["name"]
+        raise Conflict(
+            f"service/{name} is not switching.",
+            code="no-switch",
+            hint=f"rayctl service status {name} says what it does.",
+        )
+    return str(pending)
+
+
+def _annotate(
+    kube: Kube,
+    document: dict[str, Any],
+    annotations: dict[str, str | None],
+    change: Change,
+    told: str,
+    wanted: str = "serving",
+) -> None:
+    """Set annotations, if the object is still as it was read."""
+    metadata = document["metadata"]
+    changes = {"metadata": {"annotations": annotations, "resourceVersion": metadata["resourceVersion"]}}
+    if not change.only_client:
+        kube.patch(Named(kube.kinds.of(document["apiVersion"], document["kind"]), metadata["name"]), changes, change)
+    _told(kube, document, change, told, wanted)
+
+
+def _told(kube: Kube, document: dict[str, Any], change: Change, told: str, wanted: str = "serving") -> None:
+    """Say what was done; wait for its end, whose verdict is the exit code. ``wanted``: the verdict that is success."""
+    name = document["metadata"]["name"]
+    if kube.settings.output in ("json", "yaml"):
+        emit_document(kube.settings, {"object": f"rayservice.ray.io/{name}", "done": told})
+    else:
+        say(f"service/{name}" if kube.settings.output == "name" else f"service/{name} {told}{change.suffix}")
+    if change.wait and change.dry_run == "none":
+        from rayctl.service.view import EXIT_CODES
+
+        view = _wait_for(kube, name, change.timeout_s)
+        _show(kube, view)
+        click.get_current_context().exit(0 if view["verdict"] == wanted else EXIT_CODES[view["verdict"]])
