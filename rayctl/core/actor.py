@@ -18,9 +18,9 @@ from uuid import uuid4
 from rayctl.core.controller import Controller, Key
 from rayctl.core.execute import ServePort
 from rayctl.core.host import ControllerHost, HostSettings
-from rayctl.core.loop import Metrics
 from rayctl.kube.calls import Transport
 from rayctl.kube.lease import Terms
+from rayctl.telemetry.metrics import Metrics
 
 __all__ = ["ActorOptions", "Built", "ControllerActor"]
 
@@ -46,7 +46,7 @@ class ActorOptions:
     context: str | None = None
     lease_namespace: str = "rayctl-system"
     watch_namespace: str = ""
-    workers: int = 8
+    workers: int = 32
     terms: Terms = field(default_factory=Terms)
 
 
@@ -67,6 +67,7 @@ class ControllerActor(ABC):
         self._identity = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}"
         self._host: ControllerHost | None = None
         self._trouble = ""
+        self._metrics = Metrics()
         self._task = asyncio.ensure_future(self._run())
 
     @abstractmethod
@@ -76,10 +77,6 @@ class ControllerActor(ABC):
     @abstractmethod
     def build(self, transport: Transport) -> Built:
         """Return the controllers to run on it."""
-
-    def metrics(self) -> Metrics | None:
-        """Return what is counted into; None: nothing is counted."""
-        return None
 
     async def _run(self) -> None:
         pause_s = AGAIN_S[0]
@@ -108,7 +105,7 @@ class ControllerActor(ABC):
                 self._options.workers,
                 self._options.terms,
             )
-            host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, self.metrics())
+            host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, self._metrics)
             self._host, self._trouble = host, ""
             try:
                 await host.run()
@@ -128,6 +125,12 @@ class ControllerActor(ABC):
         """Return what its controllers do (`ControllerHost.status`), and its last trouble."""
         found = {} if self._host is None else self._host.status()
         return {"identity": self._identity, "trouble": self._trouble, **found}
+
+    async def metrics_text(self) -> bytes:
+        """Return its metrics in Prometheus' text format."""
+        if self._host is not None:
+            self._host.sample()
+        return self._metrics.text()
 
     async def records(self, controller: str, namespace: str = "", name: str = "") -> list[str]:
         """Return the last passes of a controller (of one key), as JSON lines."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rayctl.core.controller import Controller, Key
 from rayctl.core.execute import Executor, ServePort
-from rayctl.core.loop import Loop, Metrics
+from rayctl.core.loop import Loop
+from rayctl.core.metrics import Metrics, NoMetrics
 from rayctl.core.plan import Emit
 from rayctl.core.record import PassRecord
 from rayctl.kube.calls import Transport
+from rayctl.kube.counted import CountedTransport
 from rayctl.kube.events import EventRecorder, Happening
 from rayctl.kube.informer import Informers
 from rayctl.kube.lease import Elector, Fence, FencedTransport, Terms
@@ -46,7 +49,7 @@ class HostSettings:
     identity: str
     lease_namespace: str = "rayctl-system"
     watch_namespace: str = ""
-    workers: int = 8
+    workers: int = 32
     terms: Terms = field(default_factory=Terms)
 
 
@@ -87,11 +90,13 @@ class ControllerHost:
         metrics: Metrics | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self._transport, self._settings, self._wall = transport, settings, wall
+        self._metrics: Metrics = metrics or NoMetrics()
+        self._transport = CountedTransport(transport, self._metrics.requested)
+        self._settings, self._wall = settings, wall
         self._controllers = {controller.name: controller for controller in controllers}
-        self._serve, self._metrics = serve, metrics
+        self._serve = serve
         self._chance = chance or random.Random()
-        self._informers = Informers(transport, settings.watch_namespace, self._chance)
+        self._informers = Informers(self._transport, settings.watch_namespace, self._chance)
         self._loops: dict[str, Loop] = {}
         self._epochs: dict[str, int] = {}
         for controller in controllers:
@@ -132,7 +137,7 @@ class ControllerHost:
 
     async def _lead(self, controller: Controller, fence: Fence) -> None:
         _log.info("%s leads %s (epoch %d)", self._settings.identity, controller.name, fence.epoch)
-        transport = FencedTransport(self._transport, fence)
+        transport = FencedTransport(self._transport, fence, lambda: self._metrics.fenced(controller.name))
         recorder = EventRecorder(transport, controller.name, self._settings.identity, self._wall)
         own_writes = OwnWrites()
         executor = Executor(transport, controller.name, own_writes, event_sink(recorder), self._serve)
@@ -148,14 +153,35 @@ class ControllerHost:
         )
         self._loops[controller.name], self._epochs[controller.name] = loop, fence.epoch
         tasks = [asyncio.ensure_future(loop.run()), asyncio.ensure_future(recorder.run())]
+        self._metrics.leads(controller.name, True)
         try:
             await asyncio.gather(*tasks)
         finally:
+            self._metrics.leads(controller.name, False)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             self._loops.pop(controller.name, None)
             self._epochs.pop(controller.name, None)
+
+    def sample(self) -> None:
+        """Tell the metrics what the caches have now: to be called before they are read."""
+        found = self._informers.found()
+        for plural, objects, revision, heard_s in found:
+            self._metrics.cached(plural, objects, revision, heard_s)
+        for controller in self._controllers.values():
+            self._sample_kind(controller)
+
+    def _sample_kind(self, controller: Controller) -> None:
+        counts: Counter[tuple[str, str]] = Counter()
+        desired = ready = 0
+        for document in self._informers.get(controller.resource).store:
+            status = document.get("status") or {}
+            counts.update((item.get("type", ""), item.get("status", "")) for item in status.get("conditions") or ())
+            desired += int((document.get("spec") or {}).get("replicas") or 0)
+            ready += int(status.get("readyReplicas") or 0)
+        self._metrics.conditions(controller.resource.kind, counts)
+        self._metrics.replicas(controller.resource.kind, desired, ready)
 
     def status(self) -> dict[str, Any]:
         """Return, as JSON, what each controller does now: whether it leads, its epoch, its keys in trouble."""

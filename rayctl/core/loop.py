@@ -7,10 +7,10 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 from rayctl.core.controller import Controller, Key
 from rayctl.core.execute import Ending, Executor, Outcome
+from rayctl.core.metrics import Metrics, NoMetrics
 from rayctl.core.plan import Plan
 from rayctl.core.queue import Backoff, QueueClosed, WorkQueue
 from rayctl.core.record import Recorder
@@ -19,7 +19,7 @@ from rayctl.kube.informer import Informer, Informers, View
 from rayctl.kube.own_writes import OwnWrites
 from rayctl.kube.store import Change
 
-__all__ = ["Loop", "Metrics", "NoMetrics"]
+__all__ = ["Loop"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,44 +33,6 @@ BEHIND_S = 0.05
 """How soon a key is tried again whose own writes the caches have not seen; their arrival brings it back sooner."""
 REFUSED_S = 5.0
 """The shortest pause after a write that the server refused for good."""
-
-
-class Metrics(Protocol):
-    """What a loop counts; ``result``: an `Ending`'s value, ``nothing`` (no such object), ``crashed``."""
-
-    def added(self, controller: str) -> None:
-        """A key was added to the queue."""
-
-    def depth(self, controller: str, waiting: int, in_work: int) -> None:
-        """So many keys wait, so many are worked on."""
-
-    def passed(self, controller: str, result: str, seconds: float) -> None:
-        """A pass ended after so many seconds (of the event loop)."""
-
-    def retried(self, controller: str) -> None:
-        """A key was put back because of a failure."""
-
-    def stale(self, controller: str) -> None:
-        """A pass was put off because the caches had not seen our own writes."""
-
-
-class NoMetrics:
-    """Counts nothing."""
-
-    def added(self, controller: str) -> None:
-        """See `Metrics.added`."""
-
-    def depth(self, controller: str, waiting: int, in_work: int) -> None:
-        """See `Metrics.depth`."""
-
-    def passed(self, controller: str, result: str, seconds: float) -> None:
-        """See `Metrics.passed`."""
-
-    def retried(self, controller: str) -> None:
-        """See `Metrics.retried`."""
-
-    def stale(self, controller: str) -> None:
-        """See `Metrics.stale`."""
 
 
 class Loop:
@@ -136,6 +98,7 @@ class Loop:
             for informer, watch in zip(self._informers, self._controller.watches, strict=True)
         ]
         workers: list[asyncio.Task[None]] = []
+        self._metrics.workers(self._controller.name, self._workers)
         try:
             while not self.synced:
                 await self._informers_moved()
@@ -176,6 +139,7 @@ class Loop:
             with suppress(QueueClosed):
                 key = await self._queue.get()
                 began = loop.time()
+                self._metrics.waited(self._controller.name, self._queue.last_wait_s)
                 try:
                     result = await self._pass(key)
                 finally:
@@ -210,6 +174,8 @@ class Loop:
         except Exception as error:
             # A defect, or a look that took too long: this key's trouble alone.
             _log.exception("%s: the pass of %s/%s failed", self._controller.name, *key)
+            if isinstance(error, asyncio.TimeoutError):
+                self._metrics.timed_out(self._controller.name)
             self.failing[key] = f"{type(error).__name__}: {error}"
             self.recorder.add(self._controller, key, at, found or {}, plan, None, self.failing[key])
             self._retry(key)

@@ -49,6 +49,9 @@ class WorkQueue(Generic[Key]):
     Args:
         backoff: The waiting after failures.
         chance: Source of the jitter.
+
+    Attributes:
+        last_wait_s: How long the key that was handed out last had waited.
     """
 
     def __init__(self, backoff: Backoff | None = None, chance: random.Random | None = None) -> None:
@@ -56,6 +59,8 @@ class WorkQueue(Generic[Key]):
         self._chance = chance or random.Random()
         self._ready: tuple[deque[Key], deque[Key]] = (deque(), deque())
         self._waiting: dict[Key, bool] = {}
+        self._since: dict[Key, float] = {}
+        self.last_wait_s = 0.0
         self._working: set[Key] = set()
         self._again: dict[Key, bool] = {}
         self._failures: dict[Key, int] = {}
@@ -83,6 +88,7 @@ class WorkQueue(Generic[Key]):
             self._again[key] = self._again.get(key, False) or urgent
         elif key not in self._waiting:
             self._waiting[key] = urgent
+            self._since[key] = asyncio.get_running_loop().time()
             self._ready[0 if urgent else 1].append(key)
             self._changed.set()
         elif urgent and not self._waiting[key]:
@@ -129,6 +135,7 @@ class WorkQueue(Generic[Key]):
                     key = line.popleft()
                     if self._waiting.get(key) is (level == 0):
                         del self._waiting[key]
+                        self.last_wait_s = asyncio.get_running_loop().time() - self._since.pop(key)
                         self._working.add(key)
                         return key
             if self._closed:

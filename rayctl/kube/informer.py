@@ -92,6 +92,19 @@ class Informers:
             found.store.add_index(f"label:{label}", ByLabel(label))
         return found
 
+    def found(self) -> list[tuple[str, int, str, float]]:
+        """Return for each selection: plural name, number of objects, resourceVersion, seconds since it was heard of."""
+        now = asyncio.get_running_loop().time()
+        return [
+            (
+                selection.resource.plural,
+                len(informer.store),
+                informer.reflector.revision,
+                now - informer.reflector.heard_at,
+            )
+            for selection, informer in self._informers.items()
+        ]
+
     def troubles(self) -> dict[str, KubernetesError]:
         """Return what does not work now, by plural name."""
         return {

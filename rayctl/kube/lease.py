@@ -125,10 +125,13 @@ class Fence:
 
 
 class FencedTransport:
-    """A transport on which nothing is written once the fence's time is over, and nothing takes longer than that."""
+    """A transport on which nothing is written once the fence's time is over, and nothing takes longer than that.
 
-    def __init__(self, inner: Transport, fence: Fence) -> None:
-        self._inner, self._fence = inner, fence
+    ``held_back`` is told of every write that was not sent.
+    """
+
+    def __init__(self, inner: Transport, fence: Fence, held_back: Callable[[], None] = lambda: None) -> None:
+        self._inner, self._fence, self._held_back = inner, fence, held_back
 
     async def request(self, call: Call) -> Any:
         """See `Transport.request`.
@@ -139,6 +142,7 @@ class FencedTransport:
         if call.writes:
             left_s = self._fence.left_s()
             if left_s <= 0:
+                self._held_back()
                 raise LeaseLost(f"{call.method} {call.path}: not sent, the lease is no longer ours")
             call = replace(call, timeout_s=min(call.timeout_s, left_s))
         try:

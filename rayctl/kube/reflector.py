@@ -82,6 +82,7 @@ class Reflector:
     Attributes:
         synced: Set once the first list is complete.
         revision: The resourceVersion up to which the store has seen everything; empty before.
+        heard_at: When the server was last heard of, by the event loop's clock.
         trouble: The last failure; None while all is well. A kind that is not there is trouble too, and is waited for.
     """
 
@@ -97,6 +98,7 @@ class Reflector:
         self.revision = ""
         self.trouble: KubernetesError | None = None
         self.lists = self.watches = 0
+        self.heard_at = 0.0
         self._transport, self._selection, self._store, self._listener = transport, selection, store, listener
         self._chance = chance or random.Random()
         self._waiting = Waiting()
@@ -150,6 +152,7 @@ class Reflector:
                 page = await self._transport.request(call)
         await self._replace(found)
         self.revision = page["metadata"]["resourceVersion"]
+        self.heard_at = asyncio.get_running_loop().time()
         self.synced.set()
 
     async def _replace(self, found: list[dict[str, Any]]) -> None:
@@ -185,8 +188,10 @@ class Reflector:
             async for event in stream:
                 if event["type"] == OPENED:
                     self.trouble = None
+                    self.heard_at = loop.time()
                     continue
                 self._take(event)
+                self.heard_at = loop.time()
                 events += 1
                 if events % PAGE == 0:
                     await asyncio.sleep(0)

@@ -1,0 +1,106 @@
+"""What the kernel counts. `rayctl.telemetry.metrics.Metrics` does it under well-known names; tests count nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+__all__ = ["Metrics", "NoMetrics"]
+
+
+class Metrics(Protocol):
+    """No method takes the name of an object: the number of series must not grow with the cluster. Times in seconds."""
+
+    def added(self, controller: str) -> None:
+        """A key was added to the queue."""
+
+    def depth(self, controller: str, waiting: int, in_work: int) -> None:
+        """So many keys wait, so many are worked on."""
+
+    def waited(self, controller: str, seconds: float) -> None:
+        """A key waited so long."""
+
+    def workers(self, controller: str, count: int) -> None:
+        """So many keys are worked on at once, at most."""
+
+    def passed(self, controller: str, result: str, seconds: float) -> None:
+        """A pass ended after so long; ``result``: an `Ending`'s value, ``nothing``, ``stale`` or ``crashed``."""
+
+    def timed_out(self, controller: str) -> None:
+        """A look was given up."""
+
+    def retried(self, controller: str) -> None:
+        """A key was put back because of a failure."""
+
+    def stale(self, controller: str) -> None:
+        """A pass was put off because the caches had not seen our own writes."""
+
+    def leads(self, lease: str, does: bool) -> None:
+        """This process leads, or no longer does."""
+
+    def fenced(self, lease: str) -> None:
+        """A write was not sent because the lease was over."""
+
+    def requested(self, method: str, code: int, seconds: float) -> None:
+        """A request was answered (``code``), or not (0), after so long."""
+
+    def cached(self, resource: str, objects: int, revision: str, lag_s: float) -> None:
+        """A cache has so many objects, is at a resourceVersion, and last heard from the server so long ago."""
+
+    def relisted(self, resource: str, reason: str) -> None:
+        """A cache had to list anew; ``reason``: one word."""
+
+    def conditions(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
+        """Replace what is told about a kind: (type, status) → number of objects."""
+
+    def replicas(self, kind: str, desired: int, ready: int) -> None:
+        """So many replicas of all objects of a kind together are wanted, so many are ready."""
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def added(self, controller: str) -> None:
+        """See `Metrics`."""
+
+    def depth(self, controller: str, waiting: int, in_work: int) -> None:
+        """See `Metrics`."""
+
+    def waited(self, controller: str, seconds: float) -> None:
+        """See `Metrics`."""
+
+    def workers(self, controller: str, count: int) -> None:
+        """See `Metrics`."""
+
+    def passed(self, controller: str, result: str, seconds: float) -> None:
+        """See `Metrics`."""
+
+    def timed_out(self, controller: str) -> None:
+        """See `Metrics`."""
+
+    def retried(self, controller: str) -> None:
+        """See `Metrics`."""
+
+    def stale(self, controller: str) -> None:
+        """See `Metrics`."""
+
+    def leads(self, lease: str, does: bool) -> None:
+        """See `Metrics`."""
+
+    def fenced(self, lease: str) -> None:
+        """See `Metrics`."""
+
+    def requested(self, method: str, code: int, seconds: float) -> None:
+        """See `Metrics`."""
+
+    def cached(self, resource: str, objects: int, revision: str, lag_s: float) -> None:
+        """See `Metrics`."""
+
+    def relisted(self, resource: str, reason: str) -> None:
+        """See `Metrics`."""
+
+    def conditions(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
+        """See `Metrics`."""
+
+    def replicas(self, kind: str, desired: int, ready: int) -> None:
+        """See `Metrics`."""
