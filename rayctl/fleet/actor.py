@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rayctl.cluster.dashboard import DashboardClient
 from rayctl.core.actor import Built, ControllerActor
 from rayctl.fleet.controller import FleetController
 from rayctl.kube.calls import Transport
@@ -16,7 +17,7 @@ __all__ = ["FleetControllerActor", "build_fleet_controller"]
 
 def build_fleet_controller(transport: Transport) -> Built:
     """Return the controller of fleets on a transport."""
-    observer = DashboardObserver(os.environ.get("RAYCTL_PROMETHEUS_URL"))
+    observer = DashboardObserver(DashboardClient(transport), os.environ.get("RAYCTL_PROMETHEUS_URL"))
     return Built([FleetController(TransportReader(transport), observer)], close=[observer])
 
 

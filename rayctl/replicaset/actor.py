@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rayctl.cluster.dashboard import DashboardClient
 from rayctl.core.actor import Built, ControllerActor
 from rayctl.kube.calls import Transport
 from rayctl.kube.http import HttpTransport, connected
@@ -16,7 +17,7 @@ __all__ = ["ReplicaSetControllerActor", "build_replicaset_controller"]
 
 def build_replicaset_controller(transport: Transport) -> Built:
     """Return the controller of replica sets on a transport."""
-    observer = DashboardObserver(os.environ.get("RAYCTL_PROMETHEUS_URL"))
+    observer = DashboardObserver(DashboardClient(transport), os.environ.get("RAYCTL_PROMETHEUS_URL"))
     return Built([ReplicaSetController(observer, TransportReader(transport))], close=[observer])
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
+from rayctl.cluster.dashboard import DashboardClient
 from rayctl.core.controller import Document
+from rayctl.kube.errors import KubernetesError
 from rayctl.replicaset.observe import Work
 
 __all__ = ["DashboardObserver"]
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_MOST_BYTES = 4 * 2**20
 _ASK_S = 3.0
 
 
@@ -22,17 +25,17 @@ class DashboardObserver:
     """See `rayctl.replicaset.observe.Observer`. To be made and used where the event loop runs.
 
     Args:
+        client: The way to clusters' dashboards.
         prometheus: Base address of a Prometheus server; None: metrics are unknown.
     """
 
-    def __init__(self, prometheus: str | None = None) -> None:
+    def __init__(self, client: DashboardClient, prometheus: str | None = None) -> None:
+        self._client = client
         self._prometheus = prometheus.rstrip("/") if prometheus else None
-        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
     async def work(self, cluster: Document) -> Work:
         """Return how many jobs run; requests are 0 where no Serve application runs, else unknown.
@@ -40,8 +43,7 @@ class DashboardObserver:
         Raises:
             OSError: The dashboard did not answer as it should.
         """
-        base = _address(cluster)
-        jobs = await self._json(f"{base}/api/jobs/")
+        jobs = await self._json(cluster, "/api/jobs/")
         running = sum(1 for job in jobs or () if isinstance(job, Mapping) and job.get("status") not in _ENDED)
         applications = (await self.serve(cluster))["applications"]
         return {"jobs": running, "requests": None if applications else 0}
@@ -52,7 +54,7 @@ class DashboardObserver:
         Raises:
             OSError: The dashboard did not answer as it should.
         """
-        found = await self._json(f"{_address(cluster)}/api/serve/applications/")
+        found = await self._json(cluster, "/api/serve/applications/")
         applications = (found.get("applications") if isinstance(found, Mapping) else None) or {}
         return {"applications": {str(name): str((app or {}).get("status")) for name, app in applications.items()}}
 
@@ -64,30 +66,24 @@ class DashboardObserver:
         """
         if self._prometheus is None:
             raise OSError("no Prometheus is configured (RAYCTL_PROMETHEUS_URL)")
-        found = await self._json(f"{self._prometheus}/api/v1/query", {"query": query})
+        url = f"{self._prometheus}/api/v1/query?{urlencode({'query': query})}"
+        try:
+            found = _decoded(*await self._client.fetch("GET", url, {}, None, _ASK_S))
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+            raise OSError(f"no usable answer: {error or type(error).__name__}") from error
         result = ((found.get("data") or {}) if isinstance(found, Mapping) else {}).get("result") or []
         if len(result) != 1:
             raise OSError(f"the query has {len(result)} values, not one")
         return {"value": float(result[0]["value"][1])}
 
-    async def _json(self, url: str, query: Mapping[str, str] | None = None) -> Any:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_S))
+    async def _json(self, cluster: Document, path: str) -> Any:
         try:
-            async with self._session.get(url, params=query, allow_redirects=False) as answer:
-                if answer.status != 200:
-                    raise OSError(f"the answer was {answer.status}")
-                body = await answer.content.read(_MOST_BYTES)
-                return json.loads(body)
-        except (aiohttp.ClientError, ValueError) as error:
+            return _decoded(*await self._client.send(cluster, "GET", path, timeout_s=_ASK_S))
+        except (KubernetesError, ValueError) as error:
             raise OSError(f"no usable answer: {error}") from error
 
 
-def _address(cluster: Document) -> str:
-    status = cluster.get("status") or {}
-    head = status.get("head") or {}
-    host = head.get("podIP") or head.get("serviceIP")
-    if not host or host == "None":
-        raise OSError("its status has no address")
-    port = (status.get("endpoints") or {}).get("dashboard") or "8265"
-    return f"http://{f'[{host}]' if ':' in str(host) else host}:{int(port)}"
+def _decoded(status: int, text: str) -> Any:
+    if status != 200:
+        raise OSError(f"the answer was {status}")
+    return json.loads(text)
