@@ -275,6 +275,10 @@ def main() -> None:
         raise SystemExit("the kubelet ended before it had said what to run") from None
     os.umask(0o077)
     os.chdir("/")
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)  # the kubelet's lock is held by us, not by the container
     Shim(spec).run()
 
 
