@@ -123,7 +123,11 @@ class Container:
     @property
     def run_folder(self) -> RunFolder:
         """The folder of the newest run."""
-        return RunFolder(self._folder / str(self.attempt))
+        return self.folder(self.attempt)
+
+    def folder(self, attempt: int) -> RunFolder:
+        """Return the folder of a run, whether it is there or not."""
+        return RunFolder(self._folder / str(attempt))
 
     def _find(self) -> None:
         """Look what is there from before: runs that ended, and one that may still be going on."""

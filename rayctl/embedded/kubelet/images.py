@@ -60,6 +60,8 @@ class Images:
         folder = self._mapped.get(image) or self._mapped.get(bare) or self._mapped.get(untagged)
         if folder is None:
             rayctl = Path(__file__).resolve().parents[3]
-            return Environment(Path(sys.executable).absolute().parent, (Path(sys.prefix), Path(sys.base_prefix), rayctl))
+            return Environment(
+                Path(sys.executable).absolute().parent, (Path(sys.prefix), Path(sys.base_prefix), rayctl)
+            )
         base = (folder / "bin" / "python").resolve().parents[1]
         return Environment(folder / "bin", (folder, base))

@@ -78,7 +78,9 @@ def object_store_bytes(container: ContainerSpec) -> int:
     return max(LEAST_OBJECT_STORE, int(parse_quantity(limit) * OBJECT_STORE_SHARE))
 
 
-def mounts_of(container: ContainerSpec, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> list[tuple[Path, str, bool]]:
+def mounts_of(
+    container: ContainerSpec, volumes: Mapping[str, Path], variables: Mapping[str, str]
+) -> list[tuple[Path, str, bool]]:
     """Return (folder or file, mount path, read-only) for each mount.
 
     Raises:
@@ -156,7 +158,11 @@ def _prepare(pod: PodSpec, container: ContainerSpec, around: Surroundings, attem
     if not words:
         raise Missing("no command specified, and images of this node have none of their own")
     index = [known.name for known in pod.containers].index(container.name)
-    private = around.short / f"c{index}" if around.mode == "ports" else around.folder / "containers" / container.name / str(attempt) / "tmp"
+    private = (
+        around.short / f"c{index}"
+        if around.mode == "ports"
+        else around.folder / "containers" / container.name / str(attempt) / "tmp"
+    )
     mounts = mounts_of(container, around.volumes, variables)
     texts = _Texts(around, {target: str(source) for source, target, _ in mounts if target != "/dev/shm"})  # noqa: S108
     inside = around.mode == "netns"

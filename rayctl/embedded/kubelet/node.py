@@ -51,7 +51,9 @@ def node_labels(name: str, mode: str) -> dict[str, str]:
 
 def node_document(facts: NodeFacts, now: float, ready: bool = True) -> dict[str, Any]:
     """Return the Node. Pure."""
-    reason = ("KubeletReady", "kubelet is posting ready status") if ready else ("KubeletStopped", "the kubelet has ended")
+    reason = (
+        ("KubeletReady", "kubelet is posting ready status") if ready else ("KubeletStopped", "the kubelet has ended")
+    )
     condition = {
         "type": "Ready",
         "status": "True" if ready else "Unknown",

@@ -108,7 +108,9 @@ class Prober:
         """Ask once; return whether all is well, and what was said."""
         try:
             if probe.kind == "exec":
-                code, text = await self.execute([str(word) for word in probe.action.get("command") or ()], probe.timeout_s)
+                code, text = await self.execute(
+                    [str(word) for word in probe.action.get("command") or ()], probe.timeout_s
+                )
                 return code == 0, text.strip()[:400]
             if probe.kind == "tcp":
                 return await self._connect(probe)
@@ -119,7 +121,9 @@ class Prober:
             return False, str(error)[:400] or type(error).__name__
 
     def _port(self, wanted: Any) -> int:
-        number = _named_port(self.spec.document, wanted) if isinstance(wanted, str) and not wanted.isdigit() else int(wanted)
+        number = (
+            _named_port(self.spec.document, wanted) if isinstance(wanted, str) and not wanted.isdigit() else int(wanted)
+        )
         return self.ports.get(number, number)
 
     def _host(self, action: Mapping[str, Any]) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["local_ports", "paths", "ray_ports", "service_names", "services_named"]
 
-_SERVICE = re.compile(r"(?<![-.\w])([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\.cluster\.local\.?)?(?![-\w]|\.\w)")
+_SERVICE = re.compile(
+    r"(?<![-.\w])([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\.cluster\.local\.?)?(?![-\w]|\.\w)"
+)
 _LOCAL = re.compile(r"(?<![-.\w])(127\.0\.0\.1|localhost)(:(\d{1,5}))(?!\d)")
 _RAY_START = re.compile(r"\bray\s+start\b")
 _RAY_PORT = re.compile(

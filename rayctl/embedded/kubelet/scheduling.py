@@ -94,7 +94,9 @@ def used_by(pods: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
     return total
 
 
-def lacking(pod: Mapping[str, Any], allocatable: Mapping[str, str], used: Amounts, node_labels: Mapping[str, str]) -> str:
+def lacking(
+    pod: Mapping[str, Any], allocatable: Mapping[str, str], used: Amounts, node_labels: Mapping[str, str]
+) -> str:
     """Return the scheduler's sentence for a pod that does not fit, or nothing for one that does."""
     selector = pod["spec"].get("nodeSelector") or {}
     if any(node_labels.get(key) != value for key, value in selector.items()):

@@ -14,7 +14,9 @@ from rayctl.embedded.kubelet.timing import Timing
 __all__ = ["pod_status"]
 
 
-def pod_status(seen: PodSeen, before: Mapping[str, Any], pod_ip: str, host_ip: str, timing: Timing, now: float) -> dict[str, Any]:
+def pod_status(
+    seen: PodSeen, before: Mapping[str, Any], pod_ip: str, host_ip: str, timing: Timing, now: float
+) -> dict[str, Any]:
     """Return the status; ``before``: the one that stands there, from which times of unchanged conditions are taken."""
     spec = seen.spec
     phase = phase_of(seen)
@@ -72,7 +74,9 @@ def _conditions(seen: PodSeen, phase: str, before: Mapping[str, Any], now: float
         wanted += [(kind, ready, "ContainersNotReady", text) for kind in ("Ready", "ContainersReady")]
     wanted.append(("PodScheduled", True, "", ""))
     old = {condition.get("type"): condition for condition in before.get("conditions") or ()}
-    found = [_condition(kind, holds, reason, message, old.pop(kind, None), now) for kind, holds, reason, message in wanted]
+    found = [
+        _condition(kind, holds, reason, message, old.pop(kind, None), now) for kind, holds, reason, message in wanted
+    ]
     return [*found, *old.values()]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import shutil
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rayctl.embedded.apiserver.schema.formats import parse_time
@@ -64,7 +64,7 @@ class PodWorker:
         self._probers: dict[str, Prober] = {}
         self._document: Mapping[str, Any] = spec.document
         self._began_at = time.time()
-        self._marked = host.store_pod(spec, self._folder)
+        host.store_pod(spec, self._folder)
         inside = host.network.mode == "netns"
         self.containers = {
             found.name: Container(self._folder / "containers" / found.name, self.wake, inside)
@@ -77,6 +77,10 @@ class PodWorker:
     def wake(self) -> None:
         """Have the pod looked at now."""
         self._woken.set()
+
+    def end_here(self) -> None:
+        """End the pod on this machine though the API wants it: the kubelet is about to end."""
+        self.take(None)
 
     def take(self, document: Mapping[str, Any] | None) -> None:
         """Take a newer state of the pod; None: the API no longer has it."""
@@ -205,13 +209,13 @@ class PodWorker:
         now = time.time()
         try:
             self.files.write_live(self._facts())
-            launch = build_launch(self.spec, spec, self._around(), step.attempt)
+            launch = build_launch(self.spec, spec, self._around(spec), step.attempt)
         except LookupError as error:
             first = self._waiting_for_names.setdefault(spec.name, now)
             if now < first + self._host.timing.name_wait_s:
                 self._troubles[spec.name] = (("ContainerCreating", str(error)), now - self._host.timing.retry_s + 0.2)
                 return
-            launch = build_launch(self.spec, spec, self._around(patient=False), step.attempt)
+            launch = build_launch(self.spec, spec, self._around(spec, patient=False), step.attempt)
         except Missing as error:
             self._troubles[spec.name] = (("CreateContainerConfigError", str(error)), now)
             self._tell("Warning", "Failed", f"Error: {error}")
@@ -234,7 +238,7 @@ class PodWorker:
         before = self._reported(spec.name) if adopted else {}
 
         async def execute(words: list[str], timeout_s: float) -> tuple[int, str]:
-            return await run_inside(container, commands_of(self.spec, spec, self._around())(words), timeout_s)
+            return await run_inside(container, commands_of(self.spec, spec, self._around(spec))(words), timeout_s)
 
         prober = Prober(
             spec=spec,
@@ -265,12 +269,7 @@ class PodWorker:
         container = self.containers[step.container]
         spec = next(found for found in self.spec.containers if found.name == step.container)
         self._tell("Normal", "Killing", f"Stopping container {spec.name}: {step.why}")
-        hook = None
-        if spec.pre_stop is not None:
-
-            async def hook(timeout_s: float) -> str:
-                return await self._pre_stop(spec, timeout_s)
-
+        hook = None if spec.pre_stop is None else functools.partial(self._pre_stop, spec)
         self._stopping[step.container] = Stopping(container, step.grace_s, hook, self._host.timing, self._sweep)
 
     async def _pre_stop(self, spec: ContainerSpec, timeout_s: float) -> str:
@@ -281,7 +280,7 @@ class PodWorker:
                 await asyncio.sleep(float(action["sleep"].get("seconds", 0)))
             elif action.get("exec"):
                 words = [str(word) for word in action["exec"].get("command") or ()]
-                command = commands_of(self.spec, spec, self._around())(words)
+                command = commands_of(self.spec, spec, self._around(spec))(words)
                 code, text = await run_inside(self.containers[spec.name], command, timeout_s)
                 if code:
                     self._tell("Warning", "FailedPreStopHook", f"PreStopHook failed with {code}: {text[:200]}")
@@ -353,7 +352,7 @@ class PodWorker:
         except (Missing, OSError) as error:
             _log.info("pod %s/%s: %s", self.spec.namespace, self.spec.name, error)
 
-    def _around(self, patient: bool = True) -> Surroundings:
+    def _around(self, spec: ContainerSpec, patient: bool = True) -> Surroundings:
         place = self._host.network.known(self.spec.uid)
         assert place is not None
         host = self._host
@@ -361,7 +360,7 @@ class PodWorker:
             place=place,
             mode=host.network.mode,
             namespace=host.network.namespace(self.spec.uid),
-            environment=host.images.find(self._image()),
+            environment=host.images.find(str(spec.document.get("image", ""))),
             facts=self._facts(),
             folder=self._folder,
             short=self._short,
@@ -369,12 +368,11 @@ class PodWorker:
             volumes=self.files.volumes,
             config_map=lambda name: host.config_map_text(self.spec.namespace, name),
             secret=lambda name: host.secret_text(self.spec.namespace, name),
-            service=host.service_address if patient else lambda namespace, name: host.service_address(namespace, name) or "",
+            service=host.service_address
+            if patient
+            else lambda namespace, name: host.service_address(namespace, name) or "",
             hidden=host.hidden,
         )
-
-    def _image(self) -> str:
-        return str(self.spec.of("main")[0].document.get("image", ""))
 
     def release(self) -> None:
         """Let the pod go on without this kubelet."""

@@ -120,7 +120,9 @@ class NamespaceNetwork:
             f"route add default via {self._gateway}",
         ]
         await _ip("-n", name, "-batch", "-", lines="\n".join(inside) + "\n")
-        settings = "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"
+        settings = (
+            "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"
+        )
         await _ip("netns", "exec", name, "sh", "-c", settings)
 
     async def _remove(self, name: str) -> None:

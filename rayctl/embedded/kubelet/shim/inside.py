@@ -49,7 +49,3 @@ def main() -> None:
         print(f"{spec['argv'][0]}: {error.strerror or error}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(CANNOT_RUN)
-
-
-
-

@@ -18,8 +18,7 @@ import sys
 import time
 from typing import Any
 
-from rayctl.embedded.kubelet.shim import kernel
-from rayctl.embedded.kubelet.shim import roots
+from rayctl.embedded.kubelet.shim import kernel, roots
 from rayctl.embedded.kubelet.shim.logfile import LogFile
 
 START_FAILED = 128
@@ -100,7 +99,9 @@ def reported(step: Any, pipe: int) -> None:
     try:
         step()
     except BaseException as error:
-        text = str(error) if not isinstance(error, FileNotFoundError) else f"{error.filename}: no such file or directory"
+        text = (
+            str(error) if not isinstance(error, FileNotFoundError) else f"{error.filename}: no such file or directory"
+        )
         with contextlib.suppress(OSError):
             os.write(pipe, json.dumps({"error": text[:1000]}).encode())
     os._exit(START_FAILED)
@@ -280,7 +281,3 @@ def main() -> None:
             with contextlib.suppress(OSError):
                 os.set_inheritable(int(name), False)  # the kubelet's lock is held by us, not by the container
     Shim(spec).run()
-
-
-
-
