@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import os
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rayctl.embedded.apiserver.schema.formats import parse_time
 
@@ -58,14 +60,6 @@ def _files(folder: Path) -> list[Path]:
     return [*older, folder / "log"]
 
 
-def _entries(folder: Path) -> Iterator[bytes]:
-    for path in _files(folder):
-        try:
-            yield from path.read_bytes().splitlines()
-        except FileNotFoundError:
-            continue
-
-
 async def read_log(folder: Path, query: LogQuery, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Yield a run's log. Following ends when the run has ended and all of it was read.
 
@@ -73,36 +67,42 @@ async def read_log(folder: Path, query: LogQuery, running: Callable[[], bool]) -
         OSError: The log cannot be read.
     """
     place = folder / "log"
-    position, inode = 0, 0
-    if place.exists():
-        found = place.stat()
-        position, inode = found.st_size, found.st_ino
-    sent = 0
-    for entry in select_lines(await asyncio.to_thread(lambda: list(_entries(folder))), query):
-        line = _line(entry, query.timestamps)
-        if query.limit is not None and sent + len(line) > query.limit:
-            yield line[: query.limit - sent]
-            return
-        sent += len(line)
-        yield line
-    # What was written between the two looks is told twice at most for the current file; so it is read by position.
-    pending = b""
-    while query.follow:
-        alive = running()
-        if place.exists():
-            found = place.stat()
-            if found.st_ino != inode and inode:
-                position = 0
-            inode = found.st_ino
-            with place.open("rb") as file:
-                file.seek(position)
-                data = file.read(1 << 20)
-            position += len(data)
+    # Held open from the first look to the last, so that nothing is lost when the pod's folder goes.
+    file = place.open("rb")
+    try:
+        data = file.read()
+        *newest, pending = data.split(b"\n")
+        older = [entry for path in _files(folder)[:-1] for entry in path.read_bytes().splitlines()]
+        sent = 0
+        for entry in select_lines([*older, *newest], query):
+            line = _line(entry, query.timestamps)
+            if query.limit is not None and sent + len(line) > query.limit:
+                yield line[: query.limit - sent]
+                return
+            sent += len(line)
+            yield line
+        while query.follow:
+            alive = running()
+            data = file.read(1 << 20)
             *entries, pending = (pending + data).split(b"\n")
             if entries:
                 yield b"".join(_line(entry, query.timestamps) for entry in entries)
             if data:
                 continue
-        if not alive:
-            return
-        await asyncio.sleep(POLL_S)
+            if _is_another(place, file):
+                file.close()
+                file = place.open("rb")
+            elif not alive:
+                return
+            else:
+                await asyncio.sleep(POLL_S)
+    finally:
+        file.close()
+
+
+def _is_another(place: Path, file: BinaryIO) -> bool:
+    """Tell whether the log was begun anew because it had grown too long."""
+    try:
+        return place.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

@@ -316,9 +316,9 @@ class PodWorker:
         self.files.remove()
         await self._host.network.detach(self.spec.uid)
         shutil.rmtree(self._short, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
         if self._gone_at is None:
             await self._host.finish(self.spec)
-        shutil.rmtree(self._folder, ignore_errors=True)
         self.done = True
 
     # -- report
