@@ -54,11 +54,31 @@ def kube() -> None:
     show_default=True,
     help="From which loopback addresses Services get theirs.",
 )
+@click.option("--kubelet", is_flag=True, help="Run pods too, as processes of this machine; and Services.")
+@click.option(
+    "--capacity", metavar="NAME=QUANTITY,...", help="What the node offers: cpu=8,memory=16Gi,nvidia.com/gpu=1."
+)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="The Python environment that stands for an image; all others: the one that runs this command.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["auto", "netns", "ports"]),
+    default="auto",
+    show_default=True,
+    help="netns: a network namespace per pod (root); ports: addresses and ports kept apart.",
+)
+@click.option("--keep-pods", is_flag=True, help="Pods outlive this command; the next one finds them again.")
 def serve(**asked: Any) -> None:
     """Run a Kubernetes-compatible API server in the foreground, until Ctrl-C.
 
-    It listens on 127.0.0.1 and asks for a token. kubectl and other clients use it like any cluster; pods are only
-    recorded, not run.
+    It listens on 127.0.0.1 and asks for a token. kubectl and other clients use it like any cluster. Without --kubelet,
+    pods are only recorded; with it they run as processes, for laptops, tests and demonstrations: no pod is protected
+    from another there.
     """
     from rayctl.client.kube.locate import embedded_kubeconfig
     from rayctl.embedded.apiserver.serve import ServeOptions
@@ -75,7 +95,38 @@ def serve(**asked: Any) -> None:
         if asked["kubeconfig"]:
             click.echo(f"For this shell:  export KUBECONFIG={asked['kubeconfig']}")
 
-    run(ServeOptions(**asked), ready)
+    options = {name: asked.pop(name) for name in ("kubelet", "capacity", "images", "network", "keep_pods")}
+    beside = _node(asked, options) if options["kubelet"] else None
+    run(ServeOptions(**asked), ready, beside)
+
+
+def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return what runs kubelet and proxy; gives the server the network of Services that belongs to the node."""
+    from rayctl.embedded.kubelet.images import parse_image
+    from rayctl.embedded.kubelet.main import KubeletOptions
+    from rayctl.embedded.kubelet.scheduling import parse_capacity
+    from rayctl.embedded.processes import claim_slot, run_node
+    from rayctl.errors import InvalidRequest
+
+    try:
+        capacity = parse_capacity(options["capacity"]) if options["capacity"] else {}
+    except ValueError as error:
+        raise InvalidRequest(f"The capacity cannot be used: {error}", code="capacity-malformed") from None
+    images = {name: str(folder) for name, folder in map(parse_image, options["images"])}
+    data = Path(asked["data_dir"]).absolute() / "node"
+    claimed = claim_slot(data)
+    asked["service_network"] = claimed.service_network
+    wanted = KubeletOptions(
+        data_dir=str(data),
+        kubeconfig="",
+        slot=claimed.slot,
+        network=options["network"],
+        capacity=capacity,
+        images=images,
+        hidden=(str(data.parent),),
+        keep_pods=options["keep_pods"],
+    )
+    return lambda kubeconfig: run_node(wanted, kubeconfig, click.echo)
 
 
 @click.command()

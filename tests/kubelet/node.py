@@ -95,7 +95,13 @@ class Node:
         await self.transport.request(Call("PATCH", resource.path("default", name), body=body, content_type=MERGE))
 
     async def log(self, name: str, **query: Any) -> str:
-        return str(await self.transport.request(Call.get(PODS.path("default", name, "log")).asking(**query)))
+        return str(await self.transport.request(Call.get(PODS.path("default", name, "log")).asking(**query)) or "")
+
+    async def until_log(self, name: str, text: str) -> None:
+        """Look until the log is this."""
+        async with asyncio.timeout(20):
+            while await self.log(name) != text:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     async def service(self, name: str, port: int, target: int | str, **spec: Any) -> dict[str, Any]:
         ports = [{"port": port, "targetPort": target, "name": "p"}]
@@ -145,9 +151,7 @@ async def node(folder: Path, mode: str, **options: Any) -> AsyncIterator[Node]:
     server = Server(Options(None, "memory", tokens=[(token, ADMIN)], service_network=service_network(slot)))
     await server.start()
     kubeconfig = folder / "kubeconfig"
-    write_kubeconfig(kubeconfig, server.url, token, "")
-    text = kubeconfig.read_text().replace("    certificate-authority-data: ''\n", "")
-    kubeconfig.write_text(text)
+    write_kubeconfig(kubeconfig, server.url, token, "")  # plain HTTP: the authority is not looked at
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
     settings = {"timing": FAST, "capacity": {"cpu": "16"}, **options}
     found = Node(KubeletOptions(str(folder / "node"), str(kubeconfig), slot, mode, **settings), server, transport)
@@ -166,6 +170,9 @@ async def node(folder: Path, mode: str, **options: Any) -> AsyncIterator[Node]:
         await transport.close()
         await server.stop()
         held.close()
-        short = Path((folder / "node" / "short").read_text())
-        assert [path.name for path in short.iterdir()] == []
-        short.rmdir()
+        _check_nothing_left(folder)
+
+
+def _check_nothing_left(folder: Path) -> None:
+    assert not (folder / "node" / "short").exists(), list(Path((folder / "node" / "short").read_text()).iterdir())
+    assert list((folder / "node" / "pods").iterdir()) == []

@@ -28,7 +28,7 @@ async def test_runs_and_goes(here: Node) -> None:
     uid = pod["metadata"]["uid"]
     assert seen["status"]["phase"] == "Running"
     assert status_of(seen)["state"]["running"]["startedAt"]
-    assert await here.log("plain") == "hello\n"
+    await here.until_log("plain", "hello\n")
     assert len(marked(uid)) >= 2
     await here.delete("plain")
     assert marked(uid) == []

@@ -7,9 +7,10 @@ import ipaddress
 import signal
 import sqlite3
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rayctl.embedded.apiserver.access.tokens import ADMIN, read_token_file
 from rayctl.embedded.apiserver.certificates import RENEW_EVERY_S, Authority
@@ -34,7 +35,11 @@ class ServeOptions:
     service_network: str = SERVICE_NETWORK
 
 
-def serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
+Beside = Callable[[Path], Coroutine[Any, Any, None]]
+"""What runs beside the server, from a kubeconfig of its own: cancelled, and waited for, before the server ends."""
+
+
+def serve(options: ServeOptions, ready: Callable[[str], None], beside: Beside | None = None) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once requests are answered.
 
     Raises:
@@ -44,7 +49,7 @@ def serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
     """
     _check_network(options.service_network)
     try:
-        asyncio.run(_serve(options, ready))
+        asyncio.run(_serve(options, ready, beside))
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise Conflict(
@@ -78,7 +83,7 @@ def _users(options: ServeOptions) -> list[tuple[str, User]]:
     return pairs
 
 
-async def _serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
+async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Beside | None) -> None:
     pairs = _users(options)
     try:
         token = admin_token(options.data_dir)
@@ -109,11 +114,22 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        renewing = asyncio.create_task(_renew(authority, tls))
+        tasks = [asyncio.create_task(_renew(authority, tls))]
+        if beside is not None:
+            own = options.data_dir / "node.kubeconfig"
+            write_kubeconfig(own, server.url, token, authority.certificate)
+            tasks.append(asyncio.create_task(beside(own)))
         try:
-            await ended.wait()
+            await asyncio.wait(
+                [*tasks, asyncio.create_task(ended.wait())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
-            renewing.cancel()
+            for task in tasks:
+                task.cancel()
+            for found in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(found, Exception):
+                    raise found
     except OSError as error:
         text = f"The kubeconfig {options.kubeconfig} cannot be written: {error.strerror}"
         raise Unavailable(text, code="kubeconfig-unwritable") from None

@@ -1,7 +1,8 @@
-"""The runs of a pod's containers on this machine: started through a shim, found again from their folders after a restart.
+"""The runs of a pod's containers on this machine: started through a shim, found again from their folders after a
+restart.
 
-A run has a folder ``containers/<name>/<attempt>`` with what the shim writes (``started.json``, ``exited.json``, ``log``) and a
-file ``run.json`` of the kubelet's own. What is not in these files is not needed to go on.
+A run has a folder ``containers/<name>/<attempt>`` with what the shim writes (``started.json``, ``exited.json``,
+``log``) and a file ``run.json`` of the kubelet's own. What is not in these files is not needed to go on.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -144,10 +145,8 @@ class Host:
     async def finish(self, spec: PodSpec) -> None:
         """Tell the API that nothing of a pod is left. Raises KubernetesError."""
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": spec.uid}}
-        try:
+        with contextlib.suppress(ObjectNotFound, WriteConflict):  # somebody else was faster
             await self.transport.request(Call("DELETE", PODS.path(spec.namespace, spec.name), body=body))
-        except (ObjectNotFound, WriteConflict):
-            pass  # somebody else was faster
         self._written.pop(spec.uid, None)
 
 

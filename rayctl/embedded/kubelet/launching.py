@@ -34,9 +34,9 @@ MOST_OBJECT_STORE = 1_000_000_000
 class Surroundings:
     """What a container's start depends on beside its document.
 
-    ``folder``: of the pod; ``short``: the pod's folder with a short path, for sockets; ``programs``: folder of the ``ray``
-    that stands for Ray's; ``volumes``: name → folder; ``service``: (namespace, name) → address; ``hidden``: folders that
-    no pod may see.
+    ``folder``: of the pod; ``short``: the pod's folder with a short path, for sockets; ``programs``: folder of the
+    ``ray`` that stands for Ray's; ``volumes``: name → folder; ``service``: (namespace, name) → address; ``hidden``:
+    folders that no pod may see.
     """
 
     place: Attached

@@ -1,4 +1,5 @@
-"""The kubelet's HTTP endpoint, on a Unix socket that only its user can open: ``GET /containerLogs/NS/POD/CONTAINER``."""
+"""The kubelet's HTTP endpoint, on a Unix socket that only its user can open: ``GET /containerLogs/NS/POD/CONTAINER``.
+The kubelet's HTTP endpoint, on a Unix socket that only its user can open: ``GET /containerLogs/NS/POD/CONTAINER``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from rayctl.embedded.kubelet.network.port import Network
 from rayctl.embedded.kubelet.network.shared import SharedNetwork
 from rayctl.embedded.kubelet.node import machine_capacity
 from rayctl.embedded.kubelet.scheduling import default_capacity
+from rayctl.embedded.kubelet.shim import kernel
 from rayctl.embedded.kubelet.timing import Timing
 from rayctl.errors import InvalidRequest, RayctlError, Unavailable
 from rayctl.kube.events import EventRecorder
@@ -100,6 +102,14 @@ def _short_folder(data: Path) -> Path:
     return found
 
 
+def _forget_short_folder(data: Path) -> None:
+    known = data / "short"
+    if known.exists():
+        with contextlib.suppress(OSError):  # pods are in it still
+            os.rmdir(known.read_text())
+            known.unlink()
+
+
 def _programs(data: Path) -> Path:
     folder = data / "bin"
     folder.mkdir(mode=0o755, exist_ok=True)
@@ -162,10 +172,13 @@ async def run(options: KubeletOptions) -> None:
             pass
         finally:
             await transport.close()
+            _forget_short_folder(Path(options.data_dir))
 
 
 def main() -> None:
     """Run with the options of the command line."""
+    if "--die-with-parent" in sys.argv:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     logging.basicConfig(level=logging.WARNING, format="kubelet: %(message)s")
     document = json.loads(sys.argv[1])
     document["hidden"] = tuple(document.get("hidden") or ())

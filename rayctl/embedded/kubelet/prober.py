@@ -143,7 +143,7 @@ class Prober:
         action = probe.action
         scheme = str(action.get("scheme", "HTTP")).lower()
         path = str(action.get("path", "/"))
-        url = f"{scheme}://{self._host(action)}:{self._port(action['port'])}{path if path.startswith('/') else '/' + path}"
+        url = f"{scheme}://{self._host(action)}:{self._port(action['port'])}/{path.removeprefix('/')}"
         headers = {header["name"]: header["value"] for header in action.get("httpHeaders") or ()}
         headers.setdefault("User-Agent", "kube-probe/1.32")
         timeout = aiohttp.ClientTimeout(total=probe.timeout_s)

@@ -1,4 +1,5 @@
-"""A pod's document as the kubelet's decisions need it: containers in order, probes, policies; what is refused, and why."""
+"""A pod's document as the kubelet's decisions need it: containers in order, probes, policies; what is refused, and
+why."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _UID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]{0,63}")
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """How a container is asked, and how its answers count. ``action``: the part of the document that says what to do."""
+    """How a container is asked, and how its answers count. ``action``: the part of the document that says what to do.
+    How a container is asked, and how its answers count. ``action``: the part of the document that says what to do."""
 
     kind: Literal["exec", "http", "tcp", "none"]
     action: Mapping[str, Any]

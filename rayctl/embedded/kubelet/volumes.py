@@ -1,4 +1,5 @@
-"""What is in a pod's volumes. Pure, but for `write_files`: names → content, swapped in as a whole like Kubernetes does."""
+"""What is in a pod's volumes. Pure, but for `write_files`: names → content, swapped in as a whole like Kubernetes
+does."""
 
 from __future__ import annotations
 

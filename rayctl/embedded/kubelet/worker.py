@@ -1,4 +1,5 @@
-"""One pod's life on this node: look, plan, act, report, until nothing of it is left. Decisions are in `plan` and `status`."""
+"""One pod's life on this node: look, plan, act, report, until nothing of it is left. Decisions are in `plan` and
+`status`."""
 
 from __future__ import annotations
 

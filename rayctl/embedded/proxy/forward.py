@@ -1,8 +1,8 @@
 """Carrying connections: accepted at a Service's address, joined with the first backend that answers, both ways.
 
-A connection that is joined stays with its backend until one side ends it, whatever becomes of the backend meanwhile: that is
-the draining of endpoints. A backend that does not answer is passed over, which costs the client nothing, because nothing
-was sent to it yet.
+A connection that is joined stays with its backend until one side ends it, whatever becomes of the backend meanwhile:
+that is the draining of endpoints. A backend that does not answer is passed over, which costs the client nothing,
+because nothing was sent to it yet.
 """
 
 from __future__ import annotations

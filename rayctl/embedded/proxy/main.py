@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 
+from rayctl.embedded.kubelet.shim import kernel
 from rayctl.embedded.proxy.forward import Frontend
 from rayctl.embedded.proxy.table import Table, frontends
 from rayctl.errors import RayctlError
@@ -42,10 +44,8 @@ class Proxy:
                 informer.listen(self._take)
             while True:
                 timeout = RETRY_S if self._refused else None
-                try:
+                with contextlib.suppress(asyncio.TimeoutError):  # what could not be opened is tried again
                     await asyncio.wait_for(self._changed.wait(), timeout)
-                except asyncio.TimeoutError:
-                    pass  # what could not be opened is tried again
                 self._changed.clear()
                 # Backends first: they count at once, for listeners that are there already.
                 self.table = frontends(*(informer.store for informer in kinds))
@@ -100,6 +100,8 @@ async def run(kubeconfig: str) -> None:
 
 def main() -> None:
     """Run with the kubeconfig of the command line."""
+    if "--die-with-parent" in sys.argv:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     logging.basicConfig(level=logging.WARNING, format="proxy: %(message)s")
     try:
         asyncio.run(run(sys.argv[1]))

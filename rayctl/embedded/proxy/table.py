@@ -1,12 +1,13 @@
 """Which address and port leads to which pods. Pure: from Services, pods and EndpointSlices.
 
-A Service with a selector leads to the ready pods that it selects (to all with ``publishNotReadyAddresses``), one without to
-the EndpointSlices that name it. A headless Service leads somewhere only where the kubelet has given it an address
-(annotation ``rayctl.io/address``); its ports are then those of the pods, as with a name that resolves to their addresses.
+A Service with a selector leads to the ready pods that it selects (to all with ``publishNotReadyAddresses``), one
+without to the EndpointSlices that name it. A headless Service leads somewhere only where the kubelet has given it an
+address (annotation ``rayctl.io/address``); its ports are then those of the pods, as with a name that resolves to
+their addresses.
 
-Weights: the annotation ``rayctl.io/weights`` (JSON, value of a pod label → weight) shares new connections between groups of
-pods; the label is the one that the annotation ``rayctl.io/weights-label`` names, else ``ray.io/cluster``. A group of weight
-0, or that is not named, gets connections only while no other group has a ready pod.
+Weights: the annotation ``rayctl.io/weights`` (JSON, value of a pod label → weight) shares new connections between
+groups of pods; the label is the one that the annotation ``rayctl.io/weights-label`` names, else ``ray.io/cluster``. A
+group of weight 0, or that is not named, gets connections only while no other group has a ready pod.
 """
 
 from __future__ import annotations

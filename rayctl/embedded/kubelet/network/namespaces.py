@@ -1,9 +1,9 @@
 """A network namespace for each pod, joined by a bridge. Needs root and iproute2.
 
-Pods have all ports for themselves. They reach each other and the addresses of services; the machine reaches them; nobody
-outside of the machine does, and they reach nobody outside: packets that come from the bridge are not forwarded.
-Service addresses are loopback addresses of the machine; pods keep 127.0.0.0/16 for themselves and find the rest through
-the bridge, which is why ``route_localnet`` is set on it.
+Pods have all ports for themselves. They reach each other and the addresses of services; the machine reaches them;
+nobody outside of the machine does, and they reach nobody outside: packets that come from the bridge are not
+forwarded. Service addresses are loopback addresses of the machine; pods keep 127.0.0.0/16 for themselves and find the
+rest through the bridge, which is why ``route_localnet`` is set on it.
 """
 
 from __future__ import annotations
@@ -68,15 +68,19 @@ class NamespaceNetwork:
                 await _ip("link", "add", self._bridge, "type", "bridge")
             await _ip("addr", "replace", f"{self._gateway}/{prefix}", "dev", self._bridge)
             await _ip("link", "set", self._bridge, "up")
-            for name, value in (("route_localnet", "1"), ("forwarding", "0")):
-                Path(f"/proc/sys/net/ipv4/conf/{self._bridge}/{name}").write_text(value)
-            Path(f"/proc/sys/net/ipv6/conf/{self._bridge}/disable_ipv6").write_text("1")
+            self._settings()
         except OSError as error:
             raise Unavailable(
                 f"Network namespaces cannot be used here: {error}",
                 code="no-network-namespaces",
                 hint="Use --network ports.",
             ) from error
+
+    def _settings(self) -> None:
+        for name, value in (("route_localnet", "1"), ("forwarding", "0")):
+            Path(f"/proc/sys/net/ipv4/conf/{self._bridge}/{name}").write_text(value)
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            Path(f"/proc/sys/net/ipv6/conf/{self._bridge}/disable_ipv6").write_text("1")
 
     async def attach(self, uid: str, wanted: tuple[int, ...]) -> Attached:
         """See `Network.attach`."""

@@ -1,8 +1,8 @@
 """Which addresses and ports this node, its services and its pods have. Pure.
 
 A node has a number (its slot), and all its addresses follow from that, so that several nodes can live on one machine:
-services 127.(64+slot).0.0/16; pods 127.(128+slot).0.0/16 where all share the machine's network, and 10.77.slot.0/24 where
-each has its own.
+services 127.(64+slot).0.0/16; pods 127.(128+slot).0.0/16 where all share the machine's network, and 10.77.slot.0/24
+where each has its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def bridge_name(slot: int) -> str:
 
 
 def free_address(network: str, taken: Collection[str], after: str = "") -> str:
-    """Return the next address after ``after`` that is free, so that one is not used again soon; .0 and .1 are not given.
+    """Return the next address after ``after`` that is free, so that one is not used again soon; .0 and .1 are not
+    given.
 
     Raises:
         ValueError: None is left.

@@ -1,6 +1,8 @@
-"""Runs a command inside of a running container: probes, hooks. Part of the shim: nothing of rayctl may be imported here.
+"""Runs a command inside of a running container: probes, hooks. Part of the shim: nothing of rayctl may be imported
+here.
 
-Args (JSON on standard input): ``pid``: the container's first process, or 0 without namespaces; ``argv``, ``env``, ``cwd``.
+Args (JSON on standard input): ``pid``: the container's first process, or 0 without namespaces; ``argv``, ``env``,
+``cwd``.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def main() -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         os.chdir(spec["cwd"])
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606
     except OSError as error:
         print(f"{spec['argv'][0]}: {error.strerror or error}", file=sys.stderr)
         sys.stderr.flush()

@@ -1,7 +1,7 @@
 """A container's log: one line per line that it writes, with time and stream; never more than a bound.
 
-Lines are those of the container runtimes: ``2026-01-02T03:04:05.000000006Z stdout F text``; ``P`` marks a piece of a line
-that was too long. Part of the shim: nothing of rayctl may be imported here.
+Lines are those of the container runtimes: ``2026-01-02T03:04:05.000000006Z stdout F text``; ``P`` marks a piece of a
+line that was too long. Part of the shim: nothing of rayctl may be imported here.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 It outlives the kubelet. Its orders are signals: SIGTERM is handed to the container's first process, SIGUSR1 kills all.
 Everything that a container started is either in its PID namespace, which ends with the first process, or, without
-namespaces, becomes a child of this process when its parent dies, so that nothing can be overlooked. Run by file name, with
-the specification (JSON) on standard input. Part of the shim: nothing of rayctl may be imported here.
+namespaces, becomes a child of this process when its parent dies, so that nothing can be overlooked. Run by file name,
+with the specification (JSON) on standard input. Part of the shim: nothing of rayctl may be imported here.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def become(spec: dict[str, Any], out: int, err: int) -> None:
         kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     os.chdir(spec["cwd"])
-    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606
 
 
 def reported(step: Any, pipe: int) -> None:
@@ -103,7 +103,7 @@ def reported(step: Any, pipe: int) -> None:
             str(error) if not isinstance(error, FileNotFoundError) else f"{error.filename}: no such file or directory"
         )
         with contextlib.suppress(OSError):
-            os.write(pipe, json.dumps({"error": text[:1000]}).encode())
+            os.write(pipe, json.dumps({"error": text[:1000]}).encode() + b"\n")
     os._exit(START_FAILED)
 
 
@@ -126,7 +126,7 @@ def first_process(spec: dict[str, Any], out: int, err: int, pipe: int) -> None:
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == program:
-            os.write(pipe, json.dumps({"status": status}).encode())
+            os.write(pipe, json.dumps({"status": status}).encode() + b"\n")
             os._exit(0)
 
 
@@ -169,7 +169,7 @@ class Shim:
             try:
                 kernel.unshare(kernel.CLONE_NEWPID)  # for the next child
             except OSError as error:
-                os.write(word, json.dumps({"error": str(error)}).encode())
+                os.write(word, json.dumps({"error": str(error)}).encode() + b"\n")
                 return
         self._child = os.fork()
         if self._child == 0:
@@ -253,7 +253,9 @@ class Shim:
 
     def _end(self, began: float) -> None:
         self._log.finish()
-        word = json.loads(self._word) if self._word else {}
+        word: dict[str, Any] = {}
+        for line in self._word.splitlines():
+            word |= json.loads(line)
         status = word.get("status", self._status)
         document: dict[str, Any] = {"started_at": began, "finished_at": time.time(), "exit_code": START_FAILED}
         document["signal"] = 0

@@ -1,13 +1,14 @@
-"""Stands for ``ray`` in a pod's PATH: ``ray start`` gets the options that a pod of processes needs, then Ray takes over.
+"""Stands for ``ray`` in a pod's PATH: ``ray start`` gets the options that a pod of processes needs, then Ray takes
+over.
 
 What is put in (an option that the pod gives wins, except for ports that would collide on this machine):
 
-- always: ``--node-ip-address`` (the pod's), ``--disable-usage-stats``; ``--object-store-memory``, because Ray would take
-  30 % of the whole machine for each node.
-- network mode *ports*, in which all pods share the machine's ports: each port that Ray binds on all addresses is moved to
-  one that the kubelet keeps for this pod (``--port``, ``--ray-client-server-port``, ``--dashboard-agent-listen-port``,
-  ``--metrics-export-port`` and further ports that the pod names); ``--dashboard-host`` becomes the pod's address; worker
-  ports are left to the kernel; ``--temp-dir`` is a short folder of this container.
+- always: ``--node-ip-address`` (the pod's), ``--disable-usage-stats``; ``--object-store-memory``, because Ray would
+  take 30 % of the whole machine for each node.
+- network mode *ports*, in which all pods share the machine's ports: each port that Ray binds on all addresses is
+  moved to one that the kubelet keeps for this pod (``--port``, ``--ray-client-server-port``, ``--dashboard-agent-
+  listen-port``, ``--metrics-export-port`` and further ports that the pod names); ``--dashboard-host`` becomes the
+  pod's address; worker ports are left to the kernel; ``--temp-dir`` is a short folder of this container.
 
 Facts come in the variable ``RAYCTL_RAY_START`` (JSON). Part of the shim: nothing of rayctl may be imported here.
 """
@@ -105,4 +106,4 @@ def main() -> None:
     if not real:
         raise SystemExit("ray: this pod's environment has no Ray")
     words = sys.argv[2:] if facts is None else rewrite(sys.argv[2:], facts)
-    os.execv(real, [real, *words])
+    os.execv(real, [real, *words])  # noqa: S606

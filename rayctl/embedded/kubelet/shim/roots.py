@@ -1,8 +1,8 @@
 """A container's own view of the file system: the machine's, with some places hidden and others put in.
 
-The new root is a tmpfs of bind mounts, one for each entry of the machine's root. Where a place has to be put into a folder
-of the machine, that folder becomes a tmpfs with bind mounts of its entries, so that nothing is ever made on the machine.
-Part of the shim: nothing of rayctl may be imported here.
+The new root is a tmpfs of bind mounts, one for each entry of the machine's root. Where a place has to be put into a
+folder of the machine, that folder becomes a tmpfs with bind mounts of its entries, so that nothing is ever made on
+the machine. Part of the shim: nothing of rayctl may be imported here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from rayctl.embedded.kubelet.shim import kernel
 
+_TMP = "/tmp"  # noqa: S108
 _SPECIAL = ("proc", "tmp", "lost+found")
 
 
@@ -127,12 +128,12 @@ def build(spec: dict[str, Any]) -> None:
         root.place(target, _is_folder(source))
     for folder in spec["hide"]:
         root.hide(folder)
-    for source, target, read_only in [mount for mount in mounts if mount[1] == "/tmp"]:
+    for source, target, read_only in [mount for mount in mounts if mount[1] == _TMP]:
         root.bind(source, target, read_only)
     for folder in spec["keep"]:
         if not root.shows(folder):
             root.bind(folder, folder, False)
     for source, target, read_only in mounts:
-        if target != "/tmp":
+        if target != _TMP:
             root.bind(source, target, read_only)
     root.enter()
