@@ -11,14 +11,16 @@ from rayctl.cluster.autoscaler import access_objects, account_is_users, service_
 from rayctl.cluster.gcs_ft.inject import claim
 from rayctl.cluster.gcs_ft.options import fault_tolerance
 from rayctl.cluster.network import build_policies
-from rayctl.cluster.seen import ClusterSeen
+from rayctl.cluster.seen import ClusterSeen, is_owned
 from rayctl.cluster.services import build_services, ingress
 from rayctl.core.compare import covers
 from rayctl.core.plan import Apply, Blocker, Create, Delete, Ref, Single
 
-__all__ = ["ChildrenChange", "change_children", "wanted_children"]
+__all__ = ["LEFT_OVER", "ChildrenChange", "change_children", "is_left_over", "wanted_children"]
 
 Document = Mapping[str, Any]
+LEFT_OVER = "WaitingForObjects"
+"""A name is still taken by an object of an earlier cluster, which is being deleted; it is looked at again soon."""
 OURS_ALONE = ("Ingress", "NetworkPolicy")
 """Kinds of which those that are not wanted any more are deleted."""
 
@@ -44,24 +46,29 @@ def change_children(seen: ClusterSeen) -> ChildrenChange:
     actions: list[Single] = []
     blocked_on = _account_missing(seen)
     auth = auth_of(seen.spec, seen.options)
-    if auth.ours and seen.secret is False:
+    if auth.ours and seen.credential == "missing":
         actions.append(Create(token_secret(seen.spec, auth.secret)))
+    elif auth.ours and seen.credential == "old":
+        blocked_on = _going(Ref("v1", "Secret", seen.spec.namespace, auth.secret))
+    elif auth.ours and seen.credential == "unknown":
+        blocked_on = Blocker(LEFT_OVER, f"the server did not say whether the Secret {auth.secret} is there")
     wanted = wanted_children(seen)
     for document in wanted:
         live = seen.children.get((document["kind"], document["metadata"]["name"]))
         if live is None:
             actions.append(Create(document))
-        elif not _is_ours(live, seen.spec.uid):
+        elif not is_owned(live, seen.spec.uid):
             # A claim that was kept is taken over: that is how its state comes back.
             if document["kind"] != "PersistentVolumeClaim" and blocked_on is None:
-                blocked_on = _taken(live)
+                left_over = is_left_over(live, seen.spec.uid)
+                blocked_on = _going(Ref.to(live)) if left_over else _taken(live)
         else:
             action = _mended(document, live)
             if action is not None:
                 actions.append(action)
     names = {(document["kind"], document["metadata"]["name"]) for document in wanted}
     for key, live in seen.children.items():
-        if key[0] in OURS_ALONE and key not in names and _is_ours(live, seen.spec.uid):
+        if key[0] in OURS_ALONE and key not in names and is_owned(live, seen.spec.uid):
             actions.append(Delete(Ref.to(live)))
     return ChildrenChange(tuple(actions), blocked_on)
 
@@ -111,6 +118,12 @@ def _taken(live: Document) -> Blocker:
     )
 
 
-def _is_ours(live: Document, uid: str) -> bool:
+def _going(ref: Ref) -> Blocker:
+    text = f"{ref.kind} {ref.name} of the cluster that had this name before is still being deleted"
+    return Blocker(LEFT_OVER, text, ref)
+
+
+def is_left_over(live: Document, uid: str) -> bool:
+    """Return whether an object belonged to a RayCluster that is gone: to one with another uid."""
     owners = live["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
+    return any(owner.get("kind") == "RayCluster" and owner.get("uid") != uid for owner in owners)

@@ -7,16 +7,16 @@ from typing import Any
 
 from rayctl.cluster import keys, names
 from rayctl.cluster.auth import auth_of
-from rayctl.cluster.children import wanted_children
+from rayctl.cluster.children import is_left_over, wanted_children
 from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.plan import plan_cluster, plan_refused
-from rayctl.cluster.seen import ClusterSeen, read_seen
+from rayctl.cluster.seen import ClusterSeen, is_owned, read_seen
 from rayctl.cluster.spec import parse_cluster
 from rayctl.cluster.validate import check_cluster
 from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, owners_named, same_name
 from rayctl.core.plan import Plan
 from rayctl.kube.calls import Call, Transport
-from rayctl.kube.errors import ObjectNotFound
+from rayctl.kube.errors import KubernetesError, ObjectNotFound
 from rayctl.kube.kinds import (
     DEPLOYMENTS,
     INGRESSES,
@@ -75,6 +75,8 @@ class RayClusterController:
         """Gather the cluster, the pods with its label, its other objects, and whether KubeRay is at work here."""
         namespace, name = key
         cluster = caches.get(RAY_CLUSTERS, namespace, name)
+        if cluster is not None and _is_leaving(cluster):
+            cluster = await self._newest(cluster)
         if cluster is None:
             return None
         pods = [
@@ -89,8 +91,22 @@ class RayClusterController:
             "children": self._children(cluster, caches),
             "operator": operator,
         }
-        documents["token_secret"] = await self._has_secret(documents)
+        documents["token_secret"] = await self._secret(documents)
         return documents
+
+    async def _newest(self, cluster: Document) -> Document | None:
+        """Return a cluster as it is now; None if it is gone.
+
+        What is made for a cluster that is gone, the garbage collector deletes at once, and it would be made again.
+        """
+        metadata = cluster["metadata"]
+        try:
+            found = await self._transport.request(Call.get(RAY_CLUSTERS.path(metadata["namespace"], metadata["name"])))
+        except ObjectNotFound:
+            return None
+        except KubernetesError:
+            return cluster  # its revision guards all that is written
+        return found if found["metadata"]["uid"] == metadata["uid"] else None
 
     def _children(self, cluster: Document, caches: Caches) -> list[Document]:
         """Return the objects that belong to the cluster, and those of others that have a name it needs."""
@@ -116,28 +132,33 @@ class RayClusterController:
     def _wanted(self, cluster: Document) -> list[dict[str, Any]]:
         return wanted_children(ClusterSeen(parse_cluster(cluster), self._options))
 
-    async def _has_secret(self, found: Mapping[str, Any]) -> bool | None:
-        """Ask whether the token is there, when it matters: before the first pods, and when pods cannot start.
+    async def _secret(self, found: Mapping[str, Any]) -> str:
+        """Ask for the token's Secret when it matters: before the first pods, and when pods cannot start.
 
-        The Secret is made before the pods are, so where pods run it is there; its content is not kept.
+        The Secret is made before the pods are, so where pods run it is there; its content is not kept. Returns
+        ``there``, ``missing``, ``old`` (left over from a cluster of the same name), ``unknown`` (no answer), or
+        nothing if nobody has asked.
         """
         spec = parse_cluster(found["cluster"])
         auth = auth_of(spec, self._options)
         if not auth.ours or found["operator"] or found["cluster"]["metadata"].get("deletionTimestamp"):
-            return None
+            return ""
+        own = [pod for pod in found["pods"] if is_owned(pod, spec.uid)]
         states = [
             (item.get("state") or {}).get("waiting") or {}
-            for pod in found["pods"]
+            for pod in own
             for kind in ("initContainerStatuses", "containerStatuses")
             for item in (pod.get("status") or {}).get(kind) or ()
         ]
-        if found["pods"] and not any(state.get("reason") == "CreateContainerConfigError" for state in states):
-            return None
+        if own and not any(state.get("reason") == "CreateContainerConfigError" for state in states):
+            return ""
         try:
-            await self._transport.request(Call.get(SECRETS.path(spec.namespace, auth.secret)))
+            secret = await self._transport.request(Call.get(SECRETS.path(spec.namespace, auth.secret)))
         except ObjectNotFound:
-            return False
-        return True
+            return "missing"
+        except KubernetesError:
+            return "unknown"
+        return "old" if is_left_over(secret, spec.uid) else "there"
 
     def plan(self, found: Documents, now: float) -> Plan:
         """Decide."""
@@ -146,6 +167,11 @@ class RayClusterController:
     def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
         """Tell what was refused."""
         return plan_refused(read_seen(found, self._options), refusal, now)
+
+
+def _is_leaving(cluster: Document) -> bool:
+    metadata = cluster["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and keys.FINALIZER in (metadata.get("finalizers") or ())
 
 
 def _with_kind(document: Document, api_version: str, kind: str) -> Document:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from rayctl.cluster import keys, pods
-from rayctl.cluster.children import change_children
+from rayctl.cluster.children import LEFT_OVER, change_children
 from rayctl.cluster.deletion import after_deletion
 from rayctl.cluster.gcs_ft.options import fault_tolerance
 from rayctl.cluster.problems import told
@@ -25,6 +25,7 @@ from rayctl.core.plan import Action, Apply, Blocker, Create, Delete, Emit, Patch
 __all__ = ["plan_cluster", "plan_refused"]
 
 OPERATOR_CHECK_S = 60.0
+LEFT_OVER_CHECK_S = 1.0
 MAX_HINT = "kubectl delete pod {0} --force --grace-period=0, but only if its machine is gone for good"
 
 
@@ -138,7 +139,10 @@ def _children(seen: ClusterSeen, now: float) -> Verdict:
     change = change_children(seen)
     actions = (Together(change.actions),) if change.actions else ()
     if change.blocked_on is not None:
-        return Verdict(actions, change.blocked_on.code, change.blocked_on.message, True, blocked_on=change.blocked_on)
+        blocked_on = change.blocked_on
+        # Secrets are not watched: that one is gone has to be asked for.
+        check_at = now + LEFT_OVER_CHECK_S if blocked_on.code == LEFT_OVER else None
+        return Verdict(actions, blocked_on.code, blocked_on.message, True, check_at, blocked_on)
     return Verdict(actions, "Objects" if actions else "", f"{len(change.actions)} objects" if actions else "")
 
 

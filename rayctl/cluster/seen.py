@@ -13,7 +13,7 @@ from rayctl.cluster.spec import ClusterSpec, parse_cluster
 from rayctl.core.conditions import Condition, parse_conditions
 from rayctl.core.plan import Ref
 
-__all__ = ["ClusterSeen", "PodSeen", "read_pod", "read_seen", "seconds"]
+__all__ = ["ClusterSeen", "PodSeen", "is_owned", "read_pod", "read_seen", "seconds"]
 
 Document = Mapping[str, Any]
 
@@ -144,7 +144,8 @@ class ClusterSeen:
         strangers: Pods that carry its labels, but belong to somebody else or to nobody.
         cleanup: The pod that removes its keys from Redis.
         children: ``(kind, name)`` → its other objects, and others' objects that have the name of one.
-        secret: Whether the Secret with its token is there; None: nobody has asked.
+        credential: The Secret with its token: ``there``, ``missing``, ``old`` (of a cluster that had its name before),
+            ``unknown`` (no answer), or empty: nobody has asked.
         operator: The KubeRay operator that looks after this namespace; empty: none.
     """
 
@@ -154,7 +155,7 @@ class ClusterSeen:
     strangers: tuple[PodSeen, ...] = ()
     cleanup: PodSeen | None = None
     children: Mapping[tuple[str, str], Document] = field(default_factory=dict)
-    secret: bool | None = None
+    credential: str = ""
     operator: str = ""
 
     @property
@@ -204,7 +205,7 @@ def read_seen(found: Mapping[str, Any], options: ClusterOptions) -> ClusterSeen:
     documents: Sequence[Document] = found.get("pods") or ()
     for document in documents:
         pod = read_pod(document)
-        if not _is_owned(document, spec.uid):
+        if not is_owned(document, spec.uid):
             strangers.append(pod)
         elif pod.node_type == keys.CLEANUP:
             cleanup = pod
@@ -218,11 +219,12 @@ def read_seen(found: Mapping[str, Any], options: ClusterOptions) -> ClusterSeen:
         tuple(strangers),
         cleanup,
         children,
-        found.get("token_secret"),
+        found.get("token_secret") or "",
         found.get("operator") or "",
     )
 
 
-def _is_owned(document: Document, uid: str) -> bool:
+def is_owned(document: Document, uid: str) -> bool:
+    """Return whether an object belongs to the cluster with this uid."""
     owners = document["metadata"].get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)

@@ -468,6 +468,22 @@ def test_a_service_that_was_changed_is_mended_and_one_of_others_is_not_touched()
     assert other.condition("Ready") == ("False", "NameTaken")
 
 
+def test_what_an_earlier_cluster_of_the_name_has_left_is_waited_for() -> None:
+    world = World(cluster())
+    old = {"kind": "RayCluster", "name": "sample", "uid": "old", "controller": True}
+    metadata = {"name": "sample-head-svc", "namespace": "default", "uid": "s", "ownerReferences": [old]}
+    world.children["Service", "sample-head-svc"] = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+    plan = world.plan()
+    assert plan.blocked_on is not None
+    assert plan.blocked_on.code == "WaitingForObjects"
+    assert plan.next_check_at is not None
+    world.apply(plan)
+    assert world.pods == {}
+    del world.children["Service", "sample-head-svc"]
+    world.settle()
+    assert world.cluster["status"]["state"] == "ready"
+
+
 def test_the_token_is_made_once_and_not_where_the_user_has_his_own() -> None:
     world = settled()
     assert world.secret
