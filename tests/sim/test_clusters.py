@@ -10,8 +10,8 @@ from rayctl.testkit.plans import FAMILIES
 from rayctl.testkit.simulation import Workload, explore, reference_of
 from tests.sim.clusters import all_workloads
 
-PLANS = int(os.environ.get("RAYCTL_TEST_SIM_PLANS", "2")) or None
-CHAOS = int(os.environ.get("RAYCTL_TEST_SIM_CHAOS", "3"))
+PLANS = int(os.environ.get("RAYCTL_TEST_SIM_PLANS", "1")) or None
+CHAOS = int(os.environ.get("RAYCTL_TEST_SIM_CHAOS", "2"))
 WORKLOADS = {workload.name: workload for workload in all_workloads()}
 
 
