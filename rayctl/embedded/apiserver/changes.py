@@ -12,6 +12,8 @@ from rayctl.embedded.apiserver.metadata import validate_metadata, validate_metad
 from rayctl.embedded.apiserver.resources import Resource, Scale
 from rayctl.embedded.apiserver.schema.decode import prune
 from rayctl.embedded.apiserver.schema.defaults import apply_defaults, drop_nulls
+from rayctl.embedded.apiserver.schema.node import MISSING
+from rayctl.embedded.apiserver.schema.rules import NOT_CHECKED, check_rules, has_rules
 from rayctl.embedded.apiserver.schema.validate import NOWHERE, validate, validate_lists
 
 __all__ = ["at_path", "convert", "fill_in", "same_state", "spec_changed", "validate_new", "validate_update"]
@@ -74,13 +76,26 @@ def _check_scale(scale: Scale, document: Mapping[str, Any]) -> list[FieldError]:
     return errors
 
 
-def _check_content(resource: Resource, document: Mapping[str, Any]) -> list[FieldError]:
+def _check_content(
+    resource: Resource, document: Mapping[str, Any], old: Mapping[str, Any] | None = None
+) -> list[FieldError]:
     content = {name: value for name, value in document.items() if name not in _META}
     errors = validate(resource.node, content, "")
     errors += validate_lists(resource.node, content, "")
     if resource.scale is not None:
         errors += _check_scale(resource.scale, document)
+    if has_rules(resource.node):
+        if errors:
+            return [*errors, FieldError("Invalid", NOWHERE, f"Invalid value: null: {NOT_CHECKED}")]
+        before = MISSING if old is None else _seen_by_rules(old)
+        errors = check_rules(resource.node, _seen_by_rules(document), before, "")
     return errors
+
+
+def _seen_by_rules(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object as rules see it: of its metadata only the names."""
+    names = {name: value for name, value in document["metadata"].items() if name in ("name", "generateName")}
+    return {**document, "metadata": names}
 
 
 def validate_new(resource: Resource, document: Mapping[str, Any]) -> list[FieldError]:
@@ -98,7 +113,7 @@ def validate_update(
     # Twice, because kube-apiserver checks metadata before and in a kind's own rules, and tells both.
     errors = 2 * validate_metadata_update(new["metadata"], old["metadata"], not resource.custom)
     if resource.custom:
-        found = _check_content(resource, new)
+        found = _check_content(resource, new, old)
         if found:
             # What was stored before the schema became stricter may stay as it is.
             before = {(error.kind, error.field) for error in _check_content(resource, old)}

@@ -76,6 +76,10 @@ class Rules:
         """Return what the client should know about a new object."""
         return []
 
+    def update_warnings(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+        """Return what the client should know about a change."""
+        return []
+
 
 def field_reader(*path: str) -> Reader:
     """Return what reads a field for a selector; what is missing is the empty text."""

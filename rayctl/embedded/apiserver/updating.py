@@ -153,6 +153,7 @@ async def store_update(api: Api, update: Update, new: dict[str, Any]) -> tuple[S
     errors = validate_update(resource, new, old, update.subresource)
     if errors:
         raise invalid(resource.group, resource.kind, update.stored.name, errors)
+    warnings += resource.rules.update_warnings(new, old)
     api.check_gates(resource, new, old)
     if resource.custom and metadata.get("finalizers") != old["metadata"].get("finalizers"):
         warnings += undomained(metadata)

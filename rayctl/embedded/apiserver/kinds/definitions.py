@@ -17,6 +17,7 @@ from rayctl.embedded.apiserver.kinds.structural import check_structure
 from rayctl.embedded.apiserver.names import dns_label_1035, dns_subdomain
 from rayctl.embedded.apiserver.resources import Resource, Rules, Scale, json_path_reader, with_metadata
 from rayctl.embedded.apiserver.schema.node import parse
+from rayctl.embedded.apiserver.schema.rules import check_definition, unchecked
 from rayctl.embedded.apiserver.tables import custom_columns
 
 __all__ = ["DefinitionRules", "resources_of"]
@@ -66,6 +67,14 @@ class DefinitionRules(Rules):
 
     def validate(self, document: Mapping[str, Any]) -> list[FieldError]:
         return _check_definition(document)
+
+    def warnings(self, document: Mapping[str, Any]) -> list[str]:
+        versions = document["spec"].get("versions") or []
+        found = [unchecked((version.get("schema") or {}).get("openAPIV3Schema")) for version in versions]
+        return [text for text in dict.fromkeys(found) if text]
+
+    def update_warnings(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+        return self.warnings(new) if new["spec"] != old["spec"] else []
 
     def validate_update(self, new: Mapping[str, Any], old: Mapping[str, Any], subresource: str) -> list[FieldError]:
         errors: list[FieldError] = []
@@ -162,7 +171,8 @@ def _check_version(version: Mapping[str, Any], path: str, only: bool) -> list[Fi
         errors.append(required(f"{path}.schema.openAPIV3Schema"))
     else:
         place = "spec.validation" if only else f"{path}.schema"
-        errors += check_structure(schema, f"{place}.openAPIV3Schema")
+        found = check_structure(schema, f"{place}.openAPIV3Schema")
+        errors += found or check_definition(schema, f"{place}.openAPIV3Schema")
     for index, column in enumerate(version.get("additionalPrinterColumns") or []):
         errors += _check_column(column, f"{shared}.additionalPrinterColumns[{index}]")
     scale = (version.get("subresources") or {}).get("scale")
