@@ -15,7 +15,7 @@ import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
@@ -95,13 +95,29 @@ class Kube:
 
     Attributes:
         settings: The common options.
-        connection: The way to the server.
+        asked_namespace: What ``-n`` says; None: nothing.
         all_namespaces: Whether ``-A`` was given.
     """
 
-    def __init__(self, settings: Settings, connection: KubeConnection, all_namespaces: bool = False) -> None:
-        self.settings, self.connection, self.all_namespaces = settings, connection, all_namespaces
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Callable[[], KubeConnection],
+        asked_namespace: str | None = None,
+        all_namespaces: bool = False,
+    ) -> None:
+        self.settings, self.asked_namespace, self.all_namespaces = settings, asked_namespace, all_namespaces
+        self._connect = connect
         self._kinds: Kinds | None = None
+
+    @functools.cached_property
+    def connection(self) -> KubeConnection:
+        """The way to the server; looked for when first used."""
+        return self._connect()
+
+    def quiet(self) -> Kube:
+        """Return the same without notes."""
+        return Kube(replace(self.settings, quiet=True), lambda: self.connection, self.asked_namespace)
 
     @property
     def namespace(self) -> str:
@@ -244,15 +260,20 @@ def _opened(settings: Settings, asked: dict[str, Any]) -> Iterator[Kube]:
     from rayctl.client.kube.connection import KubeConnection
     from rayctl.client.kube.locate import Where, locate
 
-    target = locate(Where(asked.get("kubeconfig"), asked.get("context"), asked.get("namespace")))
-    allowed = bool(asked.get("allow_exec"))
-    connection = KubeConnection(target, allowed)
+    made: list[KubeConnection] = []
+
+    def connect() -> KubeConnection:
+        target = locate(Where(asked.get("kubeconfig"), asked.get("context"), asked.get("namespace")))
+        made.append(KubeConnection(target, bool(asked.get("allow_exec"))))
+        return made[0]
+
     try:
-        yield Kube(settings, connection, bool(asked.get("all_namespaces")))
+        yield Kube(settings, connect, asked.get("namespace"), bool(asked.get("all_namespaces")))
     except KubernetesError as error:
-        raise explained(error, target) from error
+        raise (explained(error, made[0].target) if made else error) from error
     finally:
-        connection.close()
+        for connection in made:
+            connection.close()
 
 
 def kubernetes_command(*, all_namespaces: bool = False, changes: bool = False, waits: bool = False) -> Callable[[F], F]:

@@ -9,6 +9,9 @@ import yaml
 
 __all__ = ["crd_documents"]
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast, where PyYAML was built with it."""
+
 
 def crd_documents(*kinds: str) -> list[dict[str, Any]]:
     """Return the CustomResourceDefinitions, by name: those of some kinds (``RayCluster``), or all.
@@ -20,6 +23,6 @@ def crd_documents(*kinds: str) -> list[dict[str, Any]]:
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     found = {}
     for file in files:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
         found[document["spec"]["names"]["kind"]] = document
     return [found[kind] for kind in kinds] if kinds else list(found.values())

@@ -48,6 +48,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._values: dict[str, set[str]] = {}
         self._leading: set[str] = set()
+        self._families: list[tuple[str, tuple[str, ...]]] = []
         self._told: dict[str, set[tuple[str, str, str]]] = {}
         self._queue_metrics()
         self._pass_metrics()
@@ -63,6 +64,10 @@ class Metrics:
         """Return the names of all series that can appear: ``…_total``, ``…_bucket``, ``…_sum``, ``…_count``."""
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
         return frozenset(family.name + ending for family in self.registry.collect() for ending in endings[family.type])
+
+    def families(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return each metric's name, as it was made, with its labels."""
+        return sorted(self._families)
 
     # Queues ----------------------------------------------------------------------------------------------
 
@@ -264,12 +269,15 @@ class Metrics:
         return value
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
+        self._families.append((name, tuple(labels)))
         return Counter(name, text, list(labels), registry=self.registry)
 
     def _gauge(self, name: str, text: str, labels: Iterable[str]) -> Gauge:
+        self._families.append((name, tuple(labels)))
         return Gauge(name, text, list(labels), registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Histogram:
+        self._families.append((name, tuple(labels)))
         return Histogram(name, text, list(labels), registry=self.registry, buckets=buckets)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,9 +138,7 @@ def established(kube: Kube, served: Served, name: str) -> None:
     def done(document: Document) -> bool:
         return condition_holds(document, "Established")
 
-    quiet = replace(kube.settings, quiet=True)
-    silent = Kube(quiet, kube.connection)
-    wait_until(silent, served.resource, name, done, lambda _: "", "served", Change(timeout_s=_ESTABLISH_S))
+    wait_until(kube.quiet(), served.resource, name, done, lambda _: "", "served", Change(timeout_s=_ESTABLISH_S))
     kube.forget_kinds()
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -58,6 +59,18 @@ class KubeConnection:
                 raise
             self._renew()  # the plugin's credential was taken back before its end
             return self._request(call, accept)
+
+    def server_time(self) -> float | None:
+        """Return the server's clock, in whole seconds since the epoch; None if its answers do not tell."""
+        call = Call.get("/version")
+        with self._sent(call, JSON, call.timeout_s) as response:
+            _read(call, response)
+            _decoded(call, response)
+            text = response.headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(text).timestamp()
+        except ValueError:
+            return None
 
     def _request(self, call: Call, accept: str) -> Any:
         with self._sent(call, accept, call.timeout_s) as response:
