@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 from rayctl.errors import InvalidRequest, RayctlError
@@ -63,20 +64,24 @@ class TenantContext:
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Start one call of a function; returns Ray's reference to its result.
 
-        As with ``ray.remote``, a function is sent to the cluster when it is first called, and not again.
+        As with ``ray.remote``, a function is sent to the cluster when it is first called, and not again. What holds
+        values of its own (methods, functions within functions, callable objects) is sent with each call, as it is then.
+
+        Raises:
+            InvalidRequest: it is no function.
         """
         return self._known(function).remote(*args, **kwargs)
 
     def _known(self, function: Callable[..., Any]) -> Any:
-        """Return the remote form of a function, made once: sending it costs more than a call."""
+        """Return the remote form of a function, made once where that is safe: sending it costs more than a call."""
+        if isinstance(function, type):
+            raise InvalidRequest(
+                f"{function!r} is a class, not a function.", code="not-remote", hint="Start an actor with ctx.actor."
+            )
+        if not isinstance(function, FunctionType) or function.__closure__ is not None:
+            return self.remote(function)
         found = self._submitted.get(function)
         if found is None:
-            if isinstance(function, type):
-                raise InvalidRequest(
-                    f"{function!r} is a class, not a function.",
-                    code="not-remote",
-                    hint="Start an actor with ctx.actor.",
-                )
             found = self._submitted[function] = self.remote(function)
             if len(self._submitted) > _KEPT:
                 self._submitted.popitem(last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import pickle
 import random
@@ -237,6 +238,24 @@ def test_a_call_within_the_limits_gets_its_options() -> None:
     options = {"num_cpus": 2, "memory": 100, "resources": {"disk": 1, "other": 5}}
     assert context(limits=limits).options_with(options, 1) == options
     assert context(limits={"num_cpus": 0.5}).options_with({}, 0) == {}, "an actor reserves none unless it says so"
+
+
+def test_only_what_holds_no_values_of_its_own_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = context()
+    monkeypatch.setattr(TenantContext, "remote", lambda self, function, **options: [function])
+    held = 1
+
+    def closure() -> int:
+        return held
+
+    assert made._known(whoami) is made._known(whoami)
+    for function in (closure, Path("x").exists, functools.partial(whoami)):
+        assert made._known(function) is not made._known(function)
+    with pytest.raises(InvalidRequest, match="a class"):
+        made.submit(int)
+    for number in range(200):
+        made._known(eval(f"lambda: {number}"))  # noqa: S307  (functions that differ)
+    assert len(made._submitted) == 128
 
 
 def test_a_context_travels_without_what_was_sent_through_it() -> None:
