@@ -32,10 +32,11 @@ from rayctl.kube.kinds import (
     kind_of,
 )
 
-__all__ = ["RayClusterController", "operator_of"]
+__all__ = ["OPERATORS", "RayClusterController", "operator_of"]
 
 _CHILDREN = (SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, PERSISTENT_VOLUME_CLAIMS, INGRESSES, NETWORK_POLICIES)
-_OPERATORS = "app.kubernetes.io/name in (kuberay,kuberay-operator)"
+OPERATORS = "app.kubernetes.io/name in (kuberay,kuberay-operator)"
+"""Selects what may be KubeRay's operator."""
 
 
 def _labelled(document: Document) -> list[Key]:
@@ -68,7 +69,7 @@ class RayClusterController:
             Watch(RAY_CLUSTERS, same_name),
             Watch(PODS, _labelled, keys.CLUSTER, (keys.CLUSTER,)),
             *(Watch(kind, owned) for kind in _CHILDREN),
-            Watch(DEPLOYMENTS, _nobody, _OPERATORS, optional=True),
+            Watch(DEPLOYMENTS, _nobody, OPERATORS, optional=True),
         )
 
     async def look(self, key: Key, caches: Caches) -> Documents | None:

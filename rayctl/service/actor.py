@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rayctl.cluster.options import ClusterOptions
+from rayctl.cluster.spec import parse_cluster
+from rayctl.cluster.validate import check_cluster
 from rayctl.core.actor import Built, ControllerActor
-from rayctl.kube.calls import Transport
+from rayctl.kube.calls import Call, Transport
+from rayctl.kube.errors import KubernetesError, ObjectNotFound
 from rayctl.kube.http import HttpTransport, connected
+from rayctl.kube.kinds import HTTP_ROUTES
 from rayctl.service.controller import RayServiceController
 from rayctl.service.serve_api import ServeApi
 
-__all__ = ["RayServiceControllerActor", "build_rayservice_controller"]
+__all__ = ["GatewayApi", "RayServiceControllerActor", "build_rayservice_controller", "cluster_problems"]
+
+ASKED_S = 60.0
+
+
+class GatewayApi:
+    """Whether the API server has the Gateway API; asked once a minute."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._known: tuple[float, bool] | None = None
+
+    async def __call__(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._known is None or now - self._known[0] > ASKED_S:
+            try:
+                await self._transport.request(Call.get(f"/apis/{HTTP_ROUTES.group}/{HTTP_ROUTES.version}", 4.0))
+                self._known = now, True
+            except ObjectNotFound:
+                self._known = now, False
+            except KubernetesError:
+                return self._known is not None and self._known[1]  # not the moment to change one's mind
+        return self._known[1]
+
+
+def cluster_problems(spec: Mapping[str, Any]) -> Sequence[str]:
+    """Return what is wrong with a RayClusterSpec, one sentence each; the name is the service's affair."""
+    document = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "x", "uid": "x"}, "spec": spec}
+    return [
+        f"{problem.path.removeprefix('spec.')}: {problem.message}"
+        for problem in check_cluster(parse_cluster(document), ClusterOptions())
+    ]
 
 
 def build_rayservice_controller(transport: Transport) -> Built:
-    """Return the controller of services on a transport."""
+    """Return the controller of RayServices on a transport."""
     serve = ServeApi(transport)
-    return Built([RayServiceController(serve)], serve, [serve])
+    return Built([RayServiceController(serve, cluster_problems, GatewayApi(transport))], serve, [serve])
 
 
 class RayServiceControllerActor(ControllerActor):

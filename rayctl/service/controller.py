@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from rayctl.cluster.controller import OPERATORS, operator_of
 from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, owners_named, same_name
-from rayctl.core.plan import Plan
+from rayctl.core.plan import Plan, Reason
 from rayctl.kube.calls import Resource
-from rayctl.kube.kinds import CONFIG_MAPS, GATEWAYS, HTTP_ROUTES, PODS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
+from rayctl.kube.kinds import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    GATEWAYS,
+    HTTP_ROUTES,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_SERVICES,
+    SERVICES,
+)
 from rayctl.service.children import ORIGIN, ORIGIN_KIND, Owner, entry_name
 from rayctl.service.history import SERVICE
 from rayctl.service.plan import plan_service, with_refusal
@@ -21,6 +31,8 @@ from rayctl.service.spec import INCREMENTAL
 __all__ = ["RayServiceController", "ServeLook"]
 
 _CLUSTER = "ray.io/cluster"
+OPERATOR_S = 60.0
+"""How often it is looked whether KubeRay's operator is still there: nobody says so when it goes."""
 _MADE = re.compile(r"(?:-raycluster)?-[a-z0-9]{5}$")
 """What RayService's cluster names end with, here and in KubeRay."""
 
@@ -43,7 +55,7 @@ class RayServiceController:
     Args:
         serve: The way to look at Serve APIs.
         validate: What is wrong with a RayClusterSpec, one sentence each.
-        gateway_api: Whether the API server has the Gateway API.
+        gateway_api: Finds out whether the API server has the Gateway API.
     """
 
     name = "rayservice-controller"
@@ -53,7 +65,7 @@ class RayServiceController:
         self,
         serve: ServeLook,
         validate: Callable[[Mapping[str, Any]], Sequence[str]] = lambda spec: (),
-        gateway_api: Callable[[], bool] = lambda: False,
+        gateway_api: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._serve, self._validate, self._gateway_api = serve, validate, gateway_api
         named = owners_named("RayService")
@@ -65,6 +77,7 @@ class RayServiceController:
             Watch(CONFIG_MAPS, named, selector=SERVICE),
             Watch(GATEWAYS, named, optional=True),
             Watch(HTTP_ROUTES, named, optional=True),
+            Watch(DEPLOYMENTS, _nobody, OPERATORS, optional=True),
         )
 
     async def look(self, key: Key, caches: Caches) -> Documents | None:
@@ -74,10 +87,18 @@ class RayServiceController:
         if service is None:
             return None
         uid = service["metadata"]["uid"]
-        clusters = caches.owned(RAY_CLUSTERS, uid)
+        operator = next((found for item in caches.all(DEPLOYMENTS) if (found := operator_of(item, namespace))), "")
+        if operator:
+            return {"service": _with_kind(service, RAY_SERVICES), "operator": operator}
+
+        def owned(resource: Resource) -> list[Document]:
+            return [_with_kind(item, resource) for item in caches.owned(resource, uid)]
+
+        service = _with_kind(service, RAY_SERVICES)
+        clusters = owned(RAY_CLUSTERS)
         mine = {cluster["metadata"]["name"] for cluster in clusters}
         pods = [
-            pod
+            _with_kind(pod, PODS)
             for cluster in sorted(mine)
             for pod in caches.labelled(PODS, _CLUSTER, cluster)
             if pod["metadata"].get("namespace") == namespace
@@ -90,10 +111,11 @@ class RayServiceController:
             "clusters": clusters,
             "pods": pods,
             "services": services,
-            "revisions": caches.owned(CONFIG_MAPS, uid),
-            "routes": caches.owned(HTTP_ROUTES, uid) if weighted else [],
-            "gateways": caches.owned(GATEWAYS, uid) if weighted else [],
-            "gateway_api": weighted and self._gateway_api(),
+            "revisions": owned(CONFIG_MAPS),
+            "routes": owned(HTTP_ROUTES) if weighted else [],
+            "gateways": owned(GATEWAYS) if weighted else [],
+            "gateway_api": weighted and self._gateway_api is not None and await self._gateway_api(),
+            "operator": operator,
             "serve": serve,
             "in_flight": in_flight,
         }
@@ -116,10 +138,15 @@ class RayServiceController:
 
     def plan(self, found: Documents, now: float) -> Plan:
         """See `rayctl.core.controller.Controller.plan`."""
+        if found.get("operator"):
+            text = f"KubeRay's operator {found['operator']} looks after RayServices here"
+            return Plan((), (Reason("managed-by", "KubeRay", text),), now + OPERATOR_S)
         return plan_service(see(found, self._validate), now)
 
     def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
         """See `rayctl.core.controller.Controller.refused`."""
+        if found.get("operator"):
+            return Plan()
         ref = getattr(refusal.action, "ref", None)
         what = f"{type(refusal.action).__name__} of {ref}" if ref is not None else type(refusal.action).__name__
         return with_refusal(see(found, self._validate), f"{what} was refused: {refusal.message}", now)
@@ -138,7 +165,16 @@ def _services(service: Document, caches: Caches) -> list[Document]:
         named = caches.get(SERVICES, owner.namespace, entry_name(owner, entry, user))
         if named is not None:
             found[named["metadata"]["name"]] = named
-    return [found[name] for name in sorted(found)]
+    return [_with_kind(found[name], SERVICES) for name in sorted(found)]
+
+
+def _with_kind(document: Document, resource: Resource) -> Document:
+    """Return an object that says its kind: those of lists do not."""
+    return document if "kind" in document else {"apiVersion": resource.api_version, "kind": resource.kind, **document}
+
+
+def _nobody(document: Document) -> Iterable[Key]:
+    return ()
 
 
 def _pods_of(cluster: Document, pods: Sequence[Document]) -> list[Document]:

@@ -421,6 +421,14 @@ class World:
             found.append(service["spec"]["selector"]["ray.io/cluster"] if service else "")
         return found[0], found[1]
 
+    def weights(self) -> dict[str, int]:
+        """The weights on the stable service."""
+        service = self.get("Service", "chat-serve-svc") or {"metadata": {}}
+        found: dict[str, int] = json.loads(
+            (service["metadata"].get("annotations") or {}).get("rayctl.io/weights", "{}")
+        )
+        return found
+
 
 def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
