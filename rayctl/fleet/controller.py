@@ -11,6 +11,7 @@ from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Wa
 from rayctl.core.plan import Blocker, CallServe, Create, Emit, Plan
 from rayctl.fleet.options import GateSpec
 from rayctl.fleet.plan import plan_fleet
+from rayctl.fleet.revisions import find_equal
 from rayctl.fleet.seen import FleetSeen, parse_fleet
 from rayctl.fleet.spec import FleetSpec, parse_fleet_spec
 from rayctl.fleet.status import DEGRADED, PROGRESSING, READY, with_conditions
@@ -31,7 +32,8 @@ class FleetController:
 
     Args:
         reader: Reads what is needed seldom: pods while a `Recreate` waits for them, services of blue/green, clusters
-            whose applications a gate asks about, and the fleet before sets are adopted. None: none of these.
+            whose applications a gate asks about, and the fleet before sets are adopted or made: what a fleet that was
+            deleted meanwhile makes goes with it at once, again and again. None: none of these.
         observer: Asks clusters and metrics for gates; None: such gates do not pass.
     """
 
@@ -74,17 +76,16 @@ class FleetController:
             for item in caches.all(REPLICA_SETS, namespace)
             if item["metadata"]["uid"] not in mine and _near(item, name, spec.selector)
         ]
-        if any(controller_of(item) is None for item in near) and not await self._still_there(key, uid):
-            near = [item for item in near if controller_of(item) is not None]
         found["sets"] = [*owned, *near]
-        await self._more(found, parse_fleet(found))
+        seen = parse_fleet(found)
+        if self._reader is not None and (seen.orphans or find_equal(seen) is None):
+            fresh = await self._reader.get(FLEETS, namespace, name)
+            if fresh is None or fresh["metadata"]["uid"] != uid:
+                return None
+            found["fleet"] = fresh
+            seen = parse_fleet(found)
+        await self._more(found, seen)
         return found
-
-    async def _still_there(self, key: Key, uid: str) -> bool:
-        if self._reader is None:
-            return True
-        found = await self._reader.get(FLEETS, *key)
-        return found is not None and found["metadata"]["uid"] == uid and not found["metadata"].get("deletionTimestamp")
 
     async def _more(self, found: dict[str, Any], seen: FleetSeen) -> None:
         """Read what this fleet's strategy needs besides."""

@@ -25,8 +25,8 @@ class ReplicaSetController:
 
     Args:
         observer: Says what runs on a cluster that drains; None: nobody knows, and draining lasts its whole time.
-        reader: Reads past the caches: asked before orphans are adopted, because a set that was deleted meanwhile
-            would take them with it. None: the cache must do.
+        reader: Reads past the caches: asked for the set before orphans are adopted or clusters made. What a set that
+            was deleted meanwhile adopts or makes goes with it at once, again and again. None: the cache must do.
     """
 
     name = "replicaset-controller"
@@ -74,18 +74,14 @@ class ReplicaSetController:
                 taken.append(cluster["metadata"]["name"])
             if owner is None and spec.selector.matches(cluster["metadata"].get("labels")):
                 orphans.append(cluster)
-        if orphans and not await self._still_there(key, uid):
-            orphans = []
+        if (orphans or len(owned) < spec.replicas) and self._reader is not None:
+            document = await self._reader.get(REPLICA_SETS, namespace, name)
+            if document is None or document["metadata"]["uid"] != uid:
+                return None
         found: dict[str, Any] = {"set": document, "clusters": [*owned, *orphans], "taken": taken}
         if spec.drain.seconds and self._observer is not None:
             found["work"] = await self._work(owned, spec.replicas)
         return found
-
-    async def _still_there(self, key: Key, uid: str) -> bool:
-        if self._reader is None:
-            return True
-        found = await self._reader.get(REPLICA_SETS, *key)
-        return found is not None and found["metadata"]["uid"] == uid and not found["metadata"].get("deletionTimestamp")
 
     async def _work(self, owned: Sequence[Document], wanted: int) -> Mapping[str, Work]:
         """Ask those that drain; and all, if some of them are to be chosen."""

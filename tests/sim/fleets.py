@@ -13,6 +13,7 @@ from rayctl.kube.errors import KubernetesError
 from rayctl.kube.kinds import FLEETS, RAY_CLUSTERS, REPLICA_SETS
 from rayctl.manifests import crd_documents
 from rayctl.replicaset.controller import ReplicaSetController
+from rayctl.replicaset.reader import TransportReader
 from rayctl.replicaset.status import rfc3339
 from rayctl.testkit.simulation import Invariant, Workload
 from rayctl.testkit.world import Happened, World
@@ -268,7 +269,8 @@ LAWS = (
 
 
 def _controllers(world: World) -> Sequence[Controller]:
-    return [FleetController(), ReplicaSetController()]
+    reader = TransportReader(world.transport("reader"))
+    return [FleetController(reader), ReplicaSetController(None, reader)]
 
 
 def _surroundings(world: World) -> Iterable[Awaitable[None]]:
