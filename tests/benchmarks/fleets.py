@@ -28,6 +28,7 @@ from rayctl.kube.http import HttpTransport, load_configuration
 from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, FLEETS, RAY_CLUSTERS
 from rayctl.manifests import crd_documents
 from rayctl.replicaset.controller import ReplicaSetController
+from rayctl.replicaset.reader import TransportReader
 from rayctl.replicaset.status import rfc3339
 from tests.contract.servers import serving
 from tests.unit.fleet.worlds import fleet, rolling
@@ -165,7 +166,8 @@ async def run(kubeconfig: str, clusters: int) -> None:
     for document in crd_documents("RayCluster", "RayClusterFleet", "RayClusterReplicaSet"):
         await user.request(Call("POST", CUSTOM_RESOURCE_DEFINITIONS.path(), body=document))
     await asyncio.sleep(1.0)  # until they are served
-    controllers = [FleetController(), ReplicaSetController()]
+    reader = TransportReader(counted)
+    controllers = [FleetController(reader), ReplicaSetController(None, reader)]
     host = ControllerHost(counted, controllers, HostSettings("bench", "kube-system"), time.time)
     tasks = [asyncio.ensure_future(host.run())]
     process = multiprocessing.get_context("spawn").Process(target=operator, args=(kubeconfig,), daemon=True)
@@ -175,10 +177,12 @@ async def run(kubeconfig: str, clusters: int) -> None:
     made = template(image="ray:1")
     for group in (made["spec"]["headGroupSpec"], *made["spec"]["workerGroupSpecs"]):
         group["template"]["spec"]["containers"][0]["name"] = "ray"
-    document = fleet("bench", replicas=clusters, made=made, strategy=rolling("25%", 0))
+    document = fleet("bench", replicas=1, made=made, strategy=rolling("25%", 0))
     try:
         path = FLEETS.path(NAMESPACE)
-        await bench.phase("create", clusters, lambda: user.request(Call("POST", path, body=document)), bench.ready)
+        await user.request(Call("POST", path, body=document))
+        await bench.until(bench.ready, 120)  # the operator runs, the leases are held
+        await bench.phase("create", clusters - 1, lambda: bench.patch({"spec": {"replicas": clusters}}), bench.ready)
         half = clusters // 2
         await bench.phase("scale down by half", half, lambda: bench.patch({"spec": {"replicas": half}}), bench.ready)
         await bench.phase("scale up again", half, lambda: bench.patch({"spec": {"replicas": clusters}}), bench.ready)

@@ -281,7 +281,7 @@ def workload(
     name: str, script: Callable[[World], Awaitable[None]], goal: Callable[[World], str], *laws: Invariant
 ) -> Workload:
     definitions = crd_documents("RayCluster", "RayClusterFleet", "RayClusterReplicaSet")
-    return Workload(name, definitions, _controllers, script, goal, (*LAWS, *laws), _surroundings, settle_s=400.0)
+    return Workload(name, definitions, _controllers, script, goal, (*LAWS, *laws), _surroundings, settle_s=2000.0)
 
 
 def all_workloads() -> list[Workload]:
