@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rayctl.client.kube.discovery import Kinds, Served
     from rayctl.client.kube.following import Seen, Selection
 
-__all__ = ["MANAGER", "Change", "Kube", "Named", "kubernetes_command"]
+__all__ = ["MANAGER", "Change", "Kube", "Named", "kubernetes_command", "opened"]
 
 MANAGER = "rayctl"
 """Field manager of what people do with this command; controllers have names of their own."""
@@ -256,7 +256,8 @@ class AsyncTransport:
 
 
 @contextmanager
-def _opened(settings: Settings, asked: dict[str, Any]) -> Iterator[Kube]:
+def opened(settings: Settings, asked: dict[str, Any]) -> Iterator[Kube]:
+    """Have a `Kube` for the time of a block. ``asked``: the options ``kubeconfig``, ``context``, ``namespace`` …"""
     from rayctl.client.kube.connection import KubeConnection
     from rayctl.client.kube.locate import Where, locate
 
@@ -296,7 +297,7 @@ def kubernetes_command(*, all_namespaces: bool = False, changes: bool = False, w
             if changes:
                 timeout_s = settings.timeout_s or _WAIT_S
                 given["change"] = Change(given.pop("wait"), timeout_s, given.pop("dry_run") or "none")
-            with _opened(settings, asked) as kube:
+            with opened(settings, asked) as kube:
                 return command(kube, *args, **given)
 
         wrapped: Any = pass_settings(call)

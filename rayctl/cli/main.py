@@ -76,6 +76,7 @@ COMMANDS = {
     "rollout": ("rayctl.cli.fleets.rollout:rollout", "Rollouts of fleets: status, history, pause, undo, promote …"),
     "service": ("rayctl.cli.service:service", "Switchovers of RayServices: status, promote, abort, weight, rollback …"),
     "diff": ("rayctl.cli.fleets.diff:diff", "What applying a file would change."),
+    "migrate": ("rayctl.cli.migrate:migrate", "Old manifests and objects to what replaces them."),
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "install": ("rayctl.cli.system.install:install", "Put rayctl on a Kubernetes cluster."),
     "uninstall": ("rayctl.cli.system.install:uninstall", "Take it away."),
