@@ -30,9 +30,9 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         _rule(_AIBRIX, ("rayclusterfleets/status",), ("update",)),
         _rule(_AIBRIX, ("rayclusterfleets/finalizers",), ("update",)),
         _rule(_AIBRIX, ("rayclusterreplicasets",), (*_SEEN, "create", "patch", "delete")),
-        _rule(_RAY, ("rayclusters",), ("get", "list")),
+        _rule(_RAY, ("rayclusters",), ("list",)),
         _rule("", ("pods",), ("list",)),
-        _rule("", ("services",), ("get", "list", "patch")),
+        _rule("", ("services",), ("get", "patch")),
     ),
     "replicaset-controller": (
         _rule(_AIBRIX, ("rayclusterreplicasets",), _READ),
@@ -47,9 +47,10 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         _rule("", ("pods",), (*_SEEN, "get", "create", "patch", "delete")),
         # For the roles of autoscalers: nobody may give away what he does not have.
         _rule("", ("pods/resize",), ("patch",)),
-        _rule("", ("services", "serviceaccounts", "persistentvolumeclaims"), (*_SEEN, "create", "patch", "delete")),
+        _rule("", ("services", "serviceaccounts"), (*_SEEN, "create", "patch")),
+        _rule("", ("persistentvolumeclaims",), (*_SEEN, "create")),
         _rule("", ("secrets",), ("get", "create")),
-        _rule(_RBAC, ("roles", "rolebindings"), (*_SEEN, "create", "patch", "delete")),
+        _rule(_RBAC, ("roles", "rolebindings"), (*_SEEN, "create", "patch")),
         _rule("networking.k8s.io", ("ingresses", "networkpolicies"), (*_SEEN, "create", "patch", "delete")),
         _rule("apps", ("deployments",), _SEEN),
     ),
@@ -61,7 +62,8 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         _rule("", ("pods",), (*_SEEN, "patch")),
         _rule("", ("services", "configmaps"), (*_SEEN, "create", "patch", "delete")),
         _rule("", ("secrets",), ("get",)),
-        _rule("gateway.networking.k8s.io", ("gateways", "httproutes"), (*_SEEN, "create", "patch", "delete")),
+        _rule("gateway.networking.k8s.io", ("gateways",), (*_SEEN, "create", "delete")),
+        _rule("gateway.networking.k8s.io", ("httproutes",), (*_SEEN, "create", "patch", "delete")),
     ),
 }
 """Controller (as `Controller.name`, its Lease and its ServiceAccount are called) → rules where it works."""
