@@ -62,6 +62,7 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         _rule("", ("pods",), (*_SEEN, "patch")),
         _rule("", ("services", "configmaps"), (*_SEEN, "create", "patch", "delete")),
         _rule("", ("secrets",), ("get",)),
+        _rule("apps", ("deployments",), _SEEN),
         _rule("gateway.networking.k8s.io", ("gateways",), (*_SEEN, "create", "delete")),
         _rule("gateway.networking.k8s.io", ("httproutes",), (*_SEEN, "create", "patch", "delete")),
     ),
