@@ -86,7 +86,11 @@ class Node:
         """Delete a pod and wait until it has gone."""
         body = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
         await self.transport.request(Call("DELETE", PODS.path("default", name), body=body))
-        deadline = time.monotonic() + gone_s
+        await self.until_gone(name, gone_s)
+
+    async def until_gone(self, name: str, timeout_s: float = 30) -> None:
+        """Look until the API has no such pod."""
+        deadline = time.monotonic() + timeout_s
         while await self.get(name) is not None:
             assert time.monotonic() < deadline, await self.get(name)
             await asyncio.sleep(0.05)
@@ -99,9 +103,10 @@ class Node:
 
     async def until_log(self, name: str, text: str) -> None:
         """Look until the log is this."""
-        async with asyncio.timeout(20):
-            while await self.log(name) != text:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        deadline = time.monotonic() + 20
+        while (found := await self.log(name)) != text:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.05)
 
     async def service(self, name: str, port: int, target: int | str, **spec: Any) -> dict[str, Any]:
         ports = [{"port": port, "targetPort": target, "name": "p"}]
@@ -110,6 +115,14 @@ class Node:
     @property
     def folder(self) -> Path:
         return Path(self.options.data_dir)
+
+
+async def until_true(look: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Look until something holds that tells nobody."""
+    deadline = time.monotonic() + timeout_s
+    while not look():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 def status_of(pod: Mapping[str, Any], name: str = "main") -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import resource
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from rayctl.kube.calls import Call
-from rayctl.kube.kinds import PODS
+from rayctl.kube.kinds import CONFIG_MAPS, PODS, SECRETS
 from tests.kubelet.node import MODES, Node, condition, is_ready, marked, node, status_of
 
 
@@ -100,3 +103,113 @@ async def test_too_big(here: Node) -> None:
     assert found["message"] == "0/1 nodes are available: 1 Insufficient cpu."
     assert seen["status"]["phase"] == "Pending"
     await here.delete("big")
+
+
+async def test_init_containers_one_after_the_other_then_probes(here: Node) -> None:
+    first = [
+        {"name": f"i{number}", "image": "any", "command": ["sh", "-c", f"echo {number} >> $DIR/order"]}
+        for number in (1, 2)
+    ]
+    script = "echo 3 >> $DIR/order; cat $DIR/order; sleep 2; touch $DIR/ok; sleep 1000"
+    mounts = {
+        "env": [{"name": "DIR", "value": "/shared/dir"}],
+        "volumeMounts": [{"name": "v", "mountPath": "/shared/dir"}],
+    }
+    for container in first:
+        container.update(mounts)
+    ready = {"exec": {"command": ["test", "-e", "/shared/dir/ok"]}, "periodSeconds": 1}
+    await here.pod(
+        "staged",
+        script,
+        spec={"initContainers": first, "volumes": [{"name": "v", "emptyDir": {}}]},
+        container={**mounts, "readinessProbe": ready, "startupProbe": {**ready, "failureThreshold": 30}},
+    )
+    seen = await here.until("staged", lambda pod: status_of(pod)["state"].get("running"))
+    assert not is_ready(seen)
+    assert not status_of(seen)["started"]
+    assert condition(seen, "Initialized")["status"] == "True"
+    assert [status_of(seen, f"i{number}")["state"]["terminated"]["reason"] for number in (1, 2)] == ["Completed"] * 2
+    await here.until_log("staged", "1\n2\n3\n")
+    seen = await here.until("staged", is_ready)
+    assert status_of(seen)["started"]
+    await here.delete("staged")
+
+
+async def test_liveness_restarts_and_readiness_goes(here: Node) -> None:
+    live = {"exec": {"command": ["test", "-e", "/work/dir/alive"]}, "periodSeconds": 1, "failureThreshold": 1}
+    mounts = [{"name": "v", "mountPath": "/work/dir"}]
+    script = "touch /work/dir/alive; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    spec = {"volumes": [{"name": "v", "emptyDir": {}}]}
+    probes = {"livenessProbe": {**live, "initialDelaySeconds": 1}}
+    await here.pod("lively", script, spec=spec, container={"volumeMounts": mounts, **probes})
+    await here.until("lively", is_ready)
+    _remove(here, "alive")
+    seen = await here.until("lively", lambda pod: status_of(pod)["restartCount"] == 1 and is_ready(pod))
+    assert status_of(seen)["lastState"]["terminated"]["exitCode"] == 0
+    await here.delete("lively")
+
+
+def _remove(here: Node, name: str) -> None:
+    for folder in (here.folder, Path((here.folder / "short").read_text())):
+        for path in folder.rglob(name):
+            path.unlink()
+
+
+async def test_references_and_volumes_follow_the_api(here: Node) -> None:
+    await here.create(CONFIG_MAPS, {"metadata": {"name": "cm"}, "data": {"k": "one"}})
+    secret = base64.b64encode(b"hush").decode()
+    await here.create(SECRETS, {"metadata": {"name": "sec"}, "data": {"token": secret}})
+    env = [
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "token"}}},
+        {"name": "ALL", "value": "$(IP)/$(TOKEN)"},
+    ]
+    mounts = [{"name": "c", "mountPath": "/etc/conf"}, {"name": "s", "mountPath": "/var/secret", "readOnly": True}]
+    volumes = [{"name": "c", "configMap": {"name": "cm"}}, {"name": "s", "secret": {"secretName": "sec"}}]
+    script = "echo $ALL; cat /var/secret/token; echo; stat -L -c %a /var/secret/token; cat /etc/conf/k; echo; "
+    script += "umask; until grep -q two /etc/conf/k; do sleep 0.1; done; echo changed; sleep 1000"
+    await here.pod("refs", script, spec={"volumes": volumes}, container={"env": env, "volumeMounts": mounts})
+    seen = await here.until("refs", is_ready)
+    await here.until_log("refs", f"{seen['status']['podIP']}/hush\nhush\n600\none\n0077\n")
+    await here.patch(CONFIG_MAPS, "cm", {"data": {"k": "two"}})
+    await here.until_log("refs", f"{seen['status']['podIP']}/hush\nhush\n600\none\n0077\nchanged\n")
+    await here.delete("refs")
+
+
+async def test_what_is_missing_is_waited_for(here: Node) -> None:
+    env = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "later", "key": "k"}}}]
+    await here.pod("waits", "echo $T; sleep 1000", container={"env": env})
+    seen = await here.until("waits", lambda pod: status_of(pod)["state"].get("waiting", {}).get("message"))
+    assert status_of(seen)["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    assert status_of(seen)["state"]["waiting"]["message"] == 'secret "later" not found'
+    await here.create(SECRETS, {"metadata": {"name": "later"}, "data": {"k": base64.b64encode(b"here").decode()}})
+    await here.until("waits", is_ready)
+    await here.until_log("waits", "here\n")
+    await here.delete("waits")
+
+
+async def test_room_is_given_back(here: Node) -> None:
+    await here.pod("first", container={"resources": {"requests": {"cpu": "15"}}})
+    await here.until("first", is_ready)
+    await here.pod("second", container={"resources": {"requests": {"cpu": "15"}}})
+    await here.until("second", lambda pod: condition(pod, "PodScheduled").get("reason") == "Unschedulable")
+    await here.delete("first")
+    await here.until("second", is_ready)
+    await here.delete("second")
+
+
+async def test_confined(here: Node) -> None:
+    """No new privileges, no core dumps, a scrubbed environment, its own folder as home."""
+    script = "grep NoNewPrivs /proc/self/status; ulimit -c; ulimit -n; env | grep -c KUBECONFIG; sleep 1000"
+    await here.pod("confined", script)
+    await here.until("confined", is_ready)
+    files = min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    await here.until_log("confined", f"NoNewPrivs:\t1\n0\n{files}\n0\n")
+    await here.delete("confined")
+
+
+async def test_refused(here: Node) -> None:
+    await here.pod("host", spec={"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})
+    seen = await here.until("host", lambda pod: pod["status"]["phase"] == "Failed")
+    assert "hostPath is not allowed" in seen["status"]["message"]
+    await here.delete("host")
