@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from rayctl.kube.calls import Call
 from rayctl.kube.kinds import CONFIG_MAPS, PODS, SECRETS
-from tests.kubelet.node import MODES, Node, condition, is_ready, marked, node, status_of
+from tests.kubelet.node import MODES, Node, condition, is_ready, marked, node, status_of, until_true
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=MODES)
@@ -143,16 +143,17 @@ async def test_liveness_restarts_and_readiness_goes(here: Node) -> None:
     probes = {"livenessProbe": {**live, "initialDelaySeconds": 1}}
     await here.pod("lively", script, spec=spec, container={"volumeMounts": mounts, **probes})
     await here.until("lively", is_ready)
-    _remove(here, "alive")
+    await until_true(lambda: _remove(here, "alive"))
     seen = await here.until("lively", lambda pod: status_of(pod)["restartCount"] == 1 and is_ready(pod))
     assert status_of(seen)["lastState"]["terminated"]["exitCode"] == 0
     await here.delete("lively")
 
 
-def _remove(here: Node, name: str) -> None:
-    for folder in (here.folder, Path((here.folder / "short").read_text())):
-        for path in folder.rglob(name):
-            path.unlink()
+def _remove(here: Node, name: str) -> bool:
+    found = [path for folder in (here.folder, Path((here.folder / "short").read_text())) for path in folder.rglob(name)]
+    for path in found:
+        path.unlink()
+    return bool(found)
 
 
 async def test_references_and_volumes_follow_the_api(here: Node) -> None:
@@ -213,3 +214,13 @@ async def test_refused(here: Node) -> None:
     seen = await here.until("host", lambda pod: pod["status"]["phase"] == "Failed")
     assert "hostPath is not allowed" in seen["status"]["message"]
     await here.delete("host")
+
+
+async def test_a_pod_at_rest_causes_no_writes(here: Node) -> None:
+    await here.pod("rest", container={"readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1}})
+    seen = await here.until("rest", is_ready)
+    await asyncio.sleep(2.5)
+    after = await here.get("rest")
+    assert after is not None
+    assert after["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
+    await here.delete("rest")

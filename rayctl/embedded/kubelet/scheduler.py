@@ -97,7 +97,6 @@ class Scheduler:
             "status": "False",
             "reason": "Unschedulable",
             "message": sentence,
-            "lastProbeTime": None,
             "lastTransitionTime": now_seconds(time.time()),
         }
         body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [*old, condition]}}

@@ -87,7 +87,7 @@ def _condition(
     at = now_seconds(now)
     if old is not None and old.get("status") == status and old.get("lastTransitionTime"):
         at = old["lastTransitionTime"]
-    found = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": at}
+    found = {"type": kind, "status": status, "lastTransitionTime": at}
     if reason and (not holds or reason == "PodCompleted"):
         found["reason"] = reason
         if message:
