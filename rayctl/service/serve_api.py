@@ -219,11 +219,17 @@ def ongoing(text: str) -> int | None:
 
 
 def _metrics_port(pod: Document) -> int:
+    """Return the port of a pod's metrics: the declared one, or where the embedded kubelet has moved it to."""
+    wanted = 8080
     for container in ((pod.get("spec") or {}).get("containers") or ())[:1]:
         for port in container.get("ports") or ():
             if port.get("name") == "metrics":
-                return int(port["containerPort"])
-    return 8080
+                wanted = int(port["containerPort"])
+    try:
+        moved = json.loads((pod["metadata"].get("annotations") or {})["rayctl.io/ports"])
+        return int(moved.get(str(wanted), wanted))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return wanted
 
 
 def _needed(details: Any) -> Any:

@@ -20,17 +20,39 @@ __all__ = ["POLL_S", "advance"]
 POLL_S = 2.0
 """How soon to look again while something is under way that sends no news (a Ray cluster's applications)."""
 GATE = "switchover"
+SKEW_S = 5.0
+"""Clocks of controllers differ by so much."""
+OVERDUE_S = 60.0
+"""A deadline that has passed is told first, and acted upon after this: a clock that jumps ahead ends no switch."""
+OVERDUE = "Overdue"
 
 
 def advance(record: Record | None, seen: Seen, rules: Rules, wish: Wish, now: float) -> Advance:
     """Return what comes next. Pure; ``now``: seconds since the epoch."""
     if record is None:
         return _begin(Record(0, "", "", phase=Phase.ROLLED_BACK), wish, rules, now)
+    turned = _clock_went_back(record, rules, now)
+    if turned is not None:
+        return _write(turned, "the clock went back: times are taken anew")
     if record.phase is Phase.FORWARD:
         return _forward(record, seen, rules, wish, now)
     if record.phase is Phase.BACK:
         return _back(record, seen, rules, wish, now)
     return _at_rest(record, seen, rules, wish, now)
+
+
+def _clock_went_back(record: Record, rules: Rules, now: float) -> Record | None:
+    """Return the record with times of now, where its own are in the future: else it would wait for them to come."""
+    late = now + SKEW_S
+    if record.phase.ended:
+        return replace(record, ended_at=now) if record.ended_at > late else None
+    limit = rules.deadline_s if record.source else rules.first_deadline_s
+    if record.started_at > late:
+        split = record.split and replace(record.split, moved_at=min(record.split.moved_at, now))
+        return replace(record, started_at=now, deadline_at=now + limit if limit else 0.0, split=split)
+    if record.split is not None and record.split.moved_at > late:
+        return replace(record, split=replace(record.split, moved_at=now))
+    return None
 
 
 # Beginning --------------------------------------------------------------------------------------------
@@ -166,6 +188,10 @@ def _forward(record: Record, seen: Seen, rules: Rules, wish: Wish, now: float) -
             return _act(record, Point(rest[0].name, target.name), "Promoted", f"{rest[0].name} follows", half=True)
         return _act(record, Point(moved[-1].name, source.name), "Repaired", f"{target.name} does not serve", half=True)
     why = _turn_back(record, source, target, wish, rules, bool(moved), now)
+    if why is not None and why[0] in ("DeadlineExceeded", "InitializingTimeout") and record.reason != OVERDUE:
+        grace = min(OVERDUE_S, (rules.deadline_s if source.name else rules.first_deadline_s) / 10)
+        overdue = record.reached("overdue", now, why[1], reason=OVERDUE, deadline_at=now + grace)
+        return _write(overdue, why[1])
     if why is not None:
         return _write(_turned(record, seen, wish, why, now), why[1])
     if moved:

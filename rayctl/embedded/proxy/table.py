@@ -7,7 +7,8 @@ their addresses.
 
 Weights: the annotation ``rayctl.io/weights`` (JSON, value of a pod label → weight) shares new connections between
 groups of pods; the label is the one that the annotation ``rayctl.io/weights-label`` names, else ``ray.io/cluster``. A
-group of weight 0, or that is not named, gets connections only while no other group has a ready pod.
+group of weight 0, or that is not named, gets connections only while no other group has a ready pod. Where the selector
+itself asks for one value of that label (which is right for all who know no weights), the named groups count instead.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def frontends(services: Iterable[Object], pods: Iterable[Object], slices: Iterab
         if not address:
             continue
         if spec.get("selector"):
-            selected = _select(by_namespace.get(metadata.get("namespace", ""), []), spec)
+            selected = _select(by_namespace.get(metadata.get("namespace", ""), []), spec, *_weights(service))
             table |= _of_pods(service, address, headless, selected)
         else:
             table |= _of_slices(spec, address, named.get((metadata.get("namespace", ""), metadata["name"]), []))
@@ -102,8 +103,20 @@ def _json(text: Any) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _select(pods: list[_Pod], spec: Mapping[str, Any]) -> list[_Pod]:
-    matching = [pod for pod in pods if all(pod.labels.get(key) == value for key, value in spec["selector"].items())]
+def _weights(service: Object) -> tuple[Mapping[str, Any], str]:
+    """Return the weights of a Service, and the label that they go by."""
+    annotations = service["metadata"].get("annotations") or {}
+    return _json(annotations.get(WEIGHTS)), annotations.get(WEIGHTS_LABEL) or DEFAULT_LABEL
+
+
+def _select(pods: list[_Pod], spec: Mapping[str, Any], weights: Mapping[str, Any], label: str) -> list[_Pod]:
+    def matches(pod: _Pod) -> bool:
+        return all(
+            pod.labels.get(key) in weights if weights and key == label else pod.labels.get(key) == value
+            for key, value in spec["selector"].items()
+        )
+
+    matching = [pod for pod in pods if matches(pod)]
     ready = [pod for pod in matching if pod.ready]
     if ready or not spec.get("publishNotReadyAddresses"):
         return ready
@@ -112,8 +125,7 @@ def _select(pods: list[_Pod], spec: Mapping[str, Any]) -> list[_Pod]:
 
 def _of_pods(service: Object, address: str, headless: bool, pods: list[_Pod]) -> Table:
     table: Table = {}
-    annotations = service["metadata"].get("annotations") or {}
-    weights, label = _json(annotations.get(WEIGHTS)), annotations.get(WEIGHTS_LABEL) or DEFAULT_LABEL
+    weights, label = _weights(service)
     for port in (service.get("spec") or {}).get("ports") or ():
         if port.get("protocol", "TCP") != "TCP":
             continue

@@ -345,7 +345,7 @@ def test_41_a_first_cluster_that_never_serves_ends_in_a_timeout(text: str) -> No
     world.add(service)
     world.settle(seconds=115, each=5)
     assert world.condition("Ready") == ("False", "Initializing")
-    world.settle(seconds=20, each=5)
+    world.settle(seconds=35, each=5)
     assert world.condition("Ready") == ("False", "InitializingTimeout")
     assert (world.active, world.pending) == ("", "")
     assert world.all("RayCluster") == []

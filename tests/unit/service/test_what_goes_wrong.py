@@ -155,7 +155,7 @@ def test_6_a_switch_has_a_deadline_and_a_policy(policy: str, phase: str) -> None
     world, old, new = upgrading(annotations={"rayctl.io/switchover-timeout": "10m", "rayctl.io/on-timeout": policy})
     world.settle(seconds=590, each=10)
     assert world.record["phase"] == "Forward"
-    world.settle(seconds=30, each=10)
+    world.settle(seconds=100, each=10)
     assert world.record["phase"] == phase
     assert world.pointers == (old, old)
     if policy == "rollback":
@@ -170,6 +170,19 @@ def test_6_a_switch_has_a_deadline_and_a_policy(policy: str, phase: str) -> None
         blocker = world.plan().blocked_on
         assert blocker is not None
         assert "deadline has passed" in blocker.message
+
+
+def test_6_a_clock_that_jumps_ends_no_switch_and_holds_none_up() -> None:
+    world, old, new = upgrading()
+    world.now += 3600
+    world.settle(seconds=10)
+    assert world.record["step"] == "overdue"
+    world.ready(new)
+    world.settle(seconds=3)
+    assert world.record["phase"] == "Switched"
+    world.now -= 3600
+    world.settle(seconds=70)
+    assert world.get("RayCluster", old) is None
 
 
 def test_6_an_application_that_cannot_be_deployed_is_given_up_before_the_deadline() -> None:

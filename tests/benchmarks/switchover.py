@@ -1,0 +1,363 @@
+"""Switches of RayServices, measured: real Ray clusters under load on the embedded server, and 200 services at once.
+
+    python -m tests.benchmarks.switchover real      three switches under load (minutes; two Ray clusters side by side)
+    python -m tests.benchmarks.switchover many      200 services switch at once; Ray is played
+
+Everything runs on this machine, on loopback addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from rayctl.core.host import ControllerHost, HostSettings
+from rayctl.kube.calls import MERGE, Call, Transport
+from rayctl.kube.errors import KubernetesError
+from rayctl.kube.http import HttpTransport, load_configuration
+from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
+from rayctl.manifests import crd_documents
+from rayctl.service.controller import RayServiceController
+
+APP = """
+import os
+from ray import serve
+
+@serve.deployment
+class Answer:
+    def __init__(self):
+        if os.environ.get("ANSWER") == "broken":
+            raise RuntimeError("this version is broken")
+        self.words = "none"
+
+    def reconfigure(self, config):
+        self.words = config.get("words", "none")
+
+    async def __call__(self, request):
+        return {"version": os.environ.get("ANSWER"), "words": self.words}
+
+app = Answer.bind()
+"""
+RATE = 20.0
+
+
+# Real clusters under load ------------------------------------------------------------------------------
+
+
+def service(folder: Path, answer: str, words: str) -> dict[str, Any]:
+    """A RayService with one head, which is all its cluster has."""
+    config = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "0.0.0.0", "port": 8000},  # noqa: S104 - of a pod, in a network of its own
+        "applications": [
+            {
+                "name": "answer",
+                "route_prefix": "/",
+                "import_path": "answering:app",
+                "deployments": [
+                    {"name": "Answer", "ray_actor_options": {"num_cpus": 0.1}, "user_config": {"words": words}}
+                ],
+            }
+        ],
+    }
+    env = [{"name": "PYTHONPATH", "value": str(folder)}, {"name": "ANSWER", "value": answer}]
+    container = {
+        "name": "ray",
+        "image": "rayproject/ray:2.60.0",
+        "env": env,
+        "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+    }
+    params = {"num-cpus": "1", "object-store-memory": "100000000"}
+    head = {"rayStartParams": params, "template": {"spec": {"containers": [container]}}}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": {"name": "answer", "annotations": {"rayctl.io/drain-timeout": "30s"}},
+        "spec": {
+            "serveConfigV2": json.dumps(config),
+            "rayClusterConfig": {"rayVersion": "2.60.0", "headGroupSpec": head},
+        },
+    }
+
+
+class Load:
+    """Requests at a steady rate, whatever their answers take; each on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.done: list[tuple[float, float, str]] = []
+        self.failed: list[tuple[float, str]] = []
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Send until told to stop, then wait for the last answers."""
+        tasks: set[asyncio.Task[None]] = set()
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
+            due = time.monotonic()
+            while not until.is_set():
+                task = asyncio.ensure_future(self._one(session))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                due += 1 / RATE
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await asyncio.gather(*tasks)
+
+    async def _one(self, session: aiohttp.ClientSession) -> None:
+        began = time.time()
+        try:
+            async with session.get(self.url) as answer:
+                text = await answer.text()
+                if answer.status != 200:
+                    self.failed.append((began, f"{answer.status} {text[:100]}"))
+                    return
+            found = json.loads(text)
+            self.done.append((began, time.time() - began, f"{found['version']}/{found['words']}"))
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
+            self.failed.append((began, f"{type(error).__name__}: {error}"))
+
+    def p99(self, begin: float, end: float) -> float:
+        """Milliseconds, of the requests that began in a time."""
+        took = sorted(took for at, took, _ in self.done if begin <= at < end)
+        return 1000 * took[min(len(took) - 1, int(len(took) * 0.99))] if took else float("nan")
+
+
+@contextlib.contextmanager
+def processes(folder: Path) -> Iterator[Path]:
+    """The server with its kubelet, and the controllers; ended together with all that they started."""
+    kubeconfig = folder / "kubeconfig"
+    rayctl = str(Path(sys.executable).parent / "rayctl")
+    serve = [rayctl, "kube", "serve", "--port", "0", "--data-dir", str(folder / "kube"), "--kubelet"]
+    commands = [
+        [*serve, "--write-kubeconfig", str(kubeconfig), "--capacity", "cpu=8,memory=16Gi"],
+        [rayctl, "kube", "controllers", "--kubeconfig", str(kubeconfig)],
+    ]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, command in enumerate(commands):
+            log = (folder / f"process-{number}.log").open("wb")
+            env = {**os.environ, "RAYCTL_HOME": str(folder)}
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True))
+            end = time.monotonic() + 60
+            while not kubeconfig.exists() and time.monotonic() < end:
+                time.sleep(0.1)
+            time.sleep(1.0)
+        yield kubeconfig
+    finally:
+        for process in reversed(started):
+            process.send_signal(signal.SIGINT)
+        for process in started:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+async def status_of(transport: Transport, name: str = "answer") -> dict[str, Any]:
+    """The status of a service."""
+    found = await transport.request(Call.get(RAY_SERVICES.path("default", name)))
+    return dict(found.get("status") or {})
+
+
+async def until(transport: Transport, wanted: str, limit_s: float, check: Any) -> dict[str, Any]:
+    """Wait until a status is as wanted."""
+    end = time.monotonic() + limit_s
+    status: dict[str, Any] = {}
+    while time.monotonic() < end:
+        with contextlib.suppress(KubernetesError):
+            status = await status_of(transport)
+            if check(status):
+                return status
+        await asyncio.sleep(0.25)
+    raise SystemExit(f"never {wanted}: {json.dumps(status, indent=1)[:6000]}")
+
+
+async def real(folder: Path, kubeconfig: Path) -> None:
+    """One service, three switches."""
+    transport = HttpTransport(await load_configuration(str(kubeconfig)))
+    (folder / "answering.py").write_text(APP)
+    for _ in range(100):
+        try:
+            body = service(folder, "one", "first")
+            await transport.request(Call("POST", RAY_SERVICES.path("default"), body=body))
+            break
+        except KubernetesError:
+            await asyncio.sleep(0.5)  # the definitions are not there yet
+    began = time.monotonic()
+    await until(transport, "ready", 280, lambda s: s.get("numServeEndpoints", 0) > 0)
+    print(f"first start: {time.monotonic() - began:.1f} s", flush=True)
+    found = await transport.request(Call.get(SERVICES.path("default", "answer-serve-svc")))
+    load, stop = Load(f"http://{found['spec']['clusterIP']}:8000/"), asyncio.Event()
+    task = asyncio.ensure_future(load.run(stop))
+    await asyncio.sleep(15)
+    quiet = (time.time() - 12, time.time())
+    base = load.p99(*quiet)
+    print(f"before: p99 {base:.0f} ms, {len(load.failed)} failed", flush=True)
+    await _switches(folder, transport, load)
+    stop.set()
+    await task
+    print(f"in all: {len(load.done)} answered, {len(load.failed)} failed")
+    for at, why in load.failed[:10]:
+        print(f"  failed at {at:.3f}: {why}")
+    await transport.request(Call("DELETE", RAY_SERVICES.path("default", "answer")))
+    await asyncio.sleep(5)
+    await transport.close()
+
+
+async def _switches(folder: Path, transport: Transport, load: Load) -> None:
+    steps = [
+        ("environment", service(folder, "two", "first"), "two/first", "Switched"),
+        ("configuration", service(folder, "two", "second"), "two/second", "Switched"),
+        ("broken version", service(folder, "broken", "second"), "two/second", "RolledBack"),
+    ]
+    for title, document, answer, phase in steps:
+        begin, failed = time.time(), len(load.failed)
+        path = RAY_SERVICES.path("default", "answer")
+        patched = await transport.request(Call("PATCH", path, body={"spec": document["spec"]}, content_type=MERGE))
+        generation = patched["metadata"]["generation"]
+
+        def ended(status: dict[str, Any], generation: int = generation, phase: str = phase, title: str = title) -> bool:
+            record = status.get("switchover") or {}
+            if status.get("observedGeneration") != generation or record.get("phase") != phase:
+                return False
+            return title == "configuration" or record.get("generation") == generation
+
+        status = await until(transport, f"{phase} ({title})", 280, ended)
+        for _ in range(300):
+            if any(at > begin and text == answer for at, _, text in load.done):
+                break
+            await asyncio.sleep(0.1)
+        record = status["switchover"]
+        at = {line["step"]: line["at"] for line in record.get("trace") or ()}
+        print(
+            f"{title}: {time.time() - begin:.1f} s, {len(load.failed) - failed} failed, "
+            f"p99 {load.p99(begin, time.time()):.0f} ms; trace {json.dumps(at)}",
+            flush=True,
+        )
+        await asyncio.sleep(20)
+        print(f"  after: p99 {load.p99(time.time() - 15, time.time()):.0f} ms", flush=True)
+
+
+# Many services ------------------------------------------------------------------------------------------
+
+
+async def many(kubeconfig: Path, count: int) -> None:
+    """``count`` services switch at once; clusters are ready as soon as they are there."""
+    from tests.cli.test_service import Played, _operate
+    from tests.unit.service.world import cluster_spec, ray_service
+
+    transport = HttpTransport(await load_configuration(str(kubeconfig)))
+    for document in crd_documents("RayCluster", "RayService"):
+        await transport.request(Call("POST", CUSTOM_RESOURCE_DEFINITIONS.path(), body=document))
+    played = Played()
+    counted = _Counting(transport)
+    settings = HostSettings("bench", "kube-system")
+    host = ControllerHost(counted, [RayServiceController(played)], settings, time.time, played)
+    tasks = [asyncio.ensure_future(host.run())]
+
+    async def operator() -> None:
+        while True:
+            with contextlib.suppress(KubernetesError):
+                await _operate(transport)
+            await asyncio.sleep(0.2)
+
+    tasks.append(asyncio.ensure_future(operator()))
+    await asyncio.sleep(2)
+    names = [f"s{number}" for number in range(count)]
+    for name in names:
+        body = ray_service(name, {"rayctl.io/drain-timeout": "1s"}, rayClusterConfig=cluster_spec(workers=0))
+        await transport.request(Call("POST", RAY_SERVICES.path("default"), body=body))
+
+    async def all_at(serial: int, limit_s: float) -> float:
+        began = time.monotonic()
+        while time.monotonic() - began < limit_s:
+            items = (await transport.request(Call.get(RAY_SERVICES.path("default"))))["items"]
+            records = [(item.get("status") or {}).get("switchover") or {} for item in items]
+            if all(r.get("serial") == serial and r.get("phase") == "Switched" for r in records):
+                clusters = (await transport.request(Call.get(RAY_CLUSTERS.path("default"))))["items"]
+                if len(clusters) == count:
+                    return time.monotonic() - began
+            await asyncio.sleep(0.5)
+        raise SystemExit("not all switched in time")
+
+    print(f"{count} services started: {await all_at(1, 250):.1f} s", flush=True)
+    counted.writes = 0
+    for name in names:
+        body = {"spec": {"rayClusterConfig": cluster_spec("ray:2", workers=0)}}
+        await transport.request(Call("PATCH", RAY_SERVICES.path("default", name), body=body, content_type=MERGE))
+    took = await all_at(2, 250)
+    items = (await transport.request(Call.get(RAY_SERVICES.path("default"))))["items"]
+    spans = [_moved(item["status"]["switchover"]) for item in items]
+    print(f"{count} services switched at once, old sides gone: {took:.1f} s")
+    print(f"writes per switch: {counted.writes / count:.2f} (events not counted)")
+    print(f"first service moved to committed: median {statistics.median(spans):.3f} s, max {max(spans):.3f} s")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await transport.close()
+
+
+def _moved(record: dict[str, Any]) -> float:
+    """Seconds from the gate being passed (the head service moves) to the commit."""
+    from rayctl.service.record import parse_record
+
+    found = parse_record({"switchover": record})
+    assert found is not None
+    at = {line.step: line.at for line in found.trace}
+    return found.ended_at - at["promote-head"]
+
+
+class _Counting:
+    """A transport that counts writes."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner, self.writes = inner, 0
+
+    async def request(self, call: Call) -> Any:
+        """See `Transport.request`."""
+        if call.writes and "/leases" not in call.path and "/events" not in call.path:
+            self.writes += 1
+        return await self._inner.request(call)
+
+    def watch(self, call: Call, silence_s: float) -> Any:
+        """See `Transport.watch`."""
+        return self._inner.watch(call, silence_s)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+
+
+def main() -> None:
+    """Run one of the two parts."""
+    what = sys.argv[1] if len(sys.argv) > 1 else "real"
+    with tempfile.TemporaryDirectory(prefix="rayctl-switchover-") as name:
+        folder = Path(name)
+        if what == "real":
+            with processes(folder) as kubeconfig:
+                try:
+                    asyncio.run(real(folder, kubeconfig))
+                except BaseException:
+                    for log in sorted(folder.glob("process-*.log")):
+                        print(f"--- {log.name}\n" + log.read_text(errors="replace")[-3000:])
+                    raise
+            return
+        from tests.contract.servers import serving
+
+        with serving(folder) as running:
+            asyncio.run(many(running.kubeconfig, int(sys.argv[2]) if len(sys.argv) > 2 else 200))
+
+
+if __name__ == "__main__":
+    main()
