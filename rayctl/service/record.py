@@ -16,10 +16,12 @@ from typing import Any
 from rayctl.clock import iso
 from rayctl.core.conditions import parse_conditions
 
-__all__ = ["SUCCEEDED", "Past", "Phase", "Record", "Split", "Traced", "parse_record", "reconstruct"]
+__all__ = ["OVERDUE", "SUCCEEDED", "Past", "Phase", "Record", "Split", "Traced", "parse_record", "reconstruct"]
 
 SUCCEEDED = "SwitchoverSucceeded"
 """Condition: how the last switch ended; Unknown while one is under way."""
+OVERDUE = "Overdue"
+"""Reason of a switch whose deadline has passed and which is about to be taken back."""
 KEPT_PAST = 5
 KEPT_TRACE = 24
 
@@ -287,7 +289,9 @@ def reconstruct(
         return ended
     rolling = conditions.get("RollbackInProgress")
     back = rolling if rolling is not None and rolling.is_true else None
-    reason = "" if back is None else "Reverted" if back.reason == "DesiredClusterSpecChanged" else back.reason
+    told = conditions.get(SUCCEEDED)
+    going = OVERDUE if told is not None and told.reason == OVERDUE else ""
+    reason = going if back is None else "Reverted" if back.reason == "DesiredClusterSpecChanged" else back.reason
     return Record(
         max(serial, 1),
         active,
@@ -297,7 +301,7 @@ def reconstruct(
         phase=Phase.BACK if back else Phase.FORWARD,
         reason=reason,
         message=back.message if back else "",
-        refused=wanted if known and reason not in ("", "Reverted") else "",
+        refused=wanted if known and reason not in ("", "Reverted", OVERDUE) else "",
         started_at=since,
         deadline_at=since + deadline_s if since and active else 0.0,
         touched=True,

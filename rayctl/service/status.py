@@ -9,7 +9,7 @@ from typing import Any
 from rayctl.clock import iso
 from rayctl.core.conditions import Condition, merge_conditions, parse_conditions
 from rayctl.core.plan import Blocker
-from rayctl.service.record import SUCCEEDED, Phase, Record
+from rayctl.service.record import OVERDUE, SUCCEEDED, Phase, Record
 from rayctl.service.seen import ServiceSeen
 from rayctl.service.sides import ClusterSeen
 
@@ -172,7 +172,8 @@ def _succeeded(record: Record, blocked_on: Told) -> Condition:
     between = f"{record.source or 'nothing'} to {record.target}"
     if record.phase is Phase.FORWARD:
         waits = f", waits: {blocked_on.message}" if blocked_on else ""
-        return Condition(SUCCEEDED, "Unknown", "InProgress", f"{between}: {record.step}{waits}")
+        reason = OVERDUE if record.reason == OVERDUE else "InProgress"
+        return Condition(SUCCEEDED, "Unknown", reason, f"{between}: {record.step}{waits}")
     if record.phase is Phase.BACK:
         return Condition(SUCCEEDED, "Unknown", "RollingBack", f"{between}: {record.message}")
     if record.phase is Phase.SWITCHED and record.reason == "Unhealthy":

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rayctl.core.plan import Blocker, Reason
 from rayctl.service.gradual import next_split
-from rayctl.service.record import Phase, Record, Split
+from rayctl.service.record import OVERDUE, Phase, Record, Split
 from rayctl.service.terms import Advance, Ask, Claim, Make, Point, Remove, Rules, Seen, Side, Weigh, Wish
 
 __all__ = ["POLL_S", "advance"]
@@ -24,7 +24,6 @@ SKEW_S = 5.0
 """Clocks of controllers differ by so much."""
 OVERDUE_S = 60.0
 """A deadline that has passed is told first, and acted upon after this: a clock that jumps ahead ends no switch."""
-OVERDUE = "Overdue"
 
 
 def advance(record: Record | None, seen: Seen, rules: Rules, wish: Wish, now: float) -> Advance:
