@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from rayctl.core.controller import Controller
 from rayctl.core.execute import ServePort
@@ -99,12 +98,11 @@ class FakeServe:
         return {}
 
 
-_SERVE: WeakKeyDictionary[World, FakeServe] = WeakKeyDictionary()
-
-
 def fake_serve(world: World) -> FakeServe:
     """The world's only one: it lives on when the controller dies."""
-    return _SERVE.setdefault(world, FakeServe(world))
+    found = vars(world).setdefault("fake_serve", None) or FakeServe(world)
+    vars(world)["fake_serve"] = found
+    return found
 
 
 def pods_of(world: World, cluster: str) -> list[dict[str, Any]]:
