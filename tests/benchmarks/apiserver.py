@@ -179,9 +179,8 @@ async def measure_peer(scale: float) -> None:
         began = sum(psutil.Process(process.pid).cpu_times()[:2])
         gets, cpu = await rate(lambda n: transport.request(Call.get(ALL)), int(OBJECTS * scale))
         served = (sum(psutil.Process(process.pid).cpu_times()[:2]) - began) / int(OBJECTS * scale) * 1e6
-        print(
-            f"bare aiohttp server without TLS, same client: {gets:,.0f}/s, CPU: client {cpu:.0f} us, server {served:.0f} us"
-        )
+        costs = f"CPU: client {cpu:.0f} us, server {served:.0f} us"
+        print(f"bare aiohttp server without TLS, same client: {gets:,.0f}/s, {costs}")
         await transport.close()
     finally:
         process.terminate()

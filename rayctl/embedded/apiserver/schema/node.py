@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,11 +57,6 @@ class Node:
             *([self.items] if self.items else []),
         ]
         return self.default is not MISSING or any(node.has_defaults for node in below)
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str] | None:
-        """The compiled ``pattern``."""
-        return re.compile(self.checks["pattern"]) if "pattern" in self.checks else None
 
     def child(self, name: str) -> Node | None:
         """Return the node of a field; None if it is not described."""

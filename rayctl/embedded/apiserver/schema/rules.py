@@ -6,8 +6,9 @@ accepted, the rules are not checked, and whoever writes such a definition is war
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from rayctl.embedded.apiserver.errors import FieldError, invalid_value, required
 from rayctl.embedded.apiserver.schema.node import MISSING, Node, parse
 
-__all__ = ["NOT_CHECKED", "check_definition", "check_rules", "has_rules", "unchecked"]
+__all__ = ["NOT_CHECKED", "check_definition", "check_rules", "has_rules", "matcher", "unchecked"]
 
 KEYWORD = "x-kubernetes-validations"
 NOT_CHECKED = (
@@ -69,6 +70,16 @@ def _compile(rule: str) -> _Compiled:
         text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
         names = set(_UNDECLARED.findall(text))
         return _Compiled(None, text, bool(names) and names <= _OF_KUBERNETES)
+
+
+def matcher(pattern: str) -> Callable[[str], bool] | None:
+    """Return a test for texts by RE2, CEL's engine; None without CEL, or if RE2 does not know the pattern's syntax."""
+    if _environment() is None:
+        return None
+    compiled = _compile(f"self.matches({json.dumps(pattern)})")
+    if compiled.program is None or not isinstance(_run(compiled, {"self": ""}), bool):
+        return None
+    return lambda text: _run(compiled, {"self": text}) is True
 
 
 # Definitions ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from rayctl.embedded.apiserver.errors import (
 )
 from rayctl.embedded.apiserver.schema.formats import FORMATS
 from rayctl.embedded.apiserver.schema.node import Node, parse
+from rayctl.embedded.apiserver.schema.patterns import matches
 
 __all__ = ["validate", "validate_lists"]
 
@@ -87,7 +88,7 @@ def _check_text(node: Node, value: str, path: str, errors: list[FieldError]) -> 
         errors.append(too_long(path, checks["maxLength"]))
     if "minLength" in checks and len(value) < checks["minLength"]:
         errors.append(invalid_value(path, value, f"{path} in body should be at least {checks['minLength']} chars long"))
-    if node.pattern is not None and not node.pattern.search(value):
+    if "pattern" in checks and not matches(checks["pattern"], value):
         errors.append(invalid_value(path, value, f"{path} in body should match '{checks['pattern']}'"))
     known = FORMATS.get(node.format)
     if known is not None and node.type in ("string", "") and not known(value):
