@@ -122,16 +122,20 @@ def _drained(seen: SetSeen, draining: Sequence[Member], now: float) -> tuple[lis
 
 
 def _creations(seen: SetSeen, number: int) -> tuple[list[Create], int]:
-    """Return the creations with ordinals that no cluster has had, and the next one."""
-    used = [member.ordinal for member in seen.members if member.ordinal is not None]
-    ordinal = max([seen.memory.next_ordinal, *(number + 1 for number in used)])
+    """Return the creations, and the first ordinal that no cluster will have had.
+
+    The status notes that ordinal only after all creations of a pass were answered. So one whose outcome is unknown is
+    asked for again under its own name, and cannot come a second time, however late it is carried out.
+    """
+    used = {member.ordinal for member in seen.members if member.ordinal is not None}
     found: list[Create] = []
     mark = in_place_hash(seen.spec.template)
+    ordinal, after = seen.memory.next_ordinal, max(used, default=-1) + 1
     while len(found) < number:
-        if cluster_name(seen.name, ordinal) not in seen.taken:
+        if ordinal not in used and cluster_name(seen.name, ordinal) not in seen.taken:
             found.append(create_cluster(seen, ordinal, mark))
         ordinal += 1
-    return found, ordinal
+    return found, max(after, ordinal, seen.memory.next_ordinal)
 
 
 def slow_start(creations: Sequence[Single]) -> list[Action]:

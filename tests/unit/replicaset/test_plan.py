@@ -3,7 +3,7 @@
 import pytest
 
 from rayctl.core.plan import Create, Delete, Together
-from rayctl.replicaset.plan import slow_start
+from rayctl.replicaset.plan import plan_replicaset, slow_start
 from tests.unit.replicaset.worlds import (
     BEGAN,
     NS,
@@ -60,6 +60,22 @@ def test_names_are_never_used_again():
     world.remove(clusters(world)[1])
     settle(world)
     assert names(world) == ["llm-0", "llm-2"]
+
+
+def test_a_creation_without_an_answer_is_asked_for_again_under_its_own_name():
+    world = new_world(replicas=3)
+    plan = plan_replicaset(look(world), world.now)
+    creations = [action for action in plan.singles if isinstance(action, Create)]
+    for create in (creations[0], creations[2]):  # of the one between nobody knows
+        world.act(create)
+    again = [
+        action.ref.name for action in plan_replicaset(look(world), world.now).singles if isinstance(action, Create)
+    ]
+    assert again == [creations[1].ref.name] == ["llm-1"]
+    settle(world)
+    world.act(Delete(look(world).members[2].ref))
+    settle(world)
+    assert names(world) == ["llm-0", "llm-1", "llm-3"]
 
 
 def test_names_that_others_have_are_left_out():
