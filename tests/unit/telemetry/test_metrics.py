@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rayctl.core.execute import Ending
-from rayctl.core.loop import Metrics as CountedByLoops
-from rayctl.kube.calls import OPENED, Call
-from rayctl.kube.errors import KubernetesError, LeaseLost, ObjectNotFound, from_status
+from rayctl.core.metrics import Metrics as CountedByLoops
 from rayctl.telemetry.metrics import Metrics
-from rayctl.telemetry.transport import MeteredTransport
 
 LARGEST = 2000
 """Series that one actor may have."""
@@ -165,42 +160,15 @@ def test_times_of_creation_are_left_out() -> None:
     assert b"_created" not in metrics.text()
 
 
-class Answers:
-    """A transport that answers, or fails, as it is told."""
-
-    def __init__(self, error: KubernetesError | None = None) -> None:
-        self.error = error
-
-    async def request(self, call: Call) -> Any:
-        if self.error is not None:
-            raise self.error
-        return {}
-
-    async def watch(self, call: Call, silence_s: float) -> AsyncGenerator[dict[str, Any], None]:
-        if self.error is not None:
-            raise self.error
-        yield {"type": OPENED}
-        yield {"type": "ADDED", "object": {}}
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_requests_are_counted_by_answer() -> None:
+def test_requests_are_counted_by_answer() -> None:
     metrics = Metrics()
-    missing = from_status(404, {}, None, writes=False)
-    assert isinstance(missing, ObjectNotFound)
-    call = Call("PATCH", "/x")
-    await MeteredTransport(Answers(), metrics).request(call)
-    with pytest.raises(ObjectNotFound):
-        await MeteredTransport(Answers(missing), metrics).request(call)
-    with pytest.raises(LeaseLost):
-        await MeteredTransport(Answers(LeaseLost("x")), metrics, "mine").request(call)
-    events = [event["type"] async for event in MeteredTransport(Answers(), metrics).watch(call, 1.0)]
-    assert events == [OPENED, "ADDED"]
+    metrics.requested("PATCH", 200, 0.1)
+    metrics.requested("PATCH", 404, 0.1)
+    metrics.requested("GET", 0, 1.0)
+    metrics.fenced("mine")
     found = samples(metrics)
     assert found["rest_client_requests_total", ("200", "PATCH")] == 1
     assert found["rest_client_requests_total", ("404", "PATCH")] == 1
-    assert found["rest_client_requests_total", ("200", "GET")] == 1
+    assert found["rest_client_requests_total", ("<error>", "GET")] == 1
     assert found["rest_client_request_duration_seconds_count", ("PATCH",)] == 2
     assert found["rayctl_fenced_requests_total", ("mine",)] == 1
