@@ -49,6 +49,8 @@ def _hint(error: KubernetesError, target: Destination) -> str | None:
         return "`rayctl apply` changes what is there."
     if isinstance(error, WriteConflict):
         return "Somebody changed it meanwhile, or owns these fields; look again, or use --force-conflicts."
+    if isinstance(error, Rejected) and "does not have a host assigned" in error.message:
+        return "The pod has not been given to a node yet; `rayctl explain po/NAME` says what it waits for."
     if isinstance(error, Rejected) and error.status == 413:
         return "The object is larger than what the server takes (3 MiB)."
     if isinstance(error, Overloaded):

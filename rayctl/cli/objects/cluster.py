@@ -86,8 +86,10 @@ def endpoints(document: dict[str, Any], service: dict[str, Any], local: bool) ->
     spec = service.get("spec") or {}
     ports = {str(port.get("name")): int(port["port"]) for port in spec.get("ports") or ()}
     address = spec.get("clusterIP")
+    if address in (None, "", "None"):  # headless: the head's own
+        address = ((document.get("status") or {}).get("head") or {}).get("podIP")
     metadata = service["metadata"]
-    host = address if local and address not in (None, "", "None") else f"{metadata['name']}.{metadata['namespace']}.svc"
+    host = address if local and address else f"{metadata['name']}.{metadata['namespace']}.svc"
     external = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     if external:
         host = external[0].get("hostname") or external[0].get("ip") or host

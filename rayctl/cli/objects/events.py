@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from typing import Any
 
 import click
 
@@ -87,17 +88,28 @@ def _follow(kube: Kube, subjects: set[str] | None, types: tuple[str, ...]) -> No
     from rayctl.client.kube.following import Selection
 
     deadline = time.monotonic() + kube.settings.timeout_s if kube.settings.timeout_s else None
+    before: list[tuple[Happened, dict[str, Any]]] | None = []
     for seen in kube.follow(Selection(EVENTS, kube.scope), deadline):
+        if seen.change == "SYNCED" and before is not None:
+            for event, document in sorted(before, key=lambda pair: pair[0].last_at):
+                _say(kube, event, document)
+            before = None
         if seen.change not in ("ADDED", "MODIFIED"):
             continue
         event = happened(seen.object)
         if not _wanted(event, subjects, types):
             continue
-        if not kube.settings.for_people:
-            emit_document(kube.settings, seen.object)
-            continue
-        at = datetime.fromtimestamp(event.last_at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        where = f"{event.namespace}/" if kube.all_namespaces else ""
-        text = f"{at} {event.type:7} {where}{event.subject} {event.reason}: {event.message}"
-        say(clean(text))
-        sys.stdout.flush()
+        if before is not None:
+            before.append((event, seen.object))
+        else:
+            _say(kube, event, seen.object)
+
+
+def _say(kube: Kube, event: Happened, document: dict[str, Any]) -> None:
+    if not kube.settings.for_people:
+        emit_document(kube.settings, document)
+        return
+    at = datetime.fromtimestamp(event.last_at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    where = f"{event.namespace}/" if kube.all_namespaces else ""
+    say(clean(f"{at} {event.type:7} {where}{event.subject} {event.reason}: {event.message}"))
+    sys.stdout.flush()

@@ -180,20 +180,28 @@ def _watch(kube: Kube, served: Served, selection: Selection) -> None:
 
 
 def _rows_as_they_come(kube: Kube, items: Iterator[Seen]) -> None:
+    """What is there first, as one table; then a row for every change, in columns that only ever grow."""
     from rayctl.views.tables import shown
 
+    waiting: list[tuple[list[str], str]] | None = []
     widths: list[int] = []
     for seen in items:
-        if seen.change == "SYNCED" or not seen.columns:
-            continue
-        row = _row(seen.object, seen.cells)
-        titles, rows = shown(seen.columns, [row], kube.settings.output == "wide", kube.all_namespaces)
-        texts = [clean(text) for text in rows[0]]
-        if not widths:
-            widths = [max(len(title), len(text)) for title, text in zip(titles, texts, strict=True)]
+        if seen.columns and seen.change != "SYNCED":
+            row = _row(seen.object, seen.cells)
+            titles, rows = shown(seen.columns, [row], kube.settings.output == "wide", kube.all_namespaces)
+            texts = [clean(text) for text in rows[0]]
+            widths = widths or [len(title) for title in titles]
+            widths = [max(width, len(text)) for width, text in zip(widths, texts, strict=True)]
+            mark = "   deleted" if seen.change == "DELETED" else ""
+            if waiting is None:
+                say(_padded(texts, widths) + mark)
+                continue
+            waiting.append((texts, mark))
+        if waiting and seen.change != "ADDED":
             say(click.style(_padded(titles, widths), bold=True))
-        widths = [max(width, len(text)) for width, text in zip(widths, texts, strict=True)]
-        say(_padded(texts, widths) + ("   deleted" if seen.change == "DELETED" else ""))
+            for texts, mark in waiting:
+                say(_padded(texts, widths) + mark)
+            waiting = None
 
 
 def _padded(texts: list[str], widths: list[int]) -> str:

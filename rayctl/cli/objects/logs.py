@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+from rayctl.cli.hints import explained
 from rayctl.cli.kubernetes import Kube, kubernetes_command
+from rayctl.cli.objects.failures import fail_with
 from rayctl.cli.output import say
 from rayctl.errors import InvalidRequest, NotFound, RayctlError
 from rayctl.kube.calls import Call
+from rayctl.kube.errors import KubernetesError
 from rayctl.kube.kinds import PODS
 
 __all__ = ["logs"]
@@ -64,9 +67,14 @@ def logs(kube: Kube, target: str, container: str | None, head: bool, follow: boo
     elif follow:
         _together(kube, calls)
     else:
+        failures: list[RayctlError] = []
         for name, call in calls:
-            for line in kube.connection.lines(call, _CALL_S, accept="*/*"):
-                say(f"[{name}] {_safe(line)}")
+            try:
+                for line in kube.connection.lines(call, _CALL_S, accept="*/*"):
+                    say(f"[{name}] {_safe(line)}")
+            except KubernetesError as error:  # one that has not begun yet must not hide what the others say
+                failures.append(explained(error, kube.connection.target))
+        fail_with(failures)
 
 
 def _safe(line: str) -> str:

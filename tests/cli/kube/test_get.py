@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -180,3 +181,19 @@ class TestServers:
         run("get", "po")
         # Never where a context was named, although it has one of that name.
         assert "no kubeconfig" in run("get", "po", "--context", "rayctl", code=2).stderr
+
+
+def test_watching_on_a_terminal_is_a_table_that_grows(run: Run, put: Put, server: Running, namespace: str) -> None:
+    put(boat("ann"))
+    put(boat("a-longer-name"))
+    outer, inner = pty.openpty()
+    command = [sys.executable, "-c", "from rayctl.cli.main import main; main()", "get", "bt", "-w", "--timeout", "20s"]
+    environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=inner, text=True, env=environment) as process, os.fdopen(outer) as screen:
+        os.close(inner)
+        lines = [screen.readline().rstrip() for _ in range(3)]
+        put(boat("zoe"))
+        lines.append(screen.readline().rstrip())
+        process.terminate()
+    assert lines[0] == "\x1b[1mNAME            CREW   AGE\x1b[0m"
+    assert [line[:21].rstrip() for line in lines[1:]] == ["a-longer-name   2", "ann             2", "zoe             2"]

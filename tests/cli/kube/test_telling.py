@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rayctl.cli.objects.cluster import endpoints
 from rayctl.client.kube.connection import KubeConnection
 from rayctl.kube.calls import Call
 from rayctl.manifests import crd_documents
@@ -171,3 +172,18 @@ class TestConnect:
         assert "canary" not in out
         assert (tmp_path / "t").read_text() == "canary-token"
         assert stat.S_IMODE((tmp_path / "t").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("spec", "local", "client", "reachable"),
+    [
+        ({"clusterIP": "127.9.0.1"}, True, "ray://127.9.0.1:10001", True),
+        ({"clusterIP": "None"}, True, "ray://127.8.0.2:10001", True),
+        ({"clusterIP": "10.0.0.1"}, False, "ray://s.n.svc:10001", False),
+        ({"ports": [{"name": "client", "port": 20001}]}, False, "ray://s.n.svc:20001", False),
+    ],
+)
+def test_endpoints(spec: dict[str, Any], local: bool, client: str, reachable: bool) -> None:
+    document = {"spec": {}, "status": {"head": {"podIP": "127.8.0.2"}}}
+    found = endpoints(document, {"metadata": {"name": "s", "namespace": "n"}, "spec": spec}, local)
+    assert (found["client"], found["reachable"]) == (client, reachable)
