@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import FieldError, invalid_value
 from rayctl.embedded.apiserver.metadata import validate_metadata, validate_metadata_update
 from rayctl.embedded.apiserver.resources import Resource, Scale
@@ -37,10 +37,10 @@ def convert(resource: Resource, document: Mapping[str, Any]) -> dict[str, Any]:
     if document.get("apiVersion") == resource.api_version:
         if not resource.custom or not resource.node.has_defaults:
             return dict(document)
-        found = copy.deepcopy(dict(document))
+        found = copied(dict(document))
         apply_defaults(resource.node, found)
         return found
-    found = copy.deepcopy(dict(document))
+    found = copied(dict(document))
     found["apiVersion"] = resource.api_version
     if resource.custom:
         prune(resource.node, found, "", [])

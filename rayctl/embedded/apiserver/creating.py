@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from rayctl.embedded.apiserver.api import Answer, Api
 from rayctl.embedded.apiserver.apply.managers import Writer, record_update
 from rayctl.embedded.apiserver.bodies import check_strict, decode
 from rayctl.embedded.apiserver.changes import convert, fill_in, validate_new
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import ApiError, already_exists, bad_request, invalid
 from rayctl.embedded.apiserver.kinds.records import check_event, event_to_core
 from rayctl.embedded.apiserver.metadata import deduplicate_owners, undomained, without_empty
@@ -156,7 +156,7 @@ def stored_form(api: Api, resource: Resource, document: dict[str, Any]) -> dict[
     if resource.version == resource.stored_version:
         return document
     stored = api.registry.stored(resource)
-    return convert(stored, copy.deepcopy(document))
+    return convert(stored, copied(document))
 
 
 def _generated(api: Api, base: str) -> str:

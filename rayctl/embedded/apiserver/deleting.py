@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rayctl.embedded.apiserver.api import Answer, Api
 from rayctl.embedded.apiserver.bodies import check_size, media_type
 from rayctl.embedded.apiserver.changes import convert
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import (
     ApiError,
     FieldError,
@@ -176,13 +176,13 @@ async def delete_stored(api: Api, resource: Resource, stored: Stored, options: D
         return Answer(200, stored.object, resource, stored)
     if options.dry_run:
         return Answer(200, document, resource, Stored(stored.key, stored.revision, document, b""))
-    found = await api.write(Change(stored.key, copy.deepcopy(document)))
+    found = await api.write(Change(stored.key, copied(document)))
     return Answer(200, found.object, resource, found)
 
 
 def _terminating(definition: dict[str, Any], now: str) -> dict[str, Any]:
     """Say in a definition's status that its objects are being deleted."""
-    found = {**definition, "status": copy.deepcopy(definition.get("status") or {})}
+    found = {**definition, "status": copied(definition.get("status") or {})}
     conditions = found["status"].setdefault("conditions", [])
     conditions.append(
         {
@@ -238,7 +238,7 @@ def _gone(resource: Resource, stored: Stored) -> Answer:
 
 
 async def _delete_namespace(api: Api, resource: Resource, stored: Stored, options: DeleteOptions) -> Answer:
-    document = copy.deepcopy(stored.object)
+    document = copied(stored.object)
     metadata = document["metadata"]
     if not metadata.get("deletionTimestamp"):
         metadata["deletionTimestamp"] = now_seconds(api.now())

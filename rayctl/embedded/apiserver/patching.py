@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Answer, Api
@@ -20,6 +19,7 @@ from rayctl.embedded.apiserver.bodies import (
 )
 from rayctl.embedded.apiserver.changes import convert
 from rayctl.embedded.apiserver.creating import create_document, in_storage
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import (
     ApiError,
     bad_request,
@@ -145,7 +145,7 @@ def patched_document(kind: str, resource: Resource, old: Any, instructions: Any)
     if not isinstance(changed, dict):
         raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})
     check_depth(changed)
-    return copy.deepcopy(changed)
+    return copied(changed)
 
 
 def _decoded(changed: dict[str, Any], resource: Resource) -> Decoded:
@@ -191,7 +191,7 @@ async def apply_patch(api: Api, request: Request, info: Info, resource: Resource
         raise conflict(resource.group, resource.plural, info.name, MODIFIED)
     _check_uid(applied, old["metadata"]["uid"], resource, info.name)
     merged = apply_object(writer, old, applied, options.force, ignored, lambda version: resource.node)
-    found = decode_parsed(copy.deepcopy(merged), resource)
+    found = decode_parsed(copied(merged), resource)
     warnings = check_strict(found, options.validation, resource)
     document = found.document
     document["metadata"]["resourceVersion"] = str(stored.revision)
@@ -248,7 +248,7 @@ async def _create_applied(
     applied["metadata"].pop("resourceVersion", None)
     live = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
     merged = apply_object(writer, live, applied, options.force, ignored_by(resource, ""), lambda version: resource.node)
-    found = decode_parsed(copy.deepcopy(merged), resource)
+    found = decode_parsed(copied(merged), resource)
     warnings = check_strict(found, options.validation, resource)
     stored, more = await create_document(api, resource, found.document, info.namespace, options, applied=True)
     return Answer(201, stored.object, resource, stored, warnings + more)

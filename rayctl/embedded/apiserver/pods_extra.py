@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.bodies import parse
 from rayctl.embedded.apiserver.deleting import DeleteOptions, delete_stored
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import (
     ApiError,
     bad_request,
@@ -60,7 +60,7 @@ async def _bind(api: Api, request: Request, info: Info, stored: Stored) -> None:
     if spec.get("nodeName"):
         text = f'pod {info.name} is already assigned to node "{spec["nodeName"]}"'
         raise conflict("", "pods/binding", info.name, text)
-    new: dict[str, Any] = copy.deepcopy(stored.object)
+    new: dict[str, Any] = copied(stored.object)
     new["spec"]["nodeName"] = node
     conditions = new.setdefault("status", {}).setdefault("conditions", [])
     at = now_seconds(api.now())

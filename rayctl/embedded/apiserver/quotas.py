@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Api
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import forbidden
 from rayctl.embedded.apiserver.quantity import format_like, parse_quantity
 from rayctl.embedded.apiserver.resources import Resource
@@ -108,6 +108,6 @@ class QuotaGate:
 
     def status(self, quota: Mapping[str, Any]) -> dict[str, Any]:
         """Return the status that a quota should have."""
-        hard = copy.deepcopy((quota.get("spec") or {}).get("hard") or {})
+        hard = copied((quota.get("spec") or {}).get("hard") or {})
         used = self.used(quota["metadata"]["namespace"], hard)
         return {"hard": hard, "used": {name: format_like(used[name], hard[name]) for name in hard}}

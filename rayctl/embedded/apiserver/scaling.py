@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from rayctl.embedded.apiserver.api import Answer, Api
 from rayctl.embedded.apiserver.bodies import media_type, parse
 from rayctl.embedded.apiserver.changes import at_path, convert
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import (
     ApiError,
     bad_request,
@@ -101,7 +101,7 @@ async def write_scale(api: Api, request: Request, info: Info, resource: Resource
         if request.method == "PUT":
             raise bad_request("json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
         raise bad_patch("cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
-    new = copy.deepcopy(dict(old))
+    new = copied(dict(old))
     _set(new, resource.scale.spec if resource.scale else (), replicas)
     update = Update(resource, stored, old, options, "scale")
     result, warnings = await store_update(api, update, new)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from rayctl.embedded.apiserver.apply.managers import Writer, record_update
 from rayctl.embedded.apiserver.bodies import check_strict, decode
 from rayctl.embedded.apiserver.changes import convert, fill_in, same_state, spec_changed, validate_update
 from rayctl.embedded.apiserver.creating import check_place, in_storage, stored_form
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import ApiError, bad_request, conflict, invalid, invalid_value, not_found
 from rayctl.embedded.apiserver.metadata import deduplicate_owners, undomained, without_empty
 from rayctl.embedded.apiserver.options import WriteOptions, write_options
@@ -163,7 +163,7 @@ async def store_update(api: Api, update: Update, new: dict[str, Any]) -> tuple[S
         return Stored(update.stored.key, update.stored.revision, new, b""), warnings
     if _is_released(new):
         # The last finalizer is gone. What is answered is the object with its old revision; the event has the new one.
-        answer = copy.deepcopy(new)
+        answer = copied(new)
         await api.write(Change(update.stored.key, None))
         return Stored(update.stored.key, update.stored.revision, answer, b""), warnings
     stored = await api.write(Change(update.stored.key, stored_form(api, resource, new)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from typing import Any
 
@@ -10,6 +9,7 @@ from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.controllers.loop import Controller
 from rayctl.embedded.apiserver.database import Key
 from rayctl.embedded.apiserver.deleting import DeleteOptions, delete_stored
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.store import Change, Event, Stored
 
 __all__ = ["GarbageCollector"]
@@ -153,4 +153,4 @@ class GarbageCollector(Controller):
 
 
 def _copy(stored: Stored) -> dict[str, Any]:
-    return copy.deepcopy(stored.object)
+    return copied(stored.object)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from rayctl.embedded.apiserver.controllers.loop import Controller
 from rayctl.embedded.apiserver.deleting import CRD_FINALIZER, DeleteOptions, delete_stored
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import ApiError
 from rayctl.embedded.apiserver.quotas import QuotaGate
 from rayctl.embedded.apiserver.registry import CRDS
@@ -53,7 +53,7 @@ class NamespaceController(Controller):
         if not current.object["metadata"].get("finalizers"):
             await self.api.write(Change(current.key, None))
             return
-        new = copy.deepcopy(current.object)
+        new = copied(current.object)
         if new.get("spec", {}).pop("finalizers", None):
             await self.api.write(Change(current.key, new))
 
@@ -79,7 +79,7 @@ class DefinitionController(Controller):
         if stored.object["metadata"].get("deletionTimestamp"):
             await self._finish(key[0])
             return
-        new = copy.deepcopy(stored.object)
+        new = copied(stored.object)
         self._accept(new)
         if new != stored.object:
             await self.api.write(Change(stored.key, new))
@@ -141,7 +141,7 @@ class DefinitionController(Controller):
         if not kept:
             await self.api.write(Change(stored.key, None))
         elif kept != stored.object["metadata"].get("finalizers"):
-            new = copy.deepcopy(stored.object)
+            new = copied(stored.object)
             new["metadata"]["finalizers"] = kept
             await self.api.write(Change(stored.key, new))
 
@@ -179,6 +179,6 @@ class QuotaController(Controller):
             return
         status = QuotaGate(self.api).status(stored.object)
         if stored.object.get("status") != status:
-            new = copy.deepcopy(stored.object)
+            new = copied(stored.object)
             new["status"] = status
             await self.api.write(Change(stored.key, new))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from rayctl.embedded.apiserver.controllers.endpoints import (
 from rayctl.embedded.apiserver.controllers.loop import Controller
 from rayctl.embedded.apiserver.creating import create_document
 from rayctl.embedded.apiserver.deleting import DeleteOptions, delete_stored
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import ApiError
 from rayctl.embedded.apiserver.options import WriteOptions
 from rayctl.embedded.apiserver.resources import Resource
@@ -90,16 +90,16 @@ class EndpointsController(Controller):
         metadata = wanted["metadata"]
         stored = self.api.store.newest(resource.storage, metadata["namespace"], metadata["name"])
         if stored is None:
-            await create_document(self.api, resource, copy.deepcopy(wanted), metadata["namespace"], _WRITING)
+            await create_document(self.api, resource, copied(wanted), metadata["namespace"], _WRITING)
         elif not _same(stored.object, wanted):
-            new = copy.deepcopy(stored.object)
+            new = copied(stored.object)
             for name in _CONTENT:
                 new.pop(name, None)
                 if name in wanted:
-                    new[name] = copy.deepcopy(wanted[name])
+                    new[name] = copied(wanted[name])
             new["metadata"]["labels"] = dict(metadata["labels"])
             if "ownerReferences" in metadata:
-                new["metadata"]["ownerReferences"] = copy.deepcopy(metadata["ownerReferences"])
+                new["metadata"]["ownerReferences"] = copied(metadata["ownerReferences"])
             await store_update(self.api, Update(resource, stored, stored.object, _WRITING), new)
 
     async def _delete(self, surplus: list[Stored]) -> None:

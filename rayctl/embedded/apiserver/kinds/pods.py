@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.errors import (
     FieldError,
     duplicate,
@@ -164,7 +164,7 @@ class PodRules(Record):
 
 def _fixed(after: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the new specification with everything that may change put back."""
-    found = copy.deepcopy(dict(after))
+    found = copied(dict(after))
     for field in ("containers", "initContainers"):
         for mine, theirs in zip(found.get(field) or [], before.get(field) or [], strict=True):
             if mine.get("image"):

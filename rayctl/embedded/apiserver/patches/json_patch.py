@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
+
+from rayctl.embedded.apiserver.documents import copied
 
 __all__ = ["MAX_OPERATIONS", "PatchFailed", "json_patch"]
 
@@ -24,7 +25,7 @@ def json_patch(document: Any, operations: list[Any]) -> Any:
     Raises:
         PatchFailed: A failed test, a missing path, an unknown operation.
     """
-    found = copy.deepcopy(document)
+    found = copied(document)
     for operation in operations:
         found = _perform(found, operation)
     return found
@@ -35,17 +36,17 @@ def _perform(document: Any, operation: Any) -> Any:
         raise PatchFailed("an operation is not an object")
     kind, path = operation.get("op"), _split(operation.get("path"))
     if kind == "add":
-        return _add(document, path, copy.deepcopy(operation.get("value")))
+        return _add(document, path, copied(operation.get("value")))
     if kind == "remove":
         return _remove(document, path)[0]
     if kind == "replace":
-        return _replace(document, path, copy.deepcopy(operation.get("value")))
+        return _replace(document, path, copied(operation.get("value")))
     if kind == "test":
         if not _same(_find(document, path, missing=None), operation.get("value")):
             raise PatchFailed(f"test of {operation['path']} failed")
         return document
     if kind == "copy":
-        return _add(document, path, copy.deepcopy(_find(document, _split(operation.get("from")))))
+        return _add(document, path, copied(_find(document, _split(operation.get("from")))))
     if kind == "move":
         document, value = _remove(document, _split(operation.get("from")))
         return _add(document, path, value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+from rayctl.embedded.apiserver.documents import copied
 from rayctl.embedded.apiserver.schema.node import MISSING, Node
 
 __all__ = ["apply_defaults", "drop_nulls"]
@@ -17,7 +17,7 @@ def apply_defaults(node: Node, value: Any) -> None:
     if isinstance(value, dict):
         for name, child in node.properties.items():
             if child.default is not MISSING and (name not in value or (value[name] is None and not child.nullable)):
-                value[name] = copy.deepcopy(child.default)
+                value[name] = copied(child.default)
             if name in value:
                 apply_defaults(child, value[name])
         if node.values is not None:
@@ -32,7 +32,7 @@ def apply_defaults(node: Node, value: Any) -> None:
 def _with_defaults(node: Node, value: Any) -> Any:
     """Return an element or an entry, or its default where a null stands for it."""
     if value is None and not node.nullable and node.default is not MISSING:
-        value = copy.deepcopy(node.default)
+        value = copied(node.default)
     apply_defaults(node, value)
     return value
 

@@ -36,6 +36,11 @@ def parse_time(text: object) -> datetime:
 
 def seconds_time(text: object) -> str:
     """Return a time in UTC with whole seconds. Raises ValueError like `parse_time`."""
+    return _seconds_time(text) if isinstance(text, str) else parse_time(text).isoformat()
+
+
+@lru_cache(maxsize=1_000)
+def _seconds_time(text: str) -> str:
     return parse_time(text).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
