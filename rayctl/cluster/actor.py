@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rayctl.cluster.controller import RayClusterController
 from rayctl.core.actor import Built, ControllerActor
+from rayctl.kube.account import connected_for
 from rayctl.kube.calls import Transport
-from rayctl.kube.http import HttpTransport, connected
+from rayctl.kube.http import HttpTransport
 
 __all__ = ["RayClusterControllerActor", "build_raycluster_controller"]
 
@@ -20,7 +21,10 @@ class RayClusterControllerActor(ControllerActor):
 
     async def connect(self) -> HttpTransport:
         """See `ControllerActor.connect`."""
-        return await connected(self._options.kubeconfig, self._options.context)
+        options = self._options
+        return await connected_for(
+            "raycluster-controller", options.accounts_namespace, options.kubeconfig, options.context
+        )
 
     def build(self, transport: Transport) -> Built:
         """See `ControllerActor.build`."""

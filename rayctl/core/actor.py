@@ -40,6 +40,7 @@ class ActorOptions:
         watch_namespace: Only this one is looked after; empty: all.
         workers: Keys worked on side by side.
         terms: The leases' times.
+        accounts_namespace: Each controller acts as the service account of its name there; None: as whoever starts it.
     """
 
     kubeconfig: str | None = None
@@ -48,6 +49,7 @@ class ActorOptions:
     watch_namespace: str = ""
     workers: int = 32
     terms: Terms = field(default_factory=Terms)
+    accounts_namespace: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import os
 
 from rayctl.cluster.dashboard import DashboardClient
 from rayctl.core.actor import Built, ControllerActor
+from rayctl.kube.account import connected_for
 from rayctl.kube.calls import Transport
-from rayctl.kube.http import HttpTransport, connected
+from rayctl.kube.http import HttpTransport
 from rayctl.replicaset.controller import ReplicaSetController
 from rayctl.replicaset.dashboard import DashboardObserver
 from rayctl.replicaset.reader import TransportReader
@@ -26,7 +27,10 @@ class ReplicaSetControllerActor(ControllerActor):
 
     async def connect(self) -> HttpTransport:
         """See `ControllerActor.connect`."""
-        return await connected(self._options.kubeconfig, self._options.context)
+        options = self._options
+        return await connected_for(
+            "replicaset-controller", options.accounts_namespace, options.kubeconfig, options.context
+        )
 
     def build(self, transport: Transport) -> Built:
         """See `ControllerActor.build`."""

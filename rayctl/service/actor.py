@@ -10,9 +10,10 @@ from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.spec import parse_cluster
 from rayctl.cluster.validate import check_cluster
 from rayctl.core.actor import Built, ControllerActor
+from rayctl.kube.account import connected_for
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError, ObjectNotFound
-from rayctl.kube.http import HttpTransport, connected
+from rayctl.kube.http import HttpTransport
 from rayctl.kube.kinds import HTTP_ROUTES
 from rayctl.service.controller import RayServiceController
 from rayctl.service.serve_api import ServeApi
@@ -62,7 +63,10 @@ class RayServiceControllerActor(ControllerActor):
 
     async def connect(self) -> HttpTransport:
         """See `ControllerActor.connect`."""
-        return await connected(self._options.kubeconfig, self._options.context)
+        options = self._options
+        return await connected_for(
+            "rayservice-controller", options.accounts_namespace, options.kubeconfig, options.context
+        )
 
     def build(self, transport: Transport) -> Built:
         """See `ControllerActor.build`."""
