@@ -183,8 +183,16 @@ def _word(status: str) -> str:
 
 def _because(app: App) -> str:
     failing = next((item.message for item in app.deployments.values() if item.status in BROKEN and item.message), "")
-    text = app.message or failing
+    text = _cause(app.message or failing)
     return f": {text}" if text else ""
+
+
+def _cause(text: str) -> str:
+    """Return what matters of a message: of a traceback its last line, the cause."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return (lines[-1] if any("Traceback" in line for line in lines) else " ".join(lines))[:500]
 
 
 def _failed(seen: ClusterSeen, now: float) -> str:

@@ -32,32 +32,15 @@ from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, RAY_CLUSTERS, RAY_SER
 from rayctl.manifests import crd_documents
 from rayctl.service.controller import RayServiceController
 
-APP = """
-import os
-from ray import serve
-
-@serve.deployment
-class Answer:
-    def __init__(self):
-        if os.environ.get("ANSWER") == "broken":
-            raise RuntimeError("this version is broken")
-        self.words = "none"
-
-    def reconfigure(self, config):
-        self.words = config.get("words", "none")
-
-    async def __call__(self, request):
-        return {"version": os.environ.get("ANSWER"), "words": self.words}
-
-app = Answer.bind()
-"""
+APP = Path(__file__).parent / "serving_app"
+"""Where the application is. Not below /tmp: every pod has one of its own."""
 RATE = 20.0
 
 
 # Real clusters under load ------------------------------------------------------------------------------
 
 
-def service(folder: Path, answer: str, words: str) -> dict[str, Any]:
+def service(answer: str, words: str) -> dict[str, Any]:
     """A RayService with one head, which is all its cluster has."""
     config = {
         "proxy_location": "HeadOnly",
@@ -73,7 +56,7 @@ def service(folder: Path, answer: str, words: str) -> dict[str, Any]:
             }
         ],
     }
-    env = [{"name": "PYTHONPATH", "value": str(folder)}, {"name": "ANSWER", "value": answer}]
+    env = [{"name": "PYTHONPATH", "value": str(APP)}, {"name": "ANSWER", "value": answer}]
     container = {
         "name": "ray",
         "image": "rayproject/ray:2.60.0",
@@ -184,13 +167,12 @@ async def until(transport: Transport, wanted: str, limit_s: float, check: Any) -
     raise SystemExit(f"never {wanted}: {json.dumps(status, indent=1)[:6000]}")
 
 
-async def real(folder: Path, kubeconfig: Path) -> None:
+async def real(kubeconfig: Path) -> None:
     """One service, three switches."""
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
-    (folder / "answering.py").write_text(APP)
     for _ in range(100):
         try:
-            body = service(folder, "one", "first")
+            body = service("one", "first")
             await transport.request(Call("POST", RAY_SERVICES.path("default"), body=body))
             break
         except KubernetesError:
@@ -205,7 +187,7 @@ async def real(folder: Path, kubeconfig: Path) -> None:
     quiet = (time.time() - 12, time.time())
     base = load.p99(*quiet)
     print(f"before: p99 {base:.0f} ms, {len(load.failed)} failed", flush=True)
-    await _switches(folder, transport, load)
+    await _switches(transport, load)
     stop.set()
     await task
     print(f"in all: {len(load.done)} answered, {len(load.failed)} failed")
@@ -216,11 +198,11 @@ async def real(folder: Path, kubeconfig: Path) -> None:
     await transport.close()
 
 
-async def _switches(folder: Path, transport: Transport, load: Load) -> None:
+async def _switches(transport: Transport, load: Load) -> None:
     steps = [
-        ("environment", service(folder, "two", "first"), "two/first", "Switched"),
-        ("configuration", service(folder, "two", "second"), "two/second", "Switched"),
-        ("broken version", service(folder, "broken", "second"), "two/second", "RolledBack"),
+        ("environment", service("two", "first"), "two/first", "Switched"),
+        ("configuration", service("two", "second"), "two/second", "Switched"),
+        ("broken version", service("broken", "second"), "two/second", "RolledBack"),
     ]
     for title, document, answer, phase in steps:
         begin, failed = time.time(), len(load.failed)
@@ -347,7 +329,7 @@ def main() -> None:
         if what == "real":
             with processes(folder) as kubeconfig:
                 try:
-                    asyncio.run(real(folder, kubeconfig))
+                    asyncio.run(real(kubeconfig))
                 except BaseException:
                     for log in sorted(folder.glob("process-*.log")):
                         print(f"--- {log.name}\n" + log.read_text(errors="replace")[-3000:])
