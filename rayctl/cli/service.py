@@ -16,10 +16,11 @@ from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
 from rayctl.kube.calls import Call
 from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
 
-__all__ = ["abort", "history", "promote", "rollback", "service", "status", "weight"]
+__all__ = ["abort", "history", "plan", "promote", "rollback", "service", "status", "weight"]
 
 COMMANDS = {
     "status": ("rayctl.cli.service:status", "Both sides, traffic, the switch and its steps, with a verdict."),
+    "plan": ("rayctl.cli.service:plan", "What an edit would lead to, before it is made."),
     "history": ("rayctl.cli.service:history", "Revisions that can be returned to, and the last switches."),
     "promote": ("rayctl.cli.service:promote", "Move the traffic now."),
     "abort": ("rayctl.cli.service:abort", "Give the switch up and keep the side that serves."),
@@ -49,6 +50,33 @@ def status(kube: Kube, name: str, wait: bool) -> None:
     view = _wait_for(kube, name, kube.settings.timeout_s or 600.0) if wait else _look(kube, name)
     _show(kube, view)
     click.get_current_context().exit(EXIT_CODES[view["verdict"]])
+
+
+@click.command()
+@click.option("-f", "--file", "path", metavar="FILE", required=True, help="Manifests; - reads standard input.")
+@kubernetes_command()
+def plan(kube: Kube, path: str) -> None:
+    """Say what applying a file would lead to: live, in place or a switch, its steps, and the resources it takes.
+
+    Exit codes: 0 nothing to do, 10 changes pending, 4 it is not valid or would not be acted upon.
+    """
+    from rayctl.cli.objects.files import manifests
+
+    wanted = [item for item in manifests([path]) if item.get("kind") == "RayService"]
+    if not wanted:
+        raise InvalidRequest(f"{path} has no RayService.", code="no-service", hint="`rayctl plan` is for fleets.")
+    answers = [(item["metadata"]["name"], _preview(kube, item)) for item in wanted]
+    if kube.settings.for_people:
+        for name, answer in answers:
+            _show_preview(name, answer)
+    elif kube.settings.output == "name":
+        for name, _ in answers:
+            say(f"service/{clean(name)}")
+    else:
+        emit_document(kube.settings, [{"name": name, **answer.document()} for name, answer in answers])
+    stopped = any(not answer.pending and answer.kind != "none" for _, answer in answers)
+    pending = any(answer.pending for _, answer in answers)
+    click.get_current_context().exit(4 if stopped else 10 if pending else 0)
 
 
 @click.command()
@@ -164,6 +192,41 @@ def rollback(kube: Kube, name: str, to_revision: int | None, change: Change) -> 
     if not change.only_client:
         kube.request(change.on(Call("PATCH", path, body=operations, content_type=JSON_PATCH)))
     _told(kube, document, change, f"returns to revision {found['revision']}")
+
+
+def _preview(kube: Kube, wanted: dict[str, Any]) -> Any:
+    from rayctl.service.children import Owner
+    from rayctl.service.preview import preview
+    from rayctl.service.problems import cluster_problems
+
+    metadata = wanted["metadata"]
+    namespace = metadata.get("namespace") or kube.namespace
+    live = kube.find(RAY_SERVICES, metadata["name"], namespace)
+    if live is None:
+        service = {**wanted, "metadata": {**metadata, "namespace": namespace}}
+        return preview({"service": service}, service, cluster_problems)
+    # The server fills in defaults, which must not look like changes.
+    service = kube.apply({**wanted, "metadata": {**metadata, "namespace": namespace}}, Change(dry_run="server"), True)
+    found = {
+        "service": live,
+        "clusters": [item for item in kube.list(RAY_CLUSTERS, namespace) if Owner(live).owns(item)],
+        "services": kube.list(SERVICES, namespace),
+        "revisions": _revisions(kube, live),
+    }
+    return preview(found, service, cluster_problems)
+
+
+def _show_preview(name: str, answer: Any) -> None:
+    from rayctl.service.preview import CLASSES
+
+    say(clean(f"service/{name}   {answer.kind}: {CLASSES[answer.kind]}"))
+    for number, step in enumerate(answer.steps, 1):
+        say(clean(f"  {number}  {step}"))
+    for problem in answer.problems:
+        say(clean(f"  because  {problem}"))
+    for title, amounts in (("now", answer.now), ("in addition", answer.new)):
+        if amounts:
+            say(clean(f"  {title:<12}" + "   ".join(f"{key} {value}" for key, value in sorted(amounts.items()))))
 
 
 # Shared ------------------------------------------------------------------------------------------------

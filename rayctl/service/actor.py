@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from rayctl.cluster.options import ClusterOptions
-from rayctl.cluster.spec import parse_cluster
-from rayctl.cluster.validate import check_cluster
 from rayctl.core.actor import Built, ControllerActor
 from rayctl.kube.account import connected_for
 from rayctl.kube.calls import Call, Transport
@@ -16,9 +11,10 @@ from rayctl.kube.errors import KubernetesError, ObjectNotFound
 from rayctl.kube.http import HttpTransport
 from rayctl.kube.kinds import HTTP_ROUTES
 from rayctl.service.controller import RayServiceController
+from rayctl.service.problems import cluster_problems
 from rayctl.service.serve_api import ServeApi
 
-__all__ = ["GatewayApi", "RayServiceControllerActor", "build_rayservice_controller", "cluster_problems"]
+__all__ = ["GatewayApi", "RayServiceControllerActor", "build_rayservice_controller"]
 
 ASKED_S = 60.0
 
@@ -41,15 +37,6 @@ class GatewayApi:
             except KubernetesError:
                 return self._known is not None and self._known[1]  # not the moment to change one's mind
         return self._known[1]
-
-
-def cluster_problems(spec: Mapping[str, Any]) -> Sequence[str]:
-    """Return what is wrong with a RayClusterSpec, one sentence each; the name is the service's affair."""
-    document = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "x", "uid": "x"}, "spec": spec}
-    return [
-        f"{problem.path.removeprefix('spec.')}: {problem.message}"
-        for problem in check_cluster(parse_cluster(document), ClusterOptions())
-    ]
 
 
 def build_rayservice_controller(transport: Transport) -> Built:

@@ -59,6 +59,8 @@ def fingerprint(spec: Mapping[str, Any]) -> Fingerprint:
 
 def _without(group: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in group.items() if name not in _GROUP_IN_PLACE}
+    if found.get("numOfHosts") == 1:
+        del found["numOfHosts"]  # the server's default is as good as nothing
     template = found.get("template")
     if isinstance(template, Mapping) and isinstance(template.get("spec"), Mapping):
         spec = {name: value for name, value in template["spec"].items() if name not in _TEMPLATE_IN_PLACE}

@@ -16,6 +16,8 @@ from rayctl.service.terms import Side
 __all__ = ["CLAIM", "ClusterSeen", "make_side"]
 
 CLAIM = "rayctl.io/switch"
+CLOCKS_S = 30.0
+"""So far may the clock of a Ray cluster be ahead."""
 SERVE = "ray.io/serve"
 NODE_TYPE = "ray.io/node-type"
 
@@ -200,7 +202,8 @@ def _failed(seen: ClusterSeen, now: float) -> str:
     if serve.rejected and serve.rejected == digest(seen.wanted):
         return f"{seen.name} refuses the Serve configuration: {serve.rejection}"
     for name, app in sorted(serve.apps.items()):
-        late = app.deployed_at and now - app.deployed_at >= FAILED_AFTER_S
+        # A time in the future: the clocks of Ray and of the controller disagree, and Serve's own retries have to do.
+        late = app.deployed_at and not -CLOCKS_S <= now - app.deployed_at < FAILED_AFTER_S
         if late and app.status == "DEPLOY_FAILED" and is_current(seen.wanted, serve):
             return f"application {name} on {seen.name} failed to deploy{_because(app)}"
     return ""

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,6 +225,23 @@ def test_weights_by_hand(server: Running, run: Run) -> None:
     assert until(server, "third", "serving")["entries"]["serve"] == pending
     service = ask(server, Call.get(SERVICES.path("default", "third-serve-svc")))
     assert "rayctl.io/weights" not in service["metadata"]["annotations"]
+
+
+def test_an_edit_is_foretold(server: Running, run: Run, tmp_path: Path) -> None:
+    started(server, run, "fourth")
+    file = tmp_path / "service.yaml"
+    document = ray_service("fourth", rayClusterConfig=cluster_spec("ray:2", workers=0))
+    file.write_text(json.dumps(document))
+    text = run("service", "plan", "-f", str(file), code=10).output
+    assert "switch: a new cluster takes over" in text
+    assert "drain and delete" in text
+    document["spec"]["rayClusterConfig"] = cluster_spec(workers=0)
+    file.write_text(json.dumps(document))
+    assert "nothing changes" in run("service", "plan", "-f", str(file)).output
+    document["spec"]["serveConfigV2"] = "["
+    file.write_text(json.dumps(document))
+    found = json.loads(run("service", "plan", "-f", str(file), "-o", "json", code=4).stdout)
+    assert found[0]["kind"] == "invalid"
 
 
 def test_what_is_not_there(run: Run) -> None:
