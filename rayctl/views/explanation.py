@@ -17,10 +17,27 @@ from rayctl.views.family import Node
 from rayctl.views.pods import pod_trouble
 from rayctl.views.readiness import Verdict, judge
 
-__all__ = ["EXPLAINERS", "Advice", "Cause", "Explainer", "Explanation", "Surroundings", "explain", "explain_generic"]
+__all__ = [
+    "CONTROLLERS",
+    "EXPLAINERS",
+    "Advice",
+    "Cause",
+    "Explainer",
+    "Explanation",
+    "Surroundings",
+    "explain",
+    "explain_generic",
+]
 
 EXPLAINERS: dict[tuple[str, str], str] = {}
 """(group, kind) → ``module:function``, an `Explainer`; imported when needed."""
+CONTROLLERS = {
+    "RayClusterFleet": "fleet-controller",
+    "RayClusterReplicaSet": "replicaset-controller",
+    "RayCluster": "raycluster-controller",
+    "RayService": "rayservice-controller",
+}
+"""Kind → who reconciles it, as its Lease is called."""
 _RECENT_S = 3600.0
 _DEEPEST = 6
 
@@ -88,7 +105,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else was seen: events of the namespace; ``leaders``: controller → who leads it, where that is known."""
+    """What else was seen: events of the namespace; ``leaders``: controller → who leads it (empty: nobody)."""
 
     events: Sequence[Happened] = ()
     leaders: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +144,18 @@ def explain_generic(node: Node, seen: Surroundings, now: float) -> Explanation:
     causes, deepest = _chain(node, verdict, seen, now)
     state = "is being deleted" if verdict.reason == "Deleting" else "is not ready"
     advice = (*_advice(node, deepest, verdict), *_look(node))
-    return Explanation(node.label, False, f"{node.label} {state}", verdict.since_at, causes, advice=advice)
+    facts = _facts(node, verdict, seen)
+    return Explanation(node.label, False, f"{node.label} {state}", verdict.since_at, causes, facts, advice)
+
+
+def _facts(node: Node, verdict: Verdict, seen: Surroundings) -> tuple[tuple[str, str], ...]:
+    """Return who should have looked at an object that nobody has looked at."""
+    controller = CONTROLLERS.get(node.kind)
+    leader = seen.leaders.get(controller or "")
+    if verdict.reason != "NotObserved" or controller is None or leader is None:
+        return ()
+    text = f"led by {leader}" if leader else "led by nobody: it does not run"
+    return ((controller, text),)
 
 
 def _chain(node: Node, verdict: Verdict, seen: Surroundings, now: float) -> tuple[tuple[Cause, ...], Node]:

@@ -43,7 +43,7 @@ def show(found: Explanation, now: float) -> None:
         reason = f"   [{clean(cause.reason)}]" if cause.reason and cause.reason not in cause.text else ""
         say(f"  because  {clean(cause.text)}{reason}")
     for word, text in found.facts:
-        say(f"  {clean(word).ljust(7)}  {clean(text)}")
+        say(f"  {clean(word)}  {clean(text)}")
     width = max((len(item.command) for item in found.advice), default=0)
     for item in found.advice:
         say(f"you can    {clean(item.command).ljust(width)}   {clean(item.effect)}")

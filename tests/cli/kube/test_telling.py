@@ -96,6 +96,7 @@ def test_the_chain_ends_at_the_pod(run: Run, cluster: dict[str, Any], pod: Any) 
     assert lines[1].startswith("  because  raycluster/demo: no controller has looked at the cluster yet")
     assert lines[2].strip() == f"because  pod demo-w-0 is Pending: {message}   [Unschedulable]"
     assert any("rayctl get nodes" in line for line in lines)
+    assert any("raycluster-controller  led by nobody: it does not run" in line for line in lines)
     found = documents(run("explain", "rc/demo", "-o", "json"))
     assert [cause["object"] for cause in found["because"]] == ["raycluster/demo", "pod/demo-w-0"]
 

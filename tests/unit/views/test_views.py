@@ -324,3 +324,16 @@ def test_tables() -> None:
     assert shown(columns, [row]) == (["NAME", "UP TO", "AGE"], [["x", "<none>", "5s"]])
     assert shown(columns, [row], True, True, "pod/")[1] == [["n", "pod/x", "<none>", "1.2.3.4", "5s"]]
     assert changed_cells(columns, row.cells) == [("up-to", "<none>")]
+
+
+@pytest.mark.parametrize(
+    ("leaders", "facts"),
+    [
+        ({}, ()),
+        ({"raycluster-controller": ""}, (("raycluster-controller", "led by nobody: it does not run"),)),
+        ({"raycluster-controller": "me"}, (("raycluster-controller", "led by me"),)),
+    ],
+)
+def test_who_should_have_looked(leaders: dict[str, str], facts: Any) -> None:
+    cluster = thing("RayCluster", api="ray.io/v1")
+    assert explain(Node(cluster), Surroundings(leaders=leaders), NOW).facts == facts
