@@ -26,6 +26,11 @@ class ServiceSettings(BaseSettings):
     ``allow_http_runtime_env``: whether requests over HTTP may bring a runtime environment (it can run any code).
     ``reuse_bytes``: what finished trials may take in the artifact store so that later runs need not repeat them.
     ``max_run_cpus``, ``max_total_cpus``: CPUs that the tasks of one run, and of all runs, may reserve at once.
+    ``kubeconfig``, ``kube_context``: which Kubernetes the HTTP API works with; None: the embedded server below
+    ``home``, or the cluster that this process is a pod of.
+    ``lease_namespace``: where the controllers' leases are.
+    ``dashboard``, ``dashboard_actions``: whether there are pages for browsers, and whether they have buttons.
+    ``allowed_hosts``: names under which browsers may reach the pages, besides this machine's own.
     ``tenant_…``: what tenants may ask for, as patterns of names (see `rayctl.tenancy.policy.Policy`).
     """
 
@@ -56,6 +61,13 @@ class ServiceSettings(BaseSettings):
         default_factory=lambda: ["sklearn", "lightgbm", "statsforecast", "xgboost", "catboost"]
     )
 
+    kubeconfig: Path | None = None
+    kube_context: str | None = None
+    lease_namespace: str = "rayctl-system"
+    dashboard: bool = True
+    dashboard_actions: bool = False
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(default_factory=list)
+
     tenant_packages: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"])
     tenant_denied_packages: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["ray", "ray-*", "rayctl"])
     tenant_package_urls: bool = False
@@ -67,6 +79,7 @@ class ServiceSettings(BaseSettings):
         "allowed_paths",
         "allowed_uris",
         "allowed_models",
+        "allowed_hosts",
         "tenant_packages",
         "tenant_denied_packages",
         "tenant_variables",

@@ -10,6 +10,9 @@ from rayctl import __version__
 from rayctl.api.auth import TokenBook
 from rayctl.api.bodies import Budget
 from rayctl.api.documents import DeployOptions, ExtendOptions
+from rayctl.api.kube.door import Door, Open, opened_by
+from rayctl.api.kube.memory import Memory
+from rayctl.api.kube.routes import reading, sizing, steering, watching, writing
 from rayctl.api.middleware import Guard
 from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
 from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system, tenants
@@ -21,6 +24,7 @@ from rayctl.settings import ServiceSettings
 __all__ = ["create_app"]
 
 _MAX_READERS = 64
+_MAX_WATCHERS = 24  # each holds up to four watches at the Kubernetes API, of 128 connections
 _DESCRIPTION = """AutoML as a service: send a table and a target, follow the trials, get the best model.
 
 All paths but the probes and this page need `Authorization: Bearer <token>`. Every error is a problem document
@@ -32,6 +36,7 @@ def create_app(
     *,
     tokens: TokenBook,
     settings: ServiceSettings,
+    kubernetes: Open | None = None,
 ) -> FastAPI:
     """Return the HTTP API over a service.
 
@@ -39,6 +44,7 @@ def create_app(
         service: The service, or a cheap callable that returns it (called for each request).
         tokens: Who may call. There is no way to run without.
         settings: Limits of request and data sizes.
+        kubernetes: Returns the way to the Kubernetes API; None: the settings say where it is.
     """
     app = FastAPI(
         title="rayctl",
@@ -53,10 +59,14 @@ def create_app(
     app.state.settings = settings
     app.state.readiness = None
     app.state.slots = StreamSlots(_MAX_READERS)
+    app.state.kube_slots = StreamSlots(_MAX_WATCHERS)
+    app.state.memory = Memory()
+    app.state.door = Door(kubernetes) if kubernetes is not None else opened_by(settings)
     app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
     add_problem_handlers(app)
+    kube_routes = (reading, writing, sizing, steering, watching)
     # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
-    for module in (system, tenants, report, results, events, data, predict, deployments, follow_up, runs):
+    for module in (system, tenants, report, results, events, data, predict, deployments, follow_up, runs, *kube_routes):
         app.include_router(module.router)
     app.add_middleware(Guard, tokens=tokens, budget=budget)
     complete_openapi(app, RunRequest, DeployOptions, ExtendOptions)

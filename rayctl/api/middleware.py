@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rayctl.api.auth import TokenBook
+from rayctl.api.auth import Role, TokenBook
 from rayctl.api.bodies import Budget
 from rayctl.api.problems import BODY_ENDED, problem_response
 from rayctl.errors import RayctlError
@@ -27,6 +27,7 @@ _LOG = logging.getLogger("rayctl.api")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: Answered without a token: probes cannot carry one, and the documentation says nothing about this installation.
+_LOOKING = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
 
@@ -80,7 +81,9 @@ class Guard:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         try:
             if path not in self._open_paths:
-                state["caller"] = self._tokens.authenticate(headers.get("authorization"))
+                caller = state["caller"] = self._tokens.authenticate(headers.get("authorization"))
+                if scope["method"] not in _LOOKING and not path.endswith(":plan"):
+                    caller.need(Role.OPERATOR)
             await self.app(scope, noted_receive, tagged_send)
         except ClientDisconnect:
             return  # nobody is left to answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rayctl.kube.errors import (
@@ -16,13 +15,12 @@ from rayctl.kube.errors import (
     ServerTrouble,
     WriteConflict,
 )
+from rayctl.kube.errors import field_conflicts as conflicts
 
 if TYPE_CHECKING:
     from rayctl.client.kube.kubeconfig import Destination
 
 __all__ = ["conflicts", "explained"]
-
-_OWNER = re.compile(r'conflicts? with "(?P<manager>[^"]*)"(?P<rest>[^:]*)')
 
 
 def explained(error: KubernetesError, target: Destination) -> KubernetesError:
@@ -80,14 +78,3 @@ def _denied(error: Denied, target: Destination) -> str:
     if any(cause.reason == "NamespaceTerminating" for cause in error.causes):
         return "The namespace is being deleted; wait for that, or use another."
     return f"Known, but not allowed, by {target}; an administrator can grant it (a Role and a RoleBinding)."
-
-
-def conflicts(error: WriteConflict) -> list[tuple[str, str]]:
-    """Return (field, who owns it) for each conflict of a server-side apply; empty if it was another conflict."""
-    found = []
-    for cause in error.causes:
-        if cause.reason == "FieldManagerConflict":
-            owner = _OWNER.search(cause.message)
-            text = f"{owner['manager']}{owner['rest'].rstrip()}" if owner else cause.message
-            found.append((cause.field, text))
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,11 @@ __all__ = [
     "Rejected",
     "ServerTrouble",
     "WriteConflict",
+    "field_conflicts",
     "from_status",
 ]
+
+_OWNER = re.compile(r'conflicts? with "(?P<manager>[^"]*)"(?P<rest>[^:]*)')
 
 
 @dataclass(frozen=True)
@@ -164,3 +168,14 @@ def from_status(status: int, answer: Any, retry_after_s: float | None, writes: b
     # Refused before anything is done: 429, and 4xx. A gateway's or a handler's 5xx says nothing.
     error.outcome_unknown = writes and status >= 500
     return error
+
+
+def field_conflicts(error: WriteConflict) -> list[tuple[str, str]]:
+    """Return (field, who owns it) for each conflict of a server-side apply; empty if it was another conflict."""
+    found = []
+    for cause in error.causes:
+        if cause.reason == "FieldManagerConflict":
+            owner = _OWNER.search(cause.message)
+            text = f"{owner['manager']}{owner['rest'].rstrip()}" if owner else cause.message
+            found.append((cause.field, text))
+    return found

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import Response
 
-from rayctl.api.auth import Principal
+from rayctl.api.auth import Principal, Role
 from rayctl.api.bodies import media_type, parse_json, read_body, unsupported_media
 from rayctl.api.deps import Caller, Service, Settings
 from rayctl.api.documents import TenantHistory, TenantList, TenantVersion, answer
@@ -74,6 +74,7 @@ def _operator(caller: Principal) -> None:
             code="operator-only",
             hint="Ask the operator; this token may only read its own tenant.",
         )
+    caller.need(Role.ADMIN)
 
 
 def _own(caller: Principal, name: str) -> None:

@@ -38,13 +38,14 @@ def plan(kube: Kube, target: str | None, path: Path | None, everything: bool) ->
     The steps come from the planners that the controllers run. New clusters are taken to become ready, gates to pass.
     """
     from rayctl.fleet.preview import preview
+    from rayctl.fleet.wanted import as_wanted
 
     if (target is None) == (path is None):
         raise InvalidRequest("What is to be planned?", code="no-target", hint="Name fleet/NAME, or a file with -f.")
     answers = []
     for name, namespace, wanted in _wanted(target, path):
         found = read(kube, name, namespace, must_exist=wanted is None)
-        document = _merged(found.fleet, wanted, namespace or kube.namespace)
+        document = as_wanted(found.fleet, wanted, namespace or kube.namespace)
         answers.append((document, preview(document, found.sets, found.clusters, time.time())))
     if kube.settings.for_people:
         for document, answer in answers:
@@ -72,25 +73,6 @@ def _wanted(target: str | None, path: Path | None) -> list[tuple[str, str | None
     if not fleets:
         raise InvalidRequest(f"{path} has no RayClusterFleet.", code="no-fleet", hint="Only fleets can be planned.")
     return [(item["metadata"]["name"], item["metadata"].get("namespace"), item) for item in fleets]
-
-
-def _merged(live: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None, namespace: str) -> dict[str, Any]:
-    """Return the fleet as it would be: the live object with the file's specification and annotations."""
-    if wanted is None:
-        assert live is not None
-        return dict(live)
-    asked = wanted["metadata"]
-    if live is None:
-        return {**wanted, "metadata": {**asked, "namespace": namespace}}
-    metadata = {**live["metadata"]}
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), **(asked.get("annotations") or {})}
-    spec = {**wanted.get("spec", {})}
-    # What a file leaves open stays as it is where others set it: an autoscaler, say.
-    if "replicas" not in spec and "replicas" in live.get("spec", {}):
-        spec["replicas"] = live["spec"]["replicas"]
-    changed = spec != live.get("spec")
-    metadata["generation"] = int(metadata.get("generation") or 0) + (1 if changed else 0)
-    return {**live, "metadata": metadata, "spec": spec}
 
 
 def _show(document: Mapping[str, Any], answer: Any, everything: bool) -> None:

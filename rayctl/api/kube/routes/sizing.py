@@ -1,0 +1,148 @@
+"""Sizes of objects: scale, suspend, resume; and what a fleet's change would lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from rayctl.api.bodies import media_type
+from rayctl.api.deps import Caller, IdempotencyKey, Settings
+from rayctl.api.documents import answer
+from rayctl.api.kube.changes import created_or_applied, steered
+from rayctl.api.kube.deps import At, Based, DryRun, Kubernetes, Namespace
+from rayctl.api.kube.documents import ObjectDocument, PlanDocument, Scale
+from rayctl.api.kube.gathering import fleet_parts
+from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
+from rayctl.api.kube.routes.reading import Name
+from rayctl.api.kube.routes.writing import BODY, body_of, body_schema, document_of, placed, target_of
+from rayctl.cluster.scaling import group_patch
+from rayctl.core.steering import Steered
+from rayctl.errors import Conflict, InvalidRequest
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["clusters"])
+
+
+def _add_suspend(kind: Kind, verb: str, wanted: bool) -> None:
+    async def set_suspend(
+        request: Request,
+        name: Name,
+        caller: Caller,
+        key: IdempotencyKey,
+        based: Based,
+        namespace: Namespace = None,
+        dry_run: DryRun = False,
+    ) -> Response:
+        target = target_of(request, kind, caller, namespace, name, based, dry_run)
+        word = "suspended" if wanted else "resumed"
+        return await steered(request, target, caller, key, lambda: Steered(word, {"spec": {"suspend": wanted}}))
+
+    text = "Take its pods away and keep its specification." if wanted else "Bring back what suspending took away."
+    router.add_api_route(
+        f"/v1/{kind.word}/{{name}}:{verb}",
+        set_suspend,
+        methods=["POST"],
+        status_code=202,
+        operation_id=f"{verb}_{kind.word}",
+        description=text,
+        response_model=ObjectDocument,
+    )
+
+
+def _add_scale(kind: Kind) -> None:
+    async def scale_object(
+        request: Request,
+        name: Name,
+        caller: Caller,
+        settings: Settings,
+        key: IdempotencyKey,
+        based: Based,
+        namespace: Namespace = None,
+        dry_run: DryRun = False,
+    ) -> Response:
+        asked: Scale = await body_of(request, settings, Scale)
+        target = target_of(request, kind, caller, namespace, name, based, dry_run)
+
+        async def decide() -> Steered:
+            return _scaled(kind, await target.get(), asked)
+
+        return await steered(request, target, caller, key, decide, asked.model_dump())
+
+    router.add_api_route(
+        f"/v1/{kind.word}/{{name}}:scale",
+        scale_object,
+        methods=["POST"],
+        status_code=202,
+        operation_id=f"scale_{kind.word}",
+        description="Set the number of workers of a group."
+        if kind.word == "clusters"
+        else "Set the number of clusters.",
+        openapi_extra=body_schema(Scale),
+        response_model=ObjectDocument,
+    )
+
+
+def _scaled(kind: Kind, document: Mapping[str, Any], asked: Scale) -> Steered:
+    if kind.word == "clusters":
+        return Steered("scaled", None, group_patch(dict(document), asked.group, asked.replicas, asked.current))
+    if asked.group is not None:
+        raise InvalidRequest("Only clusters have groups.", errors=[{"pointer": "/group", "message": "leave it out"}])
+    have = (document.get("spec") or {}).get("replicas")
+    have = 1 if have is None else int(have)
+    if asked.current is not None and have != asked.current:
+        raise Conflict(f"It has {have} replicas, not {asked.current}.", code="other-replicas")
+    return Steered("scaled", {"spec": {"replicas": asked.replicas}})
+
+
+for _kind in KINDS:
+    if _kind.suspends:
+        _add_suspend(_kind, "suspend", True)
+        _add_suspend(_kind, "resume", False)
+    if _kind.word != "services":
+        _add_scale(_kind)
+
+
+@router.post(
+    "/v1/fleets/{name}:plan",
+    response_model=PlanDocument,
+    openapi_extra={"requestBody": {**BODY["requestBody"], "required": False}},
+)
+async def plan_fleet(
+    request: Request,
+    name: Name,
+    door: Kubernetes,
+    caller: Caller,
+    settings: Settings,
+    at: At,
+    namespace: Namespace = None,
+) -> Response:
+    """What the controllers would do next, step by step, and what it would take; with a body: if it were applied.
+
+    Nothing is written. The steps come from the planners that the controllers run.
+    """
+    from rayctl.fleet.preview import preview
+    from rayctl.fleet.wanted import as_wanted
+
+    kind = BY_WORD["fleets"]
+    wanted = await document_of(request, settings, kind, caller) if media_type(request) else None
+    inside = wanted["metadata"].get("namespace") if wanted is not None else None
+    target = target_of(request, kind, caller, namespace or inside, name, None, True)
+    if wanted is not None:
+        wanted = placed(wanted, target.namespace, target.name)
+        if not isinstance(wanted.get("spec"), dict):
+            raise InvalidRequest("The fleet has no specification.", errors=[{"pointer": "/spec", "message": "missing"}])
+    live = await (door.find if wanted is not None else door.get)(kind.resource, target.namespace, target.name)
+    document = as_wanted(live, wanted, target.namespace)
+    try:
+        found = preview(document, *await fleet_parts(door, target.namespace), at)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if wanted is None:
+            raise
+        # What nobody has checked yet may be of any shape; the API server says where it is wrong.
+        await created_or_applied(target, wanted, force=True)
+        raise InvalidRequest(f"This fleet cannot be planned: {error}.", code="not-plannable") from error
+    return answer({"namespace": target.namespace, "name": target.name, **found.document()})
