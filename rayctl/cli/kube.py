@@ -72,6 +72,7 @@ def kube() -> None:
     show_default=True,
     help="netns: a network namespace per pod (root); ports: addresses and ports kept apart.",
 )
+@click.option("--controllers", is_flag=True, help="Run rayctl's controllers too: fleets, clusters, services.")
 @click.option("--keep-pods", is_flag=True, help="Pods outlive this command; the next one finds them again.")
 def serve(**asked: Any) -> None:
     """Run a Kubernetes-compatible API server in the foreground, until Ctrl-C.
@@ -95,9 +96,28 @@ def serve(**asked: Any) -> None:
         if asked["kubeconfig"]:
             click.echo(f"For this shell:  export KUBECONFIG={asked['kubeconfig']}")
 
-    options = {name: asked.pop(name) for name in ("kubelet", "capacity", "images", "network", "keep_pods")}
-    beside = _node(asked, options) if options["kubelet"] else None
-    run(ServeOptions(**asked), ready, beside)
+    names = ("kubelet", "capacity", "images", "network", "keep_pods", "controllers")
+    options = {name: asked.pop(name) for name in names}
+    beside = [_node(asked, options)] if options["kubelet"] else []
+    beside += [_controllers] if options["controllers"] else []
+    run(ServeOptions(**asked), ready, _together(beside) if beside else None)
+
+
+def _together(runners: list[Any]) -> Any:
+    """Return what runs several things beside the server, each from the same kubeconfig."""
+    import asyncio
+
+    async def run(kubeconfig: Path) -> None:
+        await asyncio.gather(*(runner(kubeconfig) for runner in runners))
+
+    return run
+
+
+def _controllers(kubeconfig: Path) -> Any:
+    """Return what runs the controllers in a process of their own."""
+    from rayctl.embedded.processes import keep_running
+
+    return keep_running("controllers", ["-m", "rayctl.selfhost.foreground", str(kubeconfig)], click.echo)
 
 
 def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:

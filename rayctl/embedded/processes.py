@@ -17,7 +17,7 @@ from rayctl.embedded.kubelet.main import KubeletOptions, choose_mode, claim
 from rayctl.embedded.kubelet.network.plan import SLOTS, service_network
 from rayctl.errors import Conflict
 
-__all__ = ["Claimed", "claim_slot", "run_node"]
+__all__ = ["Claimed", "claim_slot", "keep_running", "run_node"]
 
 END_S = 90.0
 AGAIN_S = 1.0
@@ -73,7 +73,7 @@ async def run_node(options: KubeletOptions, kubeconfig: Path, say: Callable[[str
         "kubelet": ["-m", "rayctl.embedded.kubelet.main", options.text()],
         "proxy": ["-m", "rayctl.embedded.proxy.main", str(kubeconfig)],
     }
-    tasks = {name: asyncio.create_task(_keep(name, words, say)) for name, words in commands.items()}
+    tasks = {name: asyncio.create_task(keep_running(name, words, say)) for name, words in commands.items()}
     try:
         await asyncio.gather(*tasks.values())
     finally:
@@ -83,7 +83,13 @@ async def run_node(options: KubeletOptions, kubeconfig: Path, say: Callable[[str
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _keep(name: str, words: Sequence[str], say: Callable[[str], None]) -> None:
+async def keep_running(name: str, words: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run ``python WORDS… --die-with-parent`` until cancelled; again, whenever it ends by itself.
+
+    Args:
+        name: What it is, for ``say``.
+        say: Told when it ended.
+    """
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *words, "--die-with-parent", stdin=asyncio.subprocess.DEVNULL, start_new_session=True
