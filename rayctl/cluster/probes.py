@@ -57,8 +57,8 @@ def _check(
     agent = _port(params, "dashboard-agent-listen-port", keys.AGENT_PORT)
     if http:
         return {"httpGet": {"path": "/api/healthz", "port": agent}}
-    # Less than the probe's own limit, or a slow answer would count as none without a word about which.
-    limit_s = TIMEOUT_S[node_type] - 1
+    # Not more than the probe's own limit, which would end it first.
+    limit_s = TIMEOUT_S[node_type]
     asks = [_ask(limit_s, agent, "api/local_raylet_healthz")]
     if node_type == keys.HEAD:
         asks.append(_ask(limit_s, _port(params, "dashboard-port", keys.PORTS["dashboard"]), "api/gcs_healthz"))
