@@ -12,6 +12,7 @@ from rayctl.cli.lazy import LazyGroup
 
 __all__ = ["controllers", "kube", "serve"]
 
+SERVICE_NETWORK = "127.96.0.0/16"
 COMMANDS = {
     "serve": ("rayctl.cli.kube:serve", "Run a Kubernetes API server in the foreground."),
     "controllers": ("rayctl.cli.kube:controllers", "Run rayctl's controllers in the foreground."),
@@ -50,9 +51,9 @@ def kube() -> None:
 )
 @click.option(
     "--service-network",
-    default="127.96.0.0/16",
+    default=SERVICE_NETWORK,
     show_default=True,
-    help="From which loopback addresses Services get theirs.",
+    help="From which loopback addresses Services get theirs; with --kubelet the default is another for each node.",
 )
 @click.option("--kubelet", is_flag=True, help="Run pods too, as processes of this machine; and Services.")
 @click.option(
@@ -135,7 +136,8 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
     images = {name: str(folder) for name, folder in map(parse_image, options["images"])}
     data = Path(asked["data_dir"]).absolute() / "node"
     claimed = claim_slot(data)
-    asked["service_network"] = claimed.service_network
+    if asked["service_network"] == SERVICE_NETWORK:
+        asked["service_network"] = claimed.service_network
     wanted = KubeletOptions(
         data_dir=str(data),
         kubeconfig="",

@@ -224,3 +224,31 @@ async def test_a_pod_at_rest_causes_no_writes(here: Node) -> None:
     assert after is not None
     assert after["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
     await here.delete("rest")
+
+
+async def test_what_a_pod_sees_of_others(here: Node) -> None:
+    """In namespaces: nothing. Where all share the machine, only files' rights and names protect; that is documented."""
+    if here.options.network != "netns":
+        pytest.skip("pods share the machine")
+    script = f"ls -A {here.folder}; cat {here.options.kubeconfig} 2>/dev/null | wc -l; "
+    script += "ps ax | grep -c '[k]ubelet.main'; "
+    script += "ip link add x type dummy 2>/dev/null; echo $?; hostname; sleep 1000"
+    await here.pod("alone", script)
+    await here.until("alone", is_ready)
+    await here.until_log("alone", "bin\n0\n0\n2\nalone\n")
+    await here.delete("alone")
+
+
+async def test_sidecars_start_first_and_end_with_the_others(here: Node) -> None:
+    probe = {"exec": {"command": ["test", "-e", "/the/dir/up"]}, "periodSeconds": 1, "failureThreshold": 20}
+    mounts = {"volumeMounts": [{"name": "v", "mountPath": "/the/dir"}]}
+    script = "sleep 1; echo side >> /the/dir/order; touch /the/dir/up; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    side = {"name": "side", "image": "any", "command": ["sh", "-c", script], "restartPolicy": "Always"}
+    side |= {**mounts, "startupProbe": probe}
+    spec = {"initContainers": [side], "volumes": [{"name": "v", "emptyDir": {}}], "restartPolicy": "Never"}
+    await here.pod("paired", "cat /the/dir/order; exit 0", spec=spec, container=mounts)
+    seen = await here.until("paired", lambda pod: pod["status"]["phase"] == "Succeeded")
+    assert await here.log("paired", container="main") == "side\n"
+    seen = await here.until("paired", lambda pod: "terminated" in status_of(pod, "side")["state"])
+    assert status_of(seen, "side")["state"]["terminated"]["exitCode"] == 0
+    await here.delete("paired")

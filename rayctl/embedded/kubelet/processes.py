@@ -16,13 +16,14 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """One process for ever. ``start_time``: clock ticks after boot."""
+    """One process for ever. ``start_time``: clock ticks after boot; ``terminal``: 0 for none."""
 
     pid: int
     start_time: int
     parent: int = 0
     session: int = 0
     state: str = ""
+    terminal: int = 0
 
 
 def _read(pid: int) -> Process | None:
@@ -32,7 +33,7 @@ def _read(pid: int) -> Process | None:
         return None
     # The second field is the program's name in parentheses and may itself contain blanks and parentheses.
     fields = text[text.rfind(")") + 2 :].split()
-    return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0])
+    return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0], int(fields[4]))
 
 
 def is_alive(pid: int, start_time: int) -> bool:
@@ -72,7 +73,8 @@ def strays(marker: str, folders: Iterable[str] = (), net: tuple[int, int] | None
 
     Args:
         marker: ``NAME=value`` in the environment that they were started with.
-        folders: Processes whose working folder is in one of these, or whose command line names a path in it, count.
+        folders: Processes without a terminal whose working folder is in one of these, or with an option that names a
+            path in it, count; a person who looks around there has a terminal.
         net: (device, inode) of a network namespace; all processes in it count.
     """
     own = os.geteuid()
@@ -83,7 +85,7 @@ def strays(marker: str, folders: Iterable[str] = (), net: tuple[int, int] | None
             continue
         with contextlib.suppress(OSError):
             place = _PROC / str(process.pid)
-            if place.stat().st_uid == own and _belongs(place, marker.encode(), below, net):
+            if place.stat().st_uid == own and _belongs(place, marker.encode(), [] if process.terminal else below, net):
                 found.append(process)
     return found
 
