@@ -29,7 +29,10 @@ __all__ = [
     "explain_generic",
 ]
 
-EXPLAINERS: dict[tuple[str, str], str] = {}
+EXPLAINERS: dict[tuple[str, str], str] = {
+    ("orchestration.aibrix.ai", "RayClusterFleet"): "rayctl.views.rollouts:explain_fleet",
+    ("ray.io", "RayService"): "rayctl.views.rollouts:explain_service",
+}
 """(group, kind) → ``module:function``, an `Explainer`; imported when needed."""
 CONTROLLERS = {
     "RayClusterFleet": "fleet-controller",
