@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,28 @@ def test_what_goes_wrong_is_told_and_is_no_success(
     assert sweep.main() == 1
     assert text in capsys.readouterr().out
     assert time.monotonic() - began < 10
+
+
+def test_the_keys_of_a_real_gcs_are_found(redis: sweep.Redis, port: int, tmp_path: Path) -> None:
+    """Ray's own server names its keys; a Ray that names them otherwise must not be swept in vain and called clean."""
+    place = find_spec("ray")
+    assert place is not None
+    assert place.origin is not None
+    binary = Path(place.origin).parent / "core/src/ray/gcs/gcs_server"
+    command = [str(binary), "--redis_address=127.0.0.1", f"--redis_port={port}", f"--redis_password={PASSWORD}"]
+    command += ["--node-ip-address=127.0.0.1", "--gcs_server_port=0", f"--log_dir={tmp_path}", "--session-name=s"]
+    command += [f"--session-dir={tmp_path}", "--config_list=e30="]
+    env = {**os.environ, "RAY_external_storage_namespace": "uid[1]*", "RAY_AUTH_MODE": "disabled"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        ends = time.monotonic() + 60
+        while not redis.call("DBSIZE") and time.monotonic() < ends:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert redis.call("DBSIZE") > 0
+    assert sweep.sweep(redis, "uid[1]") == (0, 0)
+    gone, left = sweep.sweep(redis, "uid[1]*")
+    assert gone > 0
+    assert left == redis.call("DBSIZE") == 0
