@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from rayctl.kube.calls import Call
-from rayctl.kube.kinds import CONFIG_MAPS, PODS, SECRETS
+from rayctl.kube.kinds import CONFIG_MAPS, EVENTS, PODS, SECRETS
 from tests.kubelet.node import MODES, Node, condition, is_ready, marked, node, status_of, until_true
 
 
@@ -252,3 +252,24 @@ async def test_sidecars_start_first_and_end_with_the_others(here: Node) -> None:
     seen = await here.until("paired", lambda pod: "terminated" in status_of(pod, "side")["state"])
     assert status_of(seen, "side")["state"]["terminated"]["exitCode"] == 0
     await here.delete("paired")
+
+
+async def test_a_probe_that_takes_too_long_or_leaves_something(here: Node) -> None:
+    slow = {"exec": {"command": ["sh", "-c", "sleep 77"]}, "periodSeconds": 1, "timeoutSeconds": 1}
+    pod = await here.pod("slow", container={"readinessProbe": slow})
+    await here.until("slow", lambda found: status_of(found)["state"].get("running"))
+    events = Call.get(EVENTS.path("default"))
+
+    async def notes() -> list[str]:
+        return [
+            item["note"] for item in (await here.transport.request(events))["items"] if item["reason"] == "Unhealthy"
+        ]
+
+    for _ in range(100):
+        if "Readiness probe failed: command timed out after 1s" in await notes():
+            break
+        await asyncio.sleep(0.1)
+    assert "Readiness probe failed: command timed out after 1s" in await notes()
+    assert not is_ready(await here.until("slow", lambda _: True))
+    await here.delete("slow")
+    assert marked(pod["metadata"]["uid"]) == []

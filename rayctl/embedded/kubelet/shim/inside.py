@@ -32,6 +32,8 @@ def main() -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.umask(0o077)
+    # Closed by the start of the command, which is when its time begins to count.
+    os.set_inheritable(spec["begun"], False)
     try:
         if spec["pid"]:
             root = os.open(f"/proc/{spec['pid']}/root", os.O_RDONLY | os.O_CLOEXEC)
@@ -40,6 +42,7 @@ def main() -> None:
             os.chroot(".")
             child = os.fork()
             if child:
+                os.close(spec["begun"])
                 _, status = os.waitpid(child, 0)
                 sys.exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
             kernel.drop_capabilities()
