@@ -350,7 +350,10 @@ def _conditions(
         found.append(failure)
     if spec.paused:
         found.append(Condition(PAUSED, "True", "DeploymentPaused", "changes of the template wait"))
-    bad = why or ((state.aborted_reason, state.aborted_message) if state.aborted else None)
+    bad = why
+    if bad is None and state.aborted:
+        text = f"revision {state.aborted} was given up ({state.aborted_message}); change the template to go on"
+        bad = (state.aborted_reason, text)
     if bad is not None:
         found.append(Condition(DEGRADED, "True", bad[0], bad[1]))
     elif failure is not None:

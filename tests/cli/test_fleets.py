@@ -124,9 +124,15 @@ def test_a_fleet_from_its_plan_to_its_undoing(server: Running, run: Callable[...
     planned = run("plan", "-f", "-", given=manifest(name))
     assert planned.exit_code == 10, planned.output
     assert "peak     2 clusters" in planned.output
-    assert run("plan", "-f", "-", "-o", "json", given=manifest(name)).exit_code == 10
+    foreseen = json.loads(run("plan", "-f", "-", "-o", "json", given=manifest(name)).output)
     apply(server, manifest(name))
     assert f"fleet/{name}  rev 1   ✔ Complete 2/2" in ready(run, name).output
+    view = json.loads(run("rollout", "status", f"fleet/{name}", "-o", "json").output)
+    made = [f"cluster {item['name']}" for item in view["revisions"][0]["clusters"]]
+    assert [s["what"] for s in foreseen["steps"] if s["do"] == "create"] == [
+        f"set {view['revisions'][0]['set']}",
+        *made,
+    ]
     assert run("plan", f"fleet/{name}").exit_code == 0
     assert run("diff", "-f", "-", given=manifest(name)).exit_code in (0, 10)
 

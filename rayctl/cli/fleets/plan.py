@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rayctl.cli.fleets.found import fleet_name, read, read_documents
-from rayctl.cli.kubernetes import Kube, kubernetes_command
+from rayctl.cli.kubernetes import Change, Kube, kubernetes_command
 from rayctl.cli.output import clean, duration_text, emit_document, say
 from rayctl.errors import InvalidRequest
 
@@ -38,14 +38,13 @@ def plan(kube: Kube, target: str | None, path: Path | None, everything: bool) ->
     The steps come from the planners that the controllers run. New clusters are taken to become ready, gates to pass.
     """
     from rayctl.fleet.preview import preview
-    from rayctl.fleet.wanted import as_wanted
 
     if (target is None) == (path is None):
         raise InvalidRequest("What is to be planned?", code="no-target", hint="Name fleet/NAME, or a file with -f.")
     answers = []
     for name, namespace, wanted in _wanted(target, path):
         found = read(kube, name, namespace, must_exist=wanted is None)
-        document = as_wanted(found.fleet, wanted, namespace or kube.namespace)
+        document = dict(found.fleet or {}) if wanted is None else _as_applied(kube, wanted)
         answers.append((document, preview(document, found.sets, found.clusters, time.time())))
     if kube.settings.for_people:
         for document, answer in answers:
@@ -73,6 +72,11 @@ def _wanted(target: str | None, path: Path | None) -> list[tuple[str, str | None
     if not fleets:
         raise InvalidRequest(f"{path} has no RayClusterFleet.", code="no-fleet", hint="Only fleets can be planned.")
     return [(item["metadata"]["name"], item["metadata"].get("namespace"), item) for item in fleets]
+
+
+def _as_applied(kube: Kube, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fleet as the server would have it after applying the file: with defaults, and what others have set."""
+    return kube.apply(wanted, Change(dry_run="server"), force=True)
 
 
 def _show(document: Mapping[str, Any], answer: Any, everything: bool) -> None:
