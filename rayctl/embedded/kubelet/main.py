@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from rayctl.embedded.kubelet.node import machine_capacity
 from rayctl.embedded.kubelet.scheduling import default_capacity
 from rayctl.embedded.kubelet.shim import kernel
 from rayctl.embedded.kubelet.timing import Timing
-from rayctl.errors import InvalidRequest, RayctlError, Unavailable
+from rayctl.errors import Conflict, InvalidRequest, RayctlError, Unavailable
 from rayctl.kube.events import EventRecorder
 from rayctl.kube.http import HttpTransport, load_configuration
 from rayctl.kube.informer import Informers
@@ -110,6 +111,22 @@ def _forget_short_folder(data: Path) -> None:
             known.unlink()
 
 
+def _lock(data: Path) -> int:
+    """Make sure that nobody else looks after the pods of this folder, for example a kubelet whose parent has just died.
+
+    Raises:
+        Conflict: Somebody does.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(found)
+        raise Conflict(f"Another kubelet looks after {data}.", code="node-in-use") from None
+    return found
+
+
 def _programs(data: Path) -> Path:
     folder = data / "bin"
     folder.mkdir(mode=0o755, exist_ok=True)
@@ -155,6 +172,7 @@ async def run(options: KubeletOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    lock = _lock(Path(options.data_dir))
     kubelet = build(options, transport)
     working = asyncio.create_task(kubelet.run())
     waiting = asyncio.create_task(ended.wait())
@@ -173,6 +191,7 @@ async def run(options: KubeletOptions) -> None:
         finally:
             await transport.close()
             _forget_short_folder(Path(options.data_dir))
+            os.close(lock)
 
 
 def main() -> None:

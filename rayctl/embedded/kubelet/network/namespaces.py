@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from rayctl.embedded.kubelet.network.plan import bridge_name, free_address, pod_network, service_network
@@ -25,13 +27,23 @@ __all__ = ["NamespaceNetwork", "why_not"]
 _NAMED = Path("/run/netns")
 
 
+@functools.cache
 def why_not() -> str:
-    """Return why this machine does not allow network namespaces, or nothing if it does (as far as one can see)."""
+    """Return why this machine does not allow network namespaces, or nothing: it is tried, once per process."""
     if os.geteuid() != 0:
         return "not root"
     if shutil.which("ip") is None:
         return "the program `ip` (iproute2) is not installed"
-    return ""
+    name = f"rktry{os.getpid()}"
+    tries = (["netns", "add", name], ["link", "add", name, "type", "bridge"])
+    failure = ""
+    for words in tries:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True)
+        if done.returncode and not failure:
+            failure = f"`ip {' '.join(words[:2])}` says: {done.stderr.strip() or 'nothing'}"
+    for words in (["link", "del", name], ["netns", "del", name]):
+        subprocess.run(["ip", *words], capture_output=True)
+    return failure
 
 
 async def _ip(*words: str, lines: str | None = None) -> str:
