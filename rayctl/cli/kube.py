@@ -160,6 +160,7 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
 @click.option("--watch-namespace", default="", help="Look after objects in this namespace only.")
 @click.option("--lease-namespace", default="rayctl-system", show_default=True, help="Where the leases are.")
 @click.option("--install/--no-install", default=True, show_default=True, help="Apply the definitions first.")
+@click.option("--json-logs", is_flag=True, help="Log as JSON lines, on the error stream.")
 def controllers(**asked: Any) -> None:
     """Run the controllers of fleets, replica sets, clusters and services in the foreground, until Ctrl-C.
 
@@ -171,6 +172,10 @@ def controllers(**asked: Any) -> None:
     from rayctl.core.actor import ActorOptions
     from rayctl.selfhost.controllers import run_controllers
 
+    if asked["json_logs"]:
+        from rayctl.telemetry.logs import install
+
+        install(fields={"pid": os.getpid()})
     kubeconfig = asked["kubeconfig"] or os.environ.get("KUBECONFIG")
     if kubeconfig is None and asked["context"] is None and embedded_kubeconfig(os.environ).exists():
         kubeconfig = str(embedded_kubeconfig(os.environ))

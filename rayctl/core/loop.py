@@ -18,6 +18,7 @@ from rayctl.kube.deadline import within
 from rayctl.kube.informer import Informer, Informers, View
 from rayctl.kube.own_writes import OwnWrites
 from rayctl.kube.store import Change
+from rayctl.telemetry.logs import about
 
 __all__ = ["Loop"]
 
@@ -66,6 +67,7 @@ class Loop:
     ) -> None:
         self.recorder = Recorder()
         self.failing: dict[Key, str] = {}
+        self._passes = 0
         self._controller, self._executor, self._own_writes = controller, executor, own_writes
         self._wall, self._workers = wall, workers
         self._metrics: Metrics = metrics or NoMetrics()
@@ -141,7 +143,16 @@ class Loop:
                 began = loop.time()
                 self._metrics.waited(self._controller.name, self._queue.last_wait_s)
                 try:
-                    result = await self._pass(key)
+                    self._passes += 1
+                    with about(
+                        controller=self._controller.name,
+                        kind=self._controller.resource.kind,
+                        namespace=key[0],
+                        name=key[1],
+                        reconcile_id=self._passes,
+                        attempt=self._queue.failures(key) + 1,
+                    ):
+                        result = await self._pass(key)
                 finally:
                     self._queue.done(key)
                 self._metrics.passed(self._controller.name, result, loop.time() - began)
