@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -40,6 +41,8 @@ from rayctl.kube.kinds import kind_of
 from rayctl.kube.own_writes import OwnWrites
 
 __all__ = ["Ending", "Executor", "Outcome", "Result", "ServePort"]
+
+_log = logging.getLogger(__name__)
 
 AT_ONCE = 16
 """Requests of one group side by side."""
@@ -166,7 +169,9 @@ class Executor:
         resource = kind_of(action.ref.api_version, action.ref.kind)
         answer = await self._transport.request(_call(action, resource, self._manager))
         self._own_writes.wrote(key, resource, answer, _now())
-        return str(answer.get("metadata", {}).get("resourceVersion") or "")
+        revision = str(answer.get("metadata", {}).get("resourceVersion") or "")
+        _log.info("written", extra={"action": type(action).__name__, "object": str(action.ref), "rv": revision})
+        return revision
 
     async def _delete(self, key: Key, action: Delete) -> None:
         ref = action.ref
@@ -183,6 +188,7 @@ class Executor:
         with suppress(ObjectNotFound):  # as wanted
             await self._transport.request(Call("DELETE", resource.path(ref.namespace, ref.name), body=options))
         self._own_writes.deleted(key, resource, (ref.namespace, ref.name), ref.uid, _now())
+        _log.info("written", extra={"action": "Delete", "object": str(ref)})
 
 
 def _call(action: Create | Apply | Patch | SetStatus, resource: Resource, manager: str) -> Call:

@@ -135,3 +135,38 @@ def test_names_of_secrets(name: str, secret: bool) -> None:
 
 def test_short_secrets_hide_no_words() -> None:
     assert Redactor(["the"]).text("the end") == "the end"
+
+
+def test_a_pass_logs_one_line_per_write_and_who_wrote(log: tuple[logging.Logger, io.StringIO]) -> None:
+    from rayctl.core.execute import Executor
+    from rayctl.core.plan import Create, Delete, Emit, Plan, Ref
+    from rayctl.kube.calls import Call
+    from rayctl.kube.own_writes import OwnWrites
+
+    class Server:
+        async def request(self, call: Call) -> Any:
+            return {"metadata": {"name": "m", "namespace": "n", "uid": "u", "resourceVersion": "7"}}
+
+    async def main() -> None:
+        executor = Executor(Server(), "c", OwnWrites(), lambda _: None)  # type: ignore[arg-type]
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}}
+        ref = Ref("v1", "ConfigMap", "n", "m", "u")
+        with about(controller="c", name="owner", reconcile_id=3):
+            await executor.perform(("n", "owner"), Plan((Create(document), Emit(ref, "Normal", "R", "t"), Delete(ref))))
+
+    root = logging.getLogger("rayctl.core.execute")
+    handler, level = log[0].handlers[0], root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        asyncio.run(main())
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    found = lines(log[1])
+    assert [(line["action"], line["object"]) for line in found] == [
+        ("Create", "ConfigMap n/m"),
+        ("Delete", "ConfigMap n/m"),
+    ]
+    assert all((line["name"], line["reconcile_id"]) == ("owner", 3) for line in found)
+    assert found[0]["rv"] == "7"
