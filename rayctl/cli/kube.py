@@ -148,7 +148,7 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
         hidden=(str(data.parent),),
         keep_pods=options["keep_pods"],
     )
-    return lambda kubeconfig: run_node(wanted, kubeconfig, click.echo)
+    return lambda kubeconfig: run_node(wanted, claimed, kubeconfig, click.echo)
 
 
 @click.command()

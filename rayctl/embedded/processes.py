@@ -46,6 +46,10 @@ class Claimed:
             hint=f"End that one first; or remove {known} to get other addresses, after which pods start anew.",
         )
 
+    def release(self) -> None:
+        """Give the number back."""
+        self._held.close()
+
     @property
     def service_network(self) -> str:
         """The network of this node's Services."""
@@ -57,10 +61,11 @@ def claim_slot(data: Path) -> Claimed:
     return Claimed(data)
 
 
-async def run_node(options: KubeletOptions, kubeconfig: Path, say: Callable[[str], None]) -> None:
+async def run_node(options: KubeletOptions, claimed: Claimed, kubeconfig: Path, say: Callable[[str], None]) -> None:
     """Run kubelet and proxy until cancelled; start them again when they end by themselves.
 
     Args:
+        claimed: The node's number; given back at the end.
         say: Told in a sentence which network mode pods get, and of ends.
 
     Raises:
@@ -81,6 +86,7 @@ async def run_node(options: KubeletOptions, kubeconfig: Path, say: Callable[[str
         for task in tasks.values():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        claimed.release()
 
 
 async def keep_running(name: str, words: Sequence[str], say: Callable[[str], None]) -> None:
