@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rayctl.cli.kubernetes import Kube, kubernetes_command
 from rayctl.cli.lazy import LazyGroup
 from rayctl.cli.output import clean, emit_document, say
 from rayctl.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from rayctl.kube.kinds import RAY_CLUSTERS, SECRETS, SERVICES
+from rayctl.kube.kinds import NODES, PODS, RAY_CLUSTERS, SECRETS, SERVICES
 
 __all__ = ["cluster", "connect", "endpoints"]
 
@@ -25,6 +27,7 @@ COMMANDS = {
     )
 }
 _TOKEN_KEY = "auth_token"  # noqa: S105
+_KUBELET, _MOVED = "rayctl.io/kubelet-socket", "rayctl.io/ports"
 _PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "serve": 8000}
 
 
@@ -47,7 +50,8 @@ def connect(kube: Kube, name: str, token_file: str | None, show_token: bool, ope
     name = name.partition("/")[2] if name.startswith(("rc/", "raycluster/")) else name
     document = kube.get(RAY_CLUSTERS, name)
     service = _service(kube, document)
-    found = endpoints(document, service, kube.connection.target.embedded)
+    local, moved = _on_this_machine(kube, document)
+    found = endpoints(document, service, local, moved)
     secret = _token(kube, document) if token_file or show_token else None
     variables = {"RAY_ADDRESS": found["client"]}
     if found["auth"] == "token":
@@ -75,19 +79,36 @@ def connect(kube: Kube, name: str, token_file: str | None, show_token: bool, ope
         _open(found)
 
 
-def endpoints(document: dict[str, Any], service: dict[str, Any], local: bool) -> dict[str, Any]:
+def _on_this_machine(kube: Kube, document: dict[str, Any]) -> tuple[bool, dict[int, int]]:
+    """Return whether the head runs as a process of this machine, and which of its ports are at another number."""
+    head = (document.get("status") or {}).get("head") or {}
+    pod = kube.find(PODS, head["podName"], document["metadata"]["namespace"]) if head.get("podName") else None
+    node_name = ((pod or {}).get("spec") or {}).get("nodeName")
+    node = kube.find(NODES, node_name, "") if node_name else None
+    socket = ((node or {}).get("metadata", {}).get("annotations") or {}).get(_KUBELET)
+    local = kube.connection.target.embedded or (socket is not None and os.path.exists(socket))
+    text = ((pod or {}).get("metadata", {}).get("annotations") or {}).get(_MOVED)
+    moved = json.loads(text) if local and text else {}
+    return local, {int(wanted): int(real) for wanted, real in moved.items()}
+
+
+def endpoints(
+    document: dict[str, Any], service: dict[str, Any], local: bool, moved: Mapping[int, int] | None = None
+) -> dict[str, Any]:
     """Return ``client``, ``dashboard`` and ``serve`` addresses, ``auth`` and ``reachable``. Pure.
 
     Args:
         document: The RayCluster.
         service: Its head service.
-        local: Whether it runs on this machine's embedded server, whose services have addresses here.
+        local: Whether it runs on this machine, where services and pods have addresses.
+        moved: Ports of the head that are at another number, if it is asked itself: wanted → real.
     """
     spec = service.get("spec") or {}
     ports = {str(port.get("name")): int(port["port"]) for port in spec.get("ports") or ()}
     address = spec.get("clusterIP")
     if address in (None, "", "None"):  # headless: the head's own
         address = ((document.get("status") or {}).get("head") or {}).get("podIP")
+        ports = {name: (moved or {}).get(port, port) for name, port in (_PORTS | ports).items()}
     metadata = service["metadata"]
     host = address if local and address else f"{metadata['name']}.{metadata['namespace']}.svc"
     external = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
