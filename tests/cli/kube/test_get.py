@@ -197,3 +197,18 @@ def test_watching_on_a_terminal_is_a_table_that_grows(run: Run, put: Put, server
         process.terminate()
     assert lines[0] == "\x1b[1mNAME            CREW   AGE\x1b[0m"
     assert [line[:21].rstrip() for line in lines[1:]] == ["a-longer-name   2", "ann             2", "zoe             2"]
+
+
+def test_reading_loads_nothing_heavy(run: Run, server: Running) -> None:
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr));"
+        "from rayctl.cli.main import main; main()"
+    )
+    environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig)}
+    for words in (["get", "ns"], ["explain", "ns/default"], ["get", "--help"], ["apply", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, env=environment
+        )
+        loaded = {name.partition(".")[0] for name in done.stderr.strip("[]\n").replace("'", "").split(", ")}
+        assert loaded & {"ray", "kubernetes", "aiohttp", "pydantic", "pandas", "rich", "sklearn"} == set()
+        assert ("yaml" in loaded) is ("--help" not in words)
