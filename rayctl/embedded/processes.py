@@ -80,9 +80,10 @@ async def run_node(options: KubeletOptions, claimed: Claimed, kubeconfig: Path, 
     }
     tasks = {name: asyncio.create_task(keep_running(name, words, say)) for name, words in commands.items()}
     try:
-        await asyncio.gather(*tasks.values())
+        # Not gather: that would cancel them all at once, and a second time below, in the middle of their waiting.
+        await asyncio.wait(tasks.values())
     finally:
-        # Pods may still want to reach Services while they end.
+        # One after the other: pods may still want to reach Services while they end.
         for task in tasks.values():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubelet.node import is_ready, marked, status_of, until_true
+from tests.kubelet.node import MODES, is_ready, marked, status_of, until_true
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -104,3 +104,34 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         done = subprocess.run([*command, option, value], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+@pytest.mark.skipif("netns" not in MODES, reason="needs root and iproute2")
+async def test_the_end_leaves_no_namespace(tmp_path: Path) -> None:
+    serving = start(tmp_path, "--network", "netns")
+    stubborn = "trap '' TERM; while :; do sleep 0.1; done"
+    container = {**POD["spec"]["containers"][0], "command": ["sh", "-c", stubborn]}  # type: ignore[index]
+    names = ["p", "q", "r"]
+    for name in names:
+        document = {**POD, "metadata": {"name": name}, "spec": {"containers": [container]}}
+        kubectl(tmp_path, "apply", "-f", "-", given=json.dumps(document))
+    await until_true(lambda: is_ready(pod(tmp_path)), 60)
+    uids = json.loads(kubectl(tmp_path, "get", "pods", "-o", "json"))["items"]
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(60) == 0
+    left = " ".join(os.listdir("/run/netns"))
+    for item in uids:
+        assert item["metadata"]["uid"] not in left
+        assert marked(item["metadata"]["uid"]) == []
+    assert not (tmp_path / "data" / "node" / "short").exists()
+
+
+def test_two_nodes_have_different_addresses(tmp_path: Path) -> None:
+    first, second = start(tmp_path / "a"), start(tmp_path / "b")
+    try:
+        slots = [(tmp_path / name / "data" / "node" / "slot").read_text() for name in "ab"]
+        assert slots[0] != slots[1]
+    finally:
+        for process in (first, second):
+            process.terminate()
+            assert process.wait(60) == 0
