@@ -1,6 +1,7 @@
 """Switches of RayServices, measured: real Ray clusters under load on the embedded server, and 200 services at once.
 
-    python -m tests.benchmarks.switchover real      three switches under load (minutes; two Ray clusters side by side)
+    python -m tests.benchmarks.switchover real [auto|netns|ports]
+                                                    three switches under load (minutes; two Ray clusters side by side)
     python -m tests.benchmarks.switchover many      200 services switch at once; Ray is played
 
 Everything runs on this machine, on loopback addresses.
@@ -122,7 +123,9 @@ def processes(folder: Path) -> Iterator[Path]:
     """The server with its kubelet, and the controllers; ended together with all that they started."""
     kubeconfig = folder / "kubeconfig"
     rayctl = str(Path(sys.executable).parent / "rayctl")
+    network = sys.argv[2] if len(sys.argv) > 2 else "auto"
     serve = [rayctl, "kube", "serve", "--port", "0", "--data-dir", str(folder / "kube"), "--kubelet"]
+    serve += ["--network", network]
     commands = [
         [*serve, "--write-kubeconfig", str(kubeconfig), "--capacity", "cpu=8,memory=16Gi"],
         [rayctl, "kube", "controllers", "--kubeconfig", str(kubeconfig)],
@@ -187,12 +190,14 @@ async def real(kubeconfig: Path) -> None:
     quiet = (time.time() - 12, time.time())
     base = load.p99(*quiet)
     print(f"before: p99 {base:.0f} ms, {len(load.failed)} failed", flush=True)
-    await _switches(transport, load)
-    stop.set()
-    await task
-    print(f"in all: {len(load.done)} answered, {len(load.failed)} failed")
-    for at, why in load.failed[:10]:
-        print(f"  failed at {at:.3f}: {why}")
+    try:
+        await _switches(transport, load)
+    finally:
+        stop.set()
+        await task
+        print(f"in all: {len(load.done)} answered, {len(load.failed)} failed", flush=True)
+        for at, why in load.failed[:10]:
+            print(f"  failed at {at:.3f}: {why}")
     await transport.request(Call("DELETE", RAY_SERVICES.path("default", "answer")))
     await asyncio.sleep(5)
     await transport.close()
@@ -323,6 +328,7 @@ class _Counting:
 
 def main() -> None:
     """Run one of the two parts."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, whoever ends this
     what = sys.argv[1] if len(sys.argv) > 1 else "real"
     with tempfile.TemporaryDirectory(prefix="rayctl-switchover-") as name:
         folder = Path(name)
