@@ -163,7 +163,8 @@ class NamespaceNetwork:
 
     async def close(self) -> None:
         """See `Network.close`."""
-        if not self._places.addresses():
+        attached = Path(f"/sys/class/net/{self._bridge}/brif")
+        if not self._places.addresses() and not (os.path.isdir(attached) and os.listdir(attached)):
             with contextlib.suppress(OSError):
                 await _ip("link", "del", self._bridge)
 
