@@ -163,10 +163,16 @@ class NamespaceNetwork:
 
     async def close(self) -> None:
         """See `Network.close`."""
-        attached = Path(f"/sys/class/net/{self._bridge}/brif")
-        if not self._places.addresses() and not (os.path.isdir(attached) and os.listdir(attached)):
+        if not self._places.addresses() and not self._attached():
             with contextlib.suppress(OSError):
                 await _ip("link", "del", self._bridge)
+
+    def _attached(self) -> list[str]:
+        """Return the pods' ends that hang on the bridge, be they ours or another node's by mistake."""
+        try:
+            return os.listdir(f"/sys/class/net/{self._bridge}/brif")
+        except FileNotFoundError:
+            return []
 
     def _name(self, uid: str) -> str:
         return f"rayctl{self._slot}-{uid}"
