@@ -14,6 +14,8 @@ from rayctl.api.kube.door import Door, Open, opened_by
 from rayctl.api.kube.memory import Memory
 from rayctl.api.kube.routes import reading, sizing, steering, watching, writing
 from rayctl.api.middleware import Guard
+from rayctl.api.pages import actions, docs, gate, objects, others
+from rayctl.api.pages.frame import problem_page
 from rayctl.api.problems import PROBLEM_RESPONSES, add_problem_handlers, complete_openapi
 from rayctl.api.routes import data, deployments, events, follow_up, predict, report, results, runs, system, tenants
 from rayctl.api.sse import StreamSlots
@@ -25,7 +27,12 @@ __all__ = ["create_app"]
 
 _MAX_READERS = 64
 _MAX_WATCHERS = 24  # each holds up to four watches at the Kubernetes API, of 128 connections
-_DESCRIPTION = """AutoML as a service: send a table and a target, follow the trials, get the best model.
+_DESCRIPTION = """AutoML as a service, and fleets of Ray clusters on Kubernetes.
+
+Runs: send a table and a target, follow the trials, get the best model. Fleets, sets, clusters and services: apply what
+you want, see what would happen (`:plan`), why it is not so yet (`/explain`), and steer rollouts and switchovers. An
+object's `ETag` is its version: a change with `If-Match` is made to that version or answered with 412. Changes take an
+`Idempotency-Key` and `dry_run=true`; what they lead to is followed under `/v1/operations` or as server-sent events.
 
 All paths but the probes and this page need `Authorization: Bearer <token>`. Every error is a problem document
 (`application/problem+json`, RFC 9457) with a stable `code` and a `trace_id`."""
@@ -50,24 +57,28 @@ def create_app(
         title="rayctl",
         version=__version__,
         description=_DESCRIPTION,
+        docs_url=None,  # the framework's page loads its script from elsewhere; `pages.docs` does not
         redoc_url=None,
         redirect_slashes=False,
         responses=PROBLEM_RESPONSES,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     app.state.settings = settings
+    app.state.tokens = tokens
     app.state.readiness = None
     app.state.slots = StreamSlots(_MAX_READERS)
     app.state.kube_slots = StreamSlots(_MAX_WATCHERS)
     app.state.memory = Memory()
+    app.state.problem_page = problem_page
     app.state.door = Door(kubernetes) if kubernetes is not None else opened_by(settings)
     app.state.budget = budget = Budget(2 * (settings.max_data_bytes + settings.max_request_bytes))
     add_problem_handlers(app)
+    pages = (gate, others, objects, actions) if settings.dashboard else ()
     kube_routes = (reading, writing, sizing, steering, watching)
-    # runs comes last: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
-    for module in (system, tenants, report, results, events, data, predict, deployments, follow_up, runs, *kube_routes):
+    # runs comes last of its own: its /v1/runs/{run_id} would match paths with a verb, such as {run_id}:predict, too.
+    automl = (tenants, report, results, events, data, predict, deployments, follow_up, runs)
+    for module in (system, docs, *automl, *kube_routes, *pages):
         app.include_router(module.router)
-    app.add_middleware(Guard, tokens=tokens, budget=budget)
+    app.add_middleware(Guard, tokens=tokens, budget=budget, allowed_hosts=settings.allowed_hosts)
     complete_openapi(app, RunRequest, DeployOptions, ExtendOptions)
     return app

@@ -10,16 +10,21 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayctl.api.auth import Role, TokenBook
 from rayctl.api.bodies import Budget
+from rayctl.api.browser import LOOKING, check_browser, is_page, session_of
 from rayctl.api.problems import BODY_ENDED, problem_response
-from rayctl.errors import RayctlError
+from rayctl.errors import NotAuthenticated, RayctlError
 
 __all__ = ["OPEN_PATHS", "Guard"]
 
@@ -27,8 +32,9 @@ _LOG = logging.getLogger("rayctl.api")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: Answered without a token: probes cannot carry one, and the documentation says nothing about this installation.
-_LOOKING = ("GET", "HEAD", "OPTIONS")
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {"/healthz", "/readyz", "/docs", "/openapi.json", "/ui/login", "/ui/static/style.css", "/ui/static/live.js"}
+)
 
 
 def _trace_id(headers: Headers) -> str:
@@ -40,12 +46,19 @@ class Guard:
     """The outermost layer of the application."""
 
     def __init__(
-        self, app: ASGIApp, *, tokens: TokenBook, budget: Budget, open_paths: Iterable[str] = OPEN_PATHS
+        self,
+        app: ASGIApp,
+        *,
+        tokens: TokenBook,
+        budget: Budget,
+        open_paths: Iterable[str] = OPEN_PATHS,
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         self.app = app
         self._tokens = tokens
         self._budget = budget
         self._open_paths = frozenset(open_paths)
+        self._allowed_hosts = tuple(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -80,10 +93,9 @@ class Guard:
 
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         try:
+            check_browser(scope["method"], path, headers, self._allowed_hosts)
             if path not in self._open_paths:
-                caller = state["caller"] = self._tokens.authenticate(headers.get("authorization"))
-                if scope["method"] not in _LOOKING and not path.endswith(":plan"):
-                    caller.need(Role.OPERATOR)
+                self._identify(scope["method"], path, headers, state)
             await self.app(scope, noted_receive, tagged_send)
         except ClientDisconnect:
             return  # nobody is left to answer
@@ -95,7 +107,30 @@ class Guard:
                 )
             if started:  # too late for a problem document: break the connection so that nobody takes it for complete
                 raise
-            response = problem_response(exc, instance=path, trace_id=trace_id)
+            response = _login(path, scope, headers) if isinstance(exc, NotAuthenticated) else None
+            response = response or problem_response(exc, instance=path, trace_id=trace_id)
             await response(scope, noted_receive, tagged_send)
         finally:
             self._budget.release(state)
+
+    def _identify(self, method: str, path: str, headers: Headers, state: MutableMapping[str, Any]) -> None:
+        """Note who is calling. A browser's session is good for looking, and for the forms of our own pages."""
+        session = session_of(headers)
+        if session and "authorization" not in headers and (method in LOOKING or is_page(path)):
+            caller, state["form_mark"] = self._tokens.of_session(session, time.time())
+        else:
+            caller = self._tokens.authenticate(headers.get("authorization"))
+        state["caller"] = caller
+        if method not in LOOKING and not path.endswith(":plan") and path != "/ui/logout":
+            caller.need(Role.OPERATOR)
+
+
+def _login(path: str, scope: Scope, headers: Headers) -> Response | None:
+    """Return the way to the login form for a browser that wants a page; None for everybody else."""
+    wants_page = "text/html" in headers.get("accept", "") and scope["method"] in LOOKING
+    if not wants_page or not (is_page(path) or path == "/"):
+        return None
+    query = scope.get("query_string", b"").decode("latin-1")
+    following = quote(path + (f"?{query}" if query else ""), safe="") if is_page(path) else ""
+    where = "/ui/login" + (f"?next={following}" if following else "")
+    return RedirectResponse(where, 303, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from rayctl.api.browser import is_page
 from rayctl.errors import FieldError, InvalidRequest, NotFound, RayctlError
 
 __all__ = [
@@ -192,6 +193,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Answer everything that goes wrong inside the application with a problem document."""
 
     def answer(request: Request, error: RayctlError) -> Response:
+        wants_page = is_page(request.url.path) and "text/html" in request.headers.get("accept", "")
+        if wants_page and hasattr(request.state, "caller"):
+            found: Response = request.app.state.problem_page(request, error)
+            return found
         return problem_response(error, instance=request.url.path, trace_id=request.state.trace_id)
 
     async def on_rayctl(request: Request, error: Exception) -> Response:

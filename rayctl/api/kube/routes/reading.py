@@ -17,7 +17,7 @@ from rayctl.api.kube.scope import named_namespace, object_name, seen_namespace
 from rayctl.views.family import Node
 from rayctl.views.summary import summary
 
-__all__ = ["router"]
+__all__ = ["Name", "router", "tree_document"]
 
 router = APIRouter(tags=["clusters"])
 Name = Annotated[str, Path(description="The object's name.")]
@@ -54,7 +54,7 @@ def _add(kind: Kind) -> None:
 
     async def tree_of_object(name: Name, door: Kubernetes, caller: Caller, namespace: Namespace = None) -> Response:
         where = named_namespace(caller, namespace, one, name)
-        return answer(_tree(await gather(door, await door.get(resource, where, object_name(one, name)))))
+        return answer(tree_document(await gather(door, await door.get(resource, where, object_name(one, name)))))
 
     def add(path: str, work: Any, text: str, verb: str, model: Any) -> None:
         router.add_api_route(
@@ -76,8 +76,9 @@ def _add(kind: Kind) -> None:
     add(f"{base}/{{name}}/tree", tree_of_object, f"A {one} and all that it owns, down to the pods.", "tree", None)
 
 
-def _tree(node: Node) -> dict[str, Any]:
-    return {**summary(node.document), "children": [_tree(child) for child in node.children]}
+def tree_document(node: Node) -> dict[str, Any]:
+    """Return an object and all below it, each as its summary."""
+    return {**summary(node.document), "children": [tree_document(child) for child in node.children]}
 
 
 for _kind in KINDS:

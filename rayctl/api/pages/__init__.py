@@ -1,0 +1,1 @@
+"""Pages for browsers: made here, complete without script; the one script only reloads what has changed."""
