@@ -20,8 +20,9 @@ router = APIRouter(tags=["system"])
 async def docs(request: Request) -> Response:
     """All operations, with parameters and answers."""
     document = request.app.openapi()
-    values = {"groups": groups_of(document), "base": f"{request.url.scheme}://{request.url.netloc}"}
-    return page("docs.html", description=str(document["info"].get("description", "")).split("\n\n"), **values)
+    about = str(document["info"].get("description", "")).split("\n\n")
+    base = f"{request.url.scheme}://{request.url.netloc}"
+    return page("docs.html", description=about, groups=groups_of(document), base=base)
 
 
 @router.get("/ui/static/{name}", include_in_schema=False)
