@@ -15,6 +15,7 @@ from rayctl.service.sides import CLAIM
 __all__ = [
     "FINGERPRINT",
     "MOVED_AT",
+    "MOVED_BY",
     "ORIGIN",
     "ORIGIN_KIND",
     "WEIGHTS",
@@ -37,6 +38,8 @@ FINGERPRINT = "rayctl.io/fingerprint"
 WEIGHTS = "rayctl.io/weights"
 """On the serve service: JSON, cluster → percent. The embedded service proxy divides new connections by it."""
 MOVED_AT = "rayctl.io/moved-at"
+MOVED_BY = "rayctl.io/moved-by"
+"""On both services: when they were last made to lead somewhere, and by which switch."""
 _CLUSTER = "ray.io/cluster"
 _SERVE = "ray.io/serve"
 _STORAGE = "ray.io/external-storage-namespace"

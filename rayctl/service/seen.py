@@ -133,7 +133,12 @@ class ServiceSeen:
     def world(self, now: float) -> Seen:
         """Return what the switchover sees."""
         entries = tuple(
-            Entry(name, children.selected(self.entries.get(name)), _moved_at(self.entries.get(name)))
+            Entry(
+                name,
+                children.selected(self.entries.get(name)),
+                _moved_at(self.entries.get(name)),
+                _moved_by(self.entries.get(name)),
+            )
             for name in ENTRIES
         )
         return Seen(self.sides(now), entries, self.weights)
@@ -206,6 +211,12 @@ def _moved_at(service: Mapping[str, Any] | None) -> float:
         return float(annotations.get(children.MOVED_AT) or 0.0)
     except ValueError:
         return 0.0
+
+
+def _moved_by(service: Mapping[str, Any] | None) -> int:
+    annotations = ((service or {}).get("metadata") or {}).get("annotations") or {}
+    found = str(annotations.get(children.MOVED_BY, "0"))
+    return int(found) if found.isdigit() else 0
 
 
 def see(found: Documents, validate: Validate) -> ServiceSeen:

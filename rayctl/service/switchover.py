@@ -401,6 +401,10 @@ def _back(record: Record, seen: Seen, rules: Rules, wish: Wish, now: float) -> A
     stray = next((entry for entry in seen.entries if source.exists and entry.at != source.name), None)
     if stray is not None:
         return _act(record, Point(stray.name, source.name), "Repaired", f"{stray.name} leads elsewhere")
+    loose = next((entry for entry in seen.entries if entry.at == source.name and entry.moved_by != record.serial), None)
+    if source.exists and loose is not None:
+        # A write of this switch may still be on its way: after this one it comes too late.
+        return _act(record, Point(loose.name, source.name), "Sealed", f"{loose.name} stays where it is")
     message = f"{source.name} serves as before" if source.name else "nothing serves"
     ended = record.reached("done", now, message, phase=Phase.ROLLED_BACK, ended_at=now, split=None)
     return _write(ended, f"rolled back: {record.message}")

@@ -57,11 +57,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that leads traffic to one side. ``at``: which, empty if it is not there or leads nowhere."""
+    """Something that leads traffic to one side.
+
+    ``at``: which, empty if it is not there or leads nowhere. ``moved_by``: the serial of the switch that wrote it last.
+    """
 
     name: str
     at: str = ""
     moved_at: float = 0.0
+    moved_by: int = 0
 
 
 @dataclass(frozen=True)

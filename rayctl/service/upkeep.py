@@ -51,11 +51,12 @@ def point(seen: ServiceSeen, entry: str, cluster: ClusterSeen, now: float) -> Si
         wanted = children.head_service(seen.owner, cluster.document, moved_at)
     else:
         wanted = children.serve_service(seen.owner, cluster.document, user, moved_at)
+    serial = str(seen.record.serial if seen.record else 0)
+    wanted["metadata"].setdefault("annotations", {})[children.MOVED_BY] = serial
     live = seen.entries.get(entry)
     if live is None:
         return Create(wanted)
-    changes = service_changes(live, wanted)
-    return Patch(Ref.to(live), changes or {"metadata": {"annotations": {children.MOVED_AT: moved_at}}}, _revision(live))
+    return Patch(Ref.to(live), service_changes(live, wanted), _revision(live))
 
 
 def service_changes(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
