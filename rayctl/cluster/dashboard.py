@@ -19,7 +19,7 @@ from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import ObjectNotFound
 from rayctl.kube.kinds import SECRETS
 
-__all__ = ["DashboardClient", "dashboard_address"]
+__all__ = ["DashboardClient", "dashboard_address", "url_host"]
 
 TOKEN_S = 60.0
 LARGEST = 32 * 1024 * 1024
@@ -125,8 +125,13 @@ def dashboard_address(cluster: Document) -> str:
     head = status.get("head") or {}
     host = head.get("podIP") or head.get("serviceIP")
     if host and host != "None":
-        return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}"
+        return f"http://{url_host(str(host))}:{port}"
     if not head:
         return ""
     name = head.get("serviceName") or head_service(metadata["name"])
     return f"http://{name}.{metadata['namespace']}.svc:{port}"
+
+
+def url_host(address: str) -> str:
+    """Return an address as URLs have it: that of IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address

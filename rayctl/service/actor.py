@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from rayctl.cluster.dashboard import DashboardClient
 from rayctl.core.actor import Built, ControllerActor
 from rayctl.kube.account import connected_for
 from rayctl.kube.calls import Call, Transport
@@ -41,7 +42,7 @@ class GatewayApi:
 
 def build_rayservice_controller(transport: Transport) -> Built:
     """Return the controller of RayServices on a transport."""
-    serve = ServeApi(transport)
+    serve = ServeApi(DashboardClient(transport))
     return Built([RayServiceController(serve, cluster_problems, GatewayApi(transport))], serve, [serve])
 
 

@@ -87,8 +87,13 @@ class Report:
 
 def simulate(workload: Workload, plan: FaultPlan = NO_FAULTS) -> Report:
     """Run a workload under a plan, on a loop of its own. The same arguments give the same report."""
-    logging.getLogger("rayctl").setLevel(logging.CRITICAL)
-    return run_virtual(_simulate(workload, plan))
+    log = logging.getLogger("rayctl")
+    before = log.level
+    log.setLevel(logging.CRITICAL)  # injected faults are no news
+    try:
+        return run_virtual(_simulate(workload, plan))
+    finally:
+        log.setLevel(before)
 
 
 def reference_of(workload: Workload, seed: int = 0) -> Reference:

@@ -1,6 +1,6 @@
 """Workers, trainers and the proxy are killed at random points of many runs; every run ends with the right result.
 
-``RAYCTL_TEST_FAULT_RUNS``: how many (default 8, which hits every kind of process; a run takes about 15 s).
+``RAYCTL_TEST_FAULT_RUNS``: how many (default 6, which hits every kind of process; a run takes about 15 s).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.ray.helpers import facts, no_trainer_is_left, processes_of, quick_req
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
-RUNS = int(os.environ.get("RAYCTL_TEST_FAULT_RUNS", "8"))
+RUNS = int(os.environ.get("RAYCTL_TEST_FAULT_RUNS", "6"))
 SEEDS = 4
 KILL_S = 8.0 * RUNS
 """How long the killer is about: on a slow machine nothing would ever end in the face of one that goes on."""
