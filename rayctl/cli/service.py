@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from rayctl.cli.kubernetes import Change, Kube, Named, kubernetes_command
+from rayctl.cli.kubernetes import MANAGER, Change, Kube, kubernetes_command
 from rayctl.cli.lazy import LazyGroup
 from rayctl.cli.output import age, clean, duration_text, emit, emit_document, say
-from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
-from rayctl.kube.calls import Call
+from rayctl.core.steering import Steered
+from rayctl.errors import DeadlineExceeded, InvalidRequest, NotFound
 from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
 
 __all__ = ["abort", "history", "plan", "promote", "rollback", "service", "status", "weight"]
@@ -27,7 +27,6 @@ COMMANDS = {
     "weight": ("rayctl.cli.service:weight", "Give the new side a share of the traffic and no more."),
     "rollback": ("rayctl.cli.service:rollback", "Return to an earlier specification."),
 }
-JSON_PATCH = "application/json-patch+json"
 _FINAL = ("serving", "failed", "rolled-back", "invalid")
 
 
@@ -122,17 +121,10 @@ def history(kube: Kube, name: str, revision: int | None, switches: bool) -> None
 @kubernetes_command(changes=True)
 def promote(kube: Kube, name: str, retry: bool, change: Change) -> None:
     """Move the traffic to the new side as soon as it is ready: no capacity gate, no steps, no waiting for a person."""
-    from rayctl.service.record import parse_record
-    from rayctl.service.spec import PROMOTE, RETRY
+    from rayctl.service import steer
 
     document = kube.get(RAY_SERVICES, _name(name))
-    if retry:
-        record = parse_record(document.get("status") or {})
-        if record is None or not record.refused:
-            raise InvalidRequest(f"service/{name} has given nothing up.", hint=f"rayctl service status {name}")
-        _annotate(kube, document, {RETRY: str(record.serial)}, change, "tries again")
-    else:
-        _annotate(kube, document, {PROMOTE: _pending(document)}, change, "promoted")
+    _carry_out(kube, document, steer.retry(document) if retry else steer.promote(document), change)
 
 
 @click.command()
@@ -140,10 +132,10 @@ def promote(kube: Kube, name: str, retry: bool, change: Change) -> None:
 @kubernetes_command(changes=True)
 def abort(kube: Kube, name: str, change: Change) -> None:
     """Give the present switch up: traffic returns to the side that served before, the new side is deleted."""
-    from rayctl.service.spec import ABORT
+    from rayctl.service import steer
 
     document = kube.get(RAY_SERVICES, _name(name))
-    _annotate(kube, document, {ABORT: _pending(document)}, change, "aborted", "rolled-back")
+    _carry_out(kube, document, steer.abort(document), change, "rolled-back")
 
 
 @click.command()
@@ -156,13 +148,12 @@ def weight(kube: Kube, name: str, percent: int | None, clear: bool, change: Chan
 
     It takes something that divides traffic: the embedded service proxy, or routes of the Gateway API.
     """
-    from rayctl.service.spec import WEIGHT
+    from rayctl.service import steer
 
     if clear == (percent is not None):
         raise click.UsageError("Give a percentage, or --clear.")
     document = kube.get(RAY_SERVICES, _name(name))
-    value = None if clear else f"{_pending(document)}={percent}"
-    _annotate(kube, document, {WEIGHT: value}, change, "goes on" if clear else f"weighted: {percent} %")
+    _carry_out(kube, document, steer.weight(document, percent), change)
 
 
 @click.command()
@@ -171,27 +162,10 @@ def weight(kube: Kube, name: str, percent: int | None, clear: bool, change: Chan
 @kubernetes_command(changes=True)
 def rollback(kube: Kube, name: str, to_revision: int | None, change: Change) -> None:
     """Give a service an earlier specification. While the old side is warm, traffic returns to it without a new one."""
-    from rayctl.service.history import same_content
-    from rayctl.service.view import history_rows
+    from rayctl.service import steer
 
     document = kube.get(RAY_SERVICES, _name(name))
-    rows = history_rows(document, _revisions(kube, document))
-    if to_revision is not None:
-        found = _revision(rows, name, to_revision)
-    else:
-        others = [row for row in rows if not same_content(row["spec"], document["spec"])]
-        if not others:
-            raise NotFound(f"service/{name} has no earlier revision.", code="revision-not-found")
-        found = others[0]
-    kept = {key: document["spec"][key] for key in ("suspend", "managedBy") if key in document["spec"]}
-    operations = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": document["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": "/spec", "value": {**found["spec"], **kept}},
-    ]
-    path = kube.path(RAY_SERVICES, document["metadata"]["name"])
-    if not change.only_client:
-        kube.request(change.on(Call("PATCH", path, body=operations, content_type=JSON_PATCH)))
-    _told(kube, document, change, f"returns to revision {found['revision']}")
+    _carry_out(kube, document, steer.rollback(document, _revisions(kube, document), to_revision), change)
 
 
 def _preview(kube: Kube, wanted: dict[str, Any]) -> Any:
@@ -312,32 +286,11 @@ def _revision(rows: list[dict[str, Any]], name: str, number: int) -> dict[str, A
     return found
 
 
-def _pending(document: dict[str, Any]) -> str:
-    pending = ((document.get("status") or {}).get("pendingServiceStatus") or {}).get("rayClusterName")
-    if not pending:
-        name = document["metadata"]["name"]
-        raise Conflict(
-            f"service/{name} is not switching.",
-            code="no-switch",
-            hint=f"rayctl service status {name} says what it does.",
-        )
-    return str(pending)
-
-
-def _annotate(
-    kube: Kube,
-    document: dict[str, Any],
-    annotations: dict[str, str | None],
-    change: Change,
-    told: str,
-    wanted: str = "serving",
-) -> None:
-    """Set annotations, if the object is still as it was read."""
-    metadata = document["metadata"]
-    changes = {"metadata": {"annotations": annotations, "resourceVersion": metadata["resourceVersion"]}}
+def _carry_out(kube: Kube, document: dict[str, Any], steered: Steered, change: Change, wanted: str = "serving") -> None:
+    """Change the service as it was decided, and tell; ``wanted``: the verdict that is success."""
     if not change.only_client:
-        kube.patch(Named(kube.kinds.of(document["apiVersion"], document["kind"]), metadata["name"]), changes, change)
-    _told(kube, document, change, told, wanted)
+        kube.request(change.on(steered.call(kube.path(RAY_SERVICES, document["metadata"]["name"]), MANAGER)))
+    _told(kube, document, change, steered.text, wanted)
 
 
 def _told(kube: Kube, document: dict[str, Any], change: Change, told: str, wanted: str = "serving") -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rayctl.client.automl import AutoML
+    from rayctl.client.objects import Fleets, Objects, Services
     from rayctl.client.tenancy import Tenant
     from rayctl.client.tenants import Tenants
     from rayctl.client.transport import Transport
@@ -53,6 +54,40 @@ class Connection:
 
             self._tenants = Tenants(self.transport)
         return self._tenants
+
+    @property
+    def fleets(self) -> Fleets:
+        """Fleets of Ray clusters and their rollouts; over HTTP."""
+        from rayctl.client.objects import Fleets
+
+        return Fleets(self.transport)
+
+    @property
+    def sets(self) -> Objects:
+        """Replica sets of Ray clusters; over HTTP."""
+        from rayctl.client.objects import Objects
+
+        return Objects(self.transport, "sets")
+
+    @property
+    def clusters(self) -> Objects:
+        """Ray clusters; over HTTP."""
+        from rayctl.client.objects import Objects
+
+        return Objects(self.transport, "clusters")
+
+    @property
+    def services(self) -> Services:
+        """Ray services and their switchovers; over HTTP."""
+        from rayctl.client.objects import Services
+
+        return Services(self.transport)
+
+    def operations(self, *, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Return what is under way: rollouts, switchovers, changes, deletions; over HTTP."""
+        from rayctl.client.objects import operations
+
+        return operations(self.transport, namespace)
 
     @property
     def automl(self) -> AutoML:

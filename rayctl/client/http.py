@@ -13,8 +13,8 @@ import httpx2
 
 from rayctl import __version__
 from rayctl.client.data import ARROW_STREAM, CSV, Payload, for_http
-from rayctl.client.retry import retrying
-from rayctl.client.sse import events_of
+from rayctl.client.retry import Patience, is_outage, retrying
+from rayctl.client.sse import events_of, named_events
 from rayctl.client.transport import Document
 from rayctl.errors import (
     DeadlineExceeded,
@@ -203,6 +203,46 @@ class HttpTransport:
     def version(self) -> Document:
         """Return the service's versions; the only call besides health that needs no token."""
         return self._json("GET", "/version")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        sent: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """Return the answer to a request that may be repeated: it reads, or it carries an idempotency key.
+
+        ``sent`` is called for each time that it is sent.
+        """
+        given = {key: value for key, value in (params or {}).items() if value is not None}
+
+        def send() -> httpx2.Response:
+            sent()
+            return self._client.request(method, path, params=given, json=json, headers=headers)
+
+        return self._document(self._repeating(send, repeat=True))
+
+    def follow(self, path: str, params: Mapping[str, Any], after: str = "") -> Iterator[tuple[str, str, Document]]:
+        """Yield (name, id, data) of a stream of events for ever; what an ended connection missed comes afterwards."""
+        patience = Patience()
+        given = {key: value for key, value in params.items() if value is not None}
+        timeout = httpx2.Timeout(_STREAM_IDLE_S, connect=min(_CONNECT_S, self._timeout_s))
+        while True:
+            headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+            try:
+                with self._streaming("GET", path, params=given, headers=headers, timeout=timeout) as response:
+                    for name, ident, data in named_events(response):
+                        patience.reset()
+                        after = ident or after
+                        yield name, after, data
+            except RayctlError as error:
+                if not is_outage(error):
+                    raise
+                patience.pause(error)
 
     def _json(
         self,

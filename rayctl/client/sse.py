@@ -11,7 +11,7 @@ import httpx2
 from rayctl.client.transport import Document
 from rayctl.errors import RayctlError, from_problem
 
-__all__ = ["KINDS", "events_of"]
+__all__ = ["KINDS", "events_of", "named_events"]
 
 KINDS = frozenset({"state", "trial", "leaderboard", "ensemble", "log", "done"})
 
@@ -49,6 +49,27 @@ def events_of(response: httpx2.Response, run_id: str) -> Iterator[Document]:
             "kind": event.event,
             "data": data,
         }
+
+
+def named_events(response: httpx2.Response) -> Iterator[tuple[str, str, Document]]:
+    """Yield (name, id, data) of the events of one connection.
+
+    Raises:
+        RayctlError: what the service reported, or an event that is not what the protocol says (``bad-event``).
+        httpx2.TransportError: the connection broke.
+    """
+    for event in httpx2.EventSource(response, max_event_size=_MAX_EVENT_BYTES):
+        if not event.data:
+            continue
+        try:
+            data = json.loads(event.data)
+        except ValueError as error:
+            raise _bad(f"An event cannot be parsed: {error}.") from None
+        if not isinstance(data, dict):
+            raise _bad("An event is not a JSON object.")
+        if event.event == _PROBLEM:
+            raise from_problem(data)
+        yield event.event, event.id, data
 
 
 def now_text() -> str:

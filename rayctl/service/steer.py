@@ -8,7 +8,7 @@ from typing import Any
 from rayctl.core.steering import Steered
 from rayctl.errors import Conflict, NotFound
 from rayctl.service.children import Owner
-from rayctl.service.history import parse_revisions
+from rayctl.service.history import parse_revisions, same_content
 from rayctl.service.record import parse_record
 from rayctl.service.spec import ABORT, PROMOTE, RETRY, WEIGHT
 
@@ -61,7 +61,7 @@ def rollback(service: Document, config_maps: Sequence[Document], to_revision: in
     if to_revision is not None:
         found = next((revision for revision in revisions if revision.number == to_revision), None)
     else:
-        found = next((revision for revision in revisions if not _same(revision.spec, service["spec"])), None)
+        found = next((revision for revision in revisions if not same_content(revision.spec, service["spec"])), None)
     if found is None:
         what = "earlier revision" if to_revision is None else f"revision {to_revision}"
         hint = f"`rayctl service history {service['metadata']['name']}` lists them."
@@ -70,10 +70,6 @@ def rollback(service: Document, config_maps: Sequence[Document], to_revision: in
     replaced = {"op": "replace", "path": "/spec", "value": {**found.spec, **kept}}
     text = f"returns to revision {found.number}"
     return Steered(text, None, (replaced,)).based_on(str(service["metadata"]["resourceVersion"]))
-
-
-def _same(one: Document, other: Document) -> bool:
-    return all(one.get(key) == other.get(key) for key in {*one, *other} if key not in _KEPT)
 
 
 def _annotated(service: Document, text: str, annotations: Mapping[str, str | None]) -> Steered:

@@ -53,7 +53,9 @@ class Target:
     async def send(self, call: Call) -> Document:
         """Send a change. Raises 412 instead of a conflict where the caller named a version."""
         try:
-            found: Document = await self.door.request(call.asking(dryRun="All") if self.dry_run else call)
+            # Unknown fields are told, not dropped; as kubectl has it.
+            asked = call if call.method == "DELETE" else call.asking(fieldValidation="Strict")
+            found: Document = await self.door.request(asked.asking(dryRun="All") if self.dry_run else asked)
         except Conflict as error:
             if self.based is not None and error.code == "object-changed":
                 raise precondition_failed(self.based) from error

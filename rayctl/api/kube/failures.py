@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from rayctl.api.problems import HttpRefusal
 from rayctl.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, RayctlError, TooLarge, Unavailable
@@ -22,21 +23,17 @@ from rayctl.kube.errors import (
 __all__ = ["precondition_failed", "translated"]
 
 _UNKNOWN = ("could not find the requested resource", "page not found")
-_UNTYPED = re.compile(
-    r"failed to create typed patch object \([^)]*\): (?:(?:errors:)?\s*)(?P<path>\S*): (?P<message>.*)", re.S
-)
+_UNTYPED = "failed to create typed patch object"
+_PLACE = re.compile(r"(?:^|: |\n\s*)(\.\S+): ([^\n]*)")
 _AGAIN = "It may have been carried out nevertheless: look before you repeat it."
 
 
 def translated(error: KubernetesError) -> RayctlError:
     """Return the error as the HTTP API says it."""
-    untyped = _UNTYPED.match(error.message)
-    if untyped is not None:
-        # A wrong type in an applied document is a 500 at the Kubernetes API; it is the document's fault, and nothing
+    if error.message.startswith(_UNTYPED):
+        # A wrong field in an applied document is a 500 at the Kubernetes API; it is the document's fault, and nothing
         # was done.
-        pointer = untyped["path"].replace(".", "/").replace("[", "/").replace("]", "")
-        places: list[FieldError] = [{"pointer": pointer, "message": untyped["message"]}]
-        return InvalidRequest(error.message, code="rejected-by-kubernetes", errors=places)
+        return InvalidRequest(error.message, code="rejected-by-kubernetes", errors=list(_untyped(error.message)))
     found = _translated(error)
     if error.outcome_unknown:
         found.hint = f"{found.hint or ''} {_AGAIN}".strip()
@@ -78,6 +75,11 @@ def _translated(error: KubernetesError) -> RayctlError:
     return HttpRefusal(
         502, error.message, code="kubernetes-trouble", title="The Kubernetes API failed", kind="Unavailable"
     )
+
+
+def _untyped(message: str) -> Iterator[FieldError]:
+    for path, text in _PLACE.findall(message):
+        yield {"pointer": path.replace(".", "/").replace("[", "/").replace("]", ""), "message": text}
 
 
 def _places(error: KubernetesError) -> list[FieldError]:

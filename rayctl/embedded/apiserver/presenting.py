@@ -323,7 +323,8 @@ def warning_headers(warnings: Sequence[str]) -> list[tuple[str, str]]:
     """Return the ``Warning`` headers, not more than a client can take."""
     headers, size = [], 0
     for text in warnings:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        plain = "".join(sign if sign.isprintable() else " " for sign in text)  # a control character ends a header
+        quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
         size += len(quoted)
         if size > WARNING_LIMIT:
             break

@@ -263,6 +263,24 @@ async def test_switchovers_are_steered(client: httpx2.AsyncClient, kubernetes: K
     assert await annotation("rayctl.io/abort") == "chat-b"
 
 
+async def test_a_service_is_planned(client: httpx2.AsyncClient) -> None:
+    planned = await client.post("/v1/services/chat:plan", json=service_document("chat"))
+    assert planned.json()["kind"] == "first", planned.text
+    check_problem(await client.get("/v1/services/chat"), 404, "object-not-found")
+    await client.put("/v1/services/chat", json=service_document("chat"))
+    assert (await client.post("/v1/services/chat:plan", json=service_document("chat"))).status_code == 200
+    check_problem(await client.post("/v1/services/chat:plan"), 415, "unsupported-media-type")
+    broken = service_document("chat", rayClusterConfig={"headGroupSpec": {}})
+    check_problem(await client.post("/v1/services/chat:plan", json=broken), 422, "rejected-by-kubernetes")
+
+
+async def test_unknown_fields_are_told(client: httpx2.AsyncClient) -> None:
+    for method, path in (("PUT", "/v1/fleets/a"), ("POST", "/v1/fleets")):
+        document = {**fleet("a"), "spec": {**fleet("a")["spec"], "replica": 3}}
+        problem = check_problem(await client.request(method, path, json=document), 422, "rejected-by-kubernetes")
+        assert "replica" in problem["detail"]
+
+
 async def test_without_kubernetes(settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

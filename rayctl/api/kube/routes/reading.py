@@ -12,8 +12,9 @@ from rayctl.api.documents import answer
 from rayctl.api.kube.deps import At, Cursor, Kubernetes, Labels, Limit, Namespace
 from rayctl.api.kube.documents import ExplanationDocument, ObjectDocument, ObjectPage, object_answer
 from rayctl.api.kube.gathering import explained, fleet_parts, gather
-from rayctl.api.kube.kinds import KINDS, Kind
+from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
 from rayctl.api.kube.scope import named_namespace, object_name, seen_namespace
+from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, SERVICES
 from rayctl.views.family import Node
 from rayctl.views.summary import summary
 
@@ -92,7 +93,7 @@ async def rollout_of_fleet(
     """The revisions of a fleet with their clusters, the step, and a verdict: complete, progressing, paused, failed."""
     from rayctl.fleet.view import fleet_view
 
-    kind = KINDS[0]
+    kind = BY_WORD["fleets"]
     where = named_namespace(caller, namespace, kind.one, name)
     fleet = await door.get(kind.resource, where, object_name(kind.one, name))
     sets, clusters = await fleet_parts(door, where)
@@ -104,7 +105,35 @@ async def history_of_fleet(name: Name, door: Kubernetes, caller: Caller, namespa
     """The revisions of a fleet, newest first."""
     from rayctl.fleet.view import history
 
-    kind = KINDS[0]
+    kind = BY_WORD["fleets"]
     where = named_namespace(caller, namespace, kind.one, name)
     fleet = await door.get(kind.resource, where, object_name(kind.one, name))
     return answer({"items": history(fleet, (await fleet_parts(door, where))[0])})
+
+
+@router.get("/v1/services/{name}/switchover")
+async def switchover_of_service(
+    name: Name, door: Kubernetes, caller: Caller, at: At, namespace: Namespace = None
+) -> Response:
+    """Both sides of a service, its traffic, the present switch with its steps, and a verdict."""
+    from rayctl.service.view import service_view
+
+    kind = BY_WORD["services"]
+    where = named_namespace(caller, namespace, kind.one, name)
+    service = await door.get(kind.resource, where, object_name(kind.one, name))
+    clusters, services = await door.all(RAY_CLUSTERS, where), await door.all(SERVICES, where)
+    return answer(service_view(service, clusters, services, at))
+
+
+@router.get("/v1/services/{name}/history")
+async def history_of_service(name: Name, door: Kubernetes, caller: Caller, namespace: Namespace = None) -> Response:
+    """The revisions of a service that can be returned to, newest first, and the last switches."""
+    from rayctl.service.history import SERVICE
+    from rayctl.service.view import history_rows, switch_rows
+
+    kind = BY_WORD["services"]
+    where = named_namespace(caller, namespace, kind.one, name)
+    service = await door.get(kind.resource, where, object_name(kind.one, name))
+    kept = await door.all(CONFIG_MAPS, where, labels=f"{SERVICE}={name}")
+    rows = [{key: value for key, value in row.items() if key != "spec"} for row in history_rows(service, kept)]
+    return answer({"items": rows, "switches": switch_rows(service)})

@@ -14,6 +14,7 @@ from rayctl.api.documents import answer
 from rayctl.api.kube.changes import created_or_applied, steered
 from rayctl.api.kube.deps import At, Based, DryRun, Kubernetes, Namespace
 from rayctl.api.kube.documents import ObjectDocument, PlanDocument, Scale
+from rayctl.api.kube.door import MANAGER
 from rayctl.api.kube.gathering import fleet_parts
 from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
 from rayctl.api.kube.routes.reading import Name
@@ -21,6 +22,8 @@ from rayctl.api.kube.routes.writing import BODY, body_of, body_schema, document_
 from rayctl.cluster.scaling import group_patch
 from rayctl.core.steering import Steered
 from rayctl.errors import Conflict, InvalidRequest
+from rayctl.kube.calls import Call
+from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, SERVICES
 
 __all__ = ["router"]
 
@@ -146,3 +149,33 @@ async def plan_fleet(
         await created_or_applied(target, wanted, force=True)
         raise InvalidRequest(f"This fleet cannot be planned: {error}.", code="not-plannable") from error
     return answer({"namespace": target.namespace, "name": target.name, **found.document()})
+
+
+@router.post("/v1/services/{name}:plan", openapi_extra=BODY)
+async def plan_service(
+    request: Request, name: Name, door: Kubernetes, caller: Caller, settings: Settings, namespace: Namespace = None
+) -> Response:
+    """What applying a service would lead to: nothing new, a change in place, or a switch; its steps and resources."""
+    from rayctl.service.children import Owner
+    from rayctl.service.history import SERVICE
+    from rayctl.service.preview import preview
+    from rayctl.service.problems import cluster_problems
+
+    kind = BY_WORD["services"]
+    wanted = await document_of(request, settings, kind, caller)
+    target = target_of(request, kind, caller, namespace or wanted["metadata"].get("namespace"), name, None, True)
+    where = target.namespace
+    wanted = placed(wanted, where, target.name)
+    live = await door.find(kind.resource, where, target.name)
+    # The server checks it, and fills in defaults, which must not look like changes.
+    service = await target.send(Call.apply(target.path, wanted, MANAGER))
+    if live is None:
+        found: dict[str, Any] = {"service": service}
+    else:
+        found = {
+            "service": live,
+            "clusters": [item for item in await door.all(RAY_CLUSTERS, where) if Owner(live).owns(item)],
+            "services": await door.all(SERVICES, where),
+            "revisions": await door.all(CONFIG_MAPS, where, labels=f"{SERVICE}={target.name}"),
+        }
+    return answer({"namespace": where, "name": name, **preview(found, service, cluster_problems).document()})
