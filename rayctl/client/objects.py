@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Fleets", "KubeObject", "Objects", "Services", "operations"]
 
+Documents = list[dict[str, Any]]
+"""Named here because `Objects.list` takes the word away inside the classes."""
 _POLL_S = 1.0
 _FINAL = ("failed",)
 
@@ -146,9 +148,9 @@ class Objects:
         """Return why an object is not ready, since when, and what can be done."""
         return self._ask("GET", name, "/explain", namespace=namespace)
 
-    def events(self, name: str, *, namespace: str | None = None) -> list[Document]:
+    def events(self, name: str, *, namespace: str | None = None) -> Documents:
         """Return the events about an object, newest first."""
-        found: list[Document] = self._ask("GET", name, "/events", namespace=namespace)["items"]
+        found: Documents = self._ask("GET", name, "/events", namespace=namespace)["items"]
         return found
 
     def act(
@@ -232,9 +234,9 @@ class Fleets(Objects):
         found: Document = self._ask("GET", name, "/rollout", namespace=namespace)
         return found
 
-    def history(self, name: str, *, namespace: str | None = None) -> list[Document]:
+    def history(self, name: str, *, namespace: str | None = None) -> Documents:
         """Return the revisions, newest first."""
-        found: list[Document] = self._ask("GET", name, "/history", namespace=namespace)["items"]
+        found: Documents = self._ask("GET", name, "/history", namespace=namespace)["items"]
         return found
 
     def pause(self, name: str, *, namespace: str | None = None) -> KubeObject:
@@ -269,9 +271,9 @@ class Services(Objects):
         found: Document = self._ask("GET", name, "/switchover", namespace=namespace)
         return found
 
-    def history(self, name: str, *, namespace: str | None = None) -> list[Document]:
+    def history(self, name: str, *, namespace: str | None = None) -> Documents:
         """Return the revisions, newest first."""
-        found: list[Document] = self._ask("GET", name, "/history", namespace=namespace)["items"]
+        found: Documents = self._ask("GET", name, "/history", namespace=namespace)["items"]
         return found
 
     def promote(self, name: str, *, retry: bool = False, namespace: str | None = None) -> KubeObject:
