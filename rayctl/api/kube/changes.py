@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from rayctl.api.auth import Principal
 from rayctl.api.kube.documents import object_answer
 from rayctl.api.kube.door import MANAGER, Door
 from rayctl.api.kube.failures import precondition_failed
@@ -22,9 +20,11 @@ from rayctl.kube.errors import WriteConflict, field_conflicts
 from rayctl.views.operations import operation_id, under_way
 from rayctl.views.summary import bare
 
-__all__ = ["Target", "changed", "created_or_applied", "deleted", "steered"]
+__all__ = ["Decide", "Target", "carried_out", "changed", "created_or_applied", "deleted"]
 
 Document = dict[str, Any]
+Decide = Callable[[], "Steered | Awaitable[Steered]"]
+"""Says which change it is to be."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,15 @@ async def changed(target: Target, change: Steered) -> Document:
     return await target.send(change.call(target.path, MANAGER))
 
 
-async def steered(
-    request: Request,
-    target: Target,
-    caller: Principal,
-    key: str | None,
-    decide: Callable[[], Steered | Awaitable[Steered]],
-    asked: Any = None,
-) -> Response:
+async def carried_out(target: Target, decide: Decide) -> Response:
     """Decide, make the change, answer with the object and the way to follow what it leads to."""
-
-    async def work() -> Response:
-        found = decide()
-        change = await found if inspect.isawaitable(found) else found
-        document = await changed(target, change)
-        _took(change, document)
-        operation = operation_id("change", target.kind.word, document)
-        headers = {"Location": f"/v1/operations/{operation}", "Retry-After": "1"}
-        return object_answer(document, 202, headers, done=change.text, operation=operation, dry_run=target.dry_run)
-
-    told = [request.url.path, target.namespace, target.dry_run, target.based, asked]
-    found: Response = await request.app.state.memory.once(caller, key, told, work)
-    return found
+    found = decide()
+    change = await found if inspect.isawaitable(found) else found
+    document = await changed(target, change)
+    _took(change, document)
+    operation = operation_id("change", target.kind.word, document)
+    headers = {"Location": f"/v1/operations/{operation}", "Retry-After": "1"}
+    return object_answer(document, 202, headers, done=change.text, operation=operation, dry_run=target.dry_run)
 
 
 def _took(change: Steered, document: Mapping[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rayctl.api.deps import Caller
@@ -14,14 +14,14 @@ from rayctl.api.kube.documents import ExplanationDocument, ObjectDocument, Objec
 from rayctl.api.kube.gathering import explained, fleet_parts, gather
 from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
 from rayctl.api.kube.scope import named_namespace, object_name, seen_namespace
+from rayctl.api.kube.wish import Name
 from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, SERVICES
 from rayctl.views.family import Node
 from rayctl.views.summary import summary
 
-__all__ = ["Name", "router", "tree_document"]
+__all__ = ["router", "tree_document"]
 
 router = APIRouter(tags=["clusters"])
-Name = Annotated[str, Path(description="The object's name.")]
 
 
 def _add(kind: Kind) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from rayctl.api.bodies import media_type
-from rayctl.api.deps import Caller, IdempotencyKey, Settings
+from rayctl.api.deps import Settings
 from rayctl.api.documents import answer
-from rayctl.api.kube.changes import created_or_applied, steered
-from rayctl.api.kube.deps import At, Based, DryRun, Kubernetes, Namespace
+from rayctl.api.kube.changes import created_or_applied
+from rayctl.api.kube.deps import At, Kubernetes
 from rayctl.api.kube.documents import ObjectDocument, PlanDocument, Scale
 from rayctl.api.kube.door import MANAGER
 from rayctl.api.kube.gathering import fleet_parts
 from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
-from rayctl.api.kube.routes.reading import Name
-from rayctl.api.kube.routes.writing import BODY, body_of, body_schema, document_of, placed, target_of
+from rayctl.api.kube.routes.writing import BODY, body_of, body_schema, document_of, placed
+from rayctl.api.kube.wish import Wished
 from rayctl.cluster.scaling import group_patch
 from rayctl.core.steering import Steered
 from rayctl.errors import Conflict, InvalidRequest
@@ -32,17 +32,10 @@ router = APIRouter(tags=["clusters"])
 
 def _add_suspend(kind: Kind, verb: str, wanted: bool) -> None:
     async def set_suspend(
-        request: Request,
-        name: Name,
-        caller: Caller,
-        key: IdempotencyKey,
-        based: Based,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
+        wish: Wished,
     ) -> Response:
-        target = target_of(request, kind, caller, namespace, name, based, dry_run)
         word = "suspended" if wanted else "resumed"
-        return await steered(request, target, caller, key, lambda: Steered(word, {"spec": {"suspend": wanted}}))
+        return await wish.steer(wish.target(kind), lambda: Steered(word, {"spec": {"suspend": wanted}}))
 
     text = "Take its pods away and keep its specification." if wanted else "Bring back what suspending took away."
     router.add_api_route(
@@ -58,22 +51,16 @@ def _add_suspend(kind: Kind, verb: str, wanted: bool) -> None:
 
 def _add_scale(kind: Kind) -> None:
     async def scale_object(
-        request: Request,
-        name: Name,
-        caller: Caller,
+        wish: Wished,
         settings: Settings,
-        key: IdempotencyKey,
-        based: Based,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
     ) -> Response:
-        asked: Scale = await body_of(request, settings, Scale)
-        target = target_of(request, kind, caller, namespace, name, based, dry_run)
+        asked: Scale = await body_of(wish.request, settings, Scale)
+        target = wish.target(kind)
 
         async def decide() -> Steered:
             return _scaled(kind, await target.get(), asked)
 
-        return await steered(request, target, caller, key, decide, asked.model_dump())
+        return await wish.steer(target, decide, asked.model_dump())
 
     router.add_api_route(
         f"/v1/{kind.word}/{{name}}:scale",
@@ -114,15 +101,7 @@ for _kind in KINDS:
     response_model=PlanDocument,
     openapi_extra={"requestBody": {**BODY["requestBody"], "required": False}},
 )
-async def plan_fleet(
-    request: Request,
-    name: Name,
-    door: Kubernetes,
-    caller: Caller,
-    settings: Settings,
-    at: At,
-    namespace: Namespace = None,
-) -> Response:
+async def plan_fleet(wish: Wished, door: Kubernetes, settings: Settings, at: At) -> Response:
     """What the controllers would do next, step by step, and what it would take; with a body: if it were applied.
 
     Nothing is written. The steps come from the planners that the controllers run.
@@ -131,9 +110,9 @@ async def plan_fleet(
     from rayctl.fleet.wanted import as_wanted
 
     kind = BY_WORD["fleets"]
-    wanted = await document_of(request, settings, kind, caller) if media_type(request) else None
+    wanted = await document_of(wish.request, settings, kind, wish.caller) if media_type(wish.request) else None
     inside = wanted["metadata"].get("namespace") if wanted is not None else None
-    target = target_of(request, kind, caller, namespace or inside, name, None, True)
+    target = wish.target(kind, inside, dry_run=True)
     if wanted is not None:
         wanted = placed(wanted, target.namespace, target.name)
         if not isinstance(wanted.get("spec"), dict):
@@ -152,9 +131,7 @@ async def plan_fleet(
 
 
 @router.post("/v1/services/{name}:plan", openapi_extra=BODY)
-async def plan_service(
-    request: Request, name: Name, door: Kubernetes, caller: Caller, settings: Settings, namespace: Namespace = None
-) -> Response:
+async def plan_service(wish: Wished, door: Kubernetes, settings: Settings) -> Response:
     """What applying a service would lead to: nothing new, a change in place, or a switch; its steps and resources."""
     from rayctl.service.children import Owner
     from rayctl.service.history import SERVICE
@@ -162,8 +139,8 @@ async def plan_service(
     from rayctl.service.problems import cluster_problems
 
     kind = BY_WORD["services"]
-    wanted = await document_of(request, settings, kind, caller)
-    target = target_of(request, kind, caller, namespace or wanted["metadata"].get("namespace"), name, None, True)
+    wanted = await document_of(wish.request, settings, kind, wish.caller)
+    target = wish.target(kind, wanted["metadata"].get("namespace"), dry_run=True)
     where = target.namespace
     wanted = placed(wanted, where, target.name)
     live = await door.find(kind.resource, where, target.name)
@@ -178,4 +155,4 @@ async def plan_service(
             "services": await door.all(SERVICES, where),
             "revisions": await door.all(CONFIG_MAPS, where, labels=f"{SERVICE}={target.name}"),
         }
-    return answer({"namespace": where, "name": name, **preview(found, service, cluster_problems).document()})
+    return answer({"namespace": where, "name": target.name, **preview(found, service, cluster_problems).document()})

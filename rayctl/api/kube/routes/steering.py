@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from rayctl.api.deps import Caller, IdempotencyKey, Settings
-from rayctl.api.kube.changes import Target, steered
-from rayctl.api.kube.deps import At, Based, DryRun, Namespace
+from rayctl.api.deps import Settings
+from rayctl.api.kube.changes import Target
+from rayctl.api.kube.deps import At
 from rayctl.api.kube.documents import ObjectDocument, Promotion, Rollback, Undo, Weight
 from rayctl.api.kube.kinds import BY_WORD
-from rayctl.api.kube.routes.reading import Name
-from rayctl.api.kube.routes.writing import body_of, body_schema, target_of
+from rayctl.api.kube.routes.writing import body_of, body_schema
+from rayctl.api.kube.wish import Wished
 from rayctl.core.steering import Steered
 from rayctl.errors import InvalidRequest
 from rayctl.fleet import steer as fleets
@@ -106,20 +106,10 @@ async def decide(target: Target, verb: str, asked: dict[str, Any], now: float) -
 def _add(word: str, verb: str) -> None:
     work, model, text = VERBS[word, verb]
 
-    async def steer(
-        request: Request,
-        name: Name,
-        caller: Caller,
-        settings: Settings,
-        key: IdempotencyKey,
-        based: Based,
-        at: At,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
-    ) -> Response:
-        asked = await body_of(request, settings, model)
-        target = target_of(request, BY_WORD[word], caller, namespace, name, based, dry_run)
-        return await steered(request, target, caller, key, lambda: work(target, asked, at), asked.model_dump())
+    async def steer(wish: Wished, settings: Settings, at: At) -> Response:
+        asked = await body_of(wish.request, settings, model)
+        target = wish.target(BY_WORD[word])
+        return await wish.steer(target, lambda: work(target, asked, at), asked.model_dump())
 
     router.add_api_route(
         f"/v1/{word}/{{name}}:{verb}",

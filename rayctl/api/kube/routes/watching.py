@@ -16,8 +16,8 @@ from rayctl.api.kube.door import Door
 from rayctl.api.kube.following import Followed, follow, resumed_at
 from rayctl.api.kube.gathering import events_in
 from rayctl.api.kube.kinds import BY_WORD, KINDS, Kind
-from rayctl.api.kube.routes.reading import Name
 from rayctl.api.kube.scope import named_namespace, object_name, seen_namespace
+from rayctl.api.kube.wish import Name
 from rayctl.api.sse import StreamSlots
 from rayctl.clock import iso
 from rayctl.errors import InvalidRequest, NotFound

@@ -14,17 +14,17 @@ from rayctl.api.deps import Caller, IdempotencyKey, Settings
 from rayctl.api.documents import answer
 from rayctl.api.kube.admission import check_tenant_document
 from rayctl.api.kube.changes import Target, changed, created_or_applied, deleted
-from rayctl.api.kube.deps import Based, DryRun, Namespace
+from rayctl.api.kube.deps import DryRun, Namespace
 from rayctl.api.kube.documents import ObjectDocument, Operation, object_answer
 from rayctl.api.kube.kinds import KINDS, Kind
-from rayctl.api.kube.routes.reading import Name
-from rayctl.api.kube.scope import named_namespace, object_name, seen_namespace
+from rayctl.api.kube.scope import seen_namespace
+from rayctl.api.kube.wish import Wished
 from rayctl.api.problems import invalid_document
 from rayctl.core.steering import Steered
 from rayctl.errors import InvalidRequest
 from rayctl.settings import ServiceSettings
 
-__all__ = ["body_of", "body_schema", "document_of", "placed", "router", "target_of"]
+__all__ = ["body_of", "body_schema", "document_of", "placed", "router"]
 
 router = APIRouter(tags=["clusters"])
 Force = Annotated[bool, Query(description="Take over fields that somebody else owns.")]
@@ -35,14 +35,6 @@ BODY = {
     }
 }
 _MERGE = "application/merge-patch+json"
-
-
-def target_of(
-    request: Request, kind: Kind, caller: Principal, namespace: str | None, name: str, based: str | None, dry_run: bool
-) -> Target:
-    """Return what is to be changed, checked for this caller."""
-    where = named_namespace(caller, namespace, kind.one, name)
-    return Target(request.app.state.door, kind, where, object_name(kind.one, name), based, dry_run)
 
 
 async def body_of(request: Request, settings: ServiceSettings, model: type[BaseModel]) -> Any:
@@ -135,26 +127,18 @@ def _add_create(kind: Kind) -> None:
 
 def _add_apply(kind: Kind) -> None:
     async def apply_object(
-        request: Request,
-        name: Name,
-        caller: Caller,
+        wish: Wished,
         settings: Settings,
-        key: IdempotencyKey,
-        based: Based,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
         force: Force = False,
     ) -> Response:
-        document = await document_of(request, settings, kind, caller)
-        inside = document["metadata"].get("namespace")
-        target = target_of(request, kind, caller, namespace or inside, name, based, dry_run)
+        document = await document_of(wish.request, settings, kind, wish.caller)
+        target = wish.target(kind, document["metadata"].get("namespace"))
         document = placed(document, target.namespace, target.name)
 
         async def work() -> Response:
             return await created_or_applied(target, document, force=force)
 
-        asked = [request.url.path, target.namespace, dry_run, force, based, document]
-        return await request.app.state.memory.once(caller, key, asked, work)
+        return await wish.once(document, work)
 
     router.add_api_route(
         f"/v1/{kind.word}/{{name}}",
@@ -170,30 +154,23 @@ def _add_apply(kind: Kind) -> None:
 
 def _add_patch(kind: Kind) -> None:
     async def patch_object(
-        request: Request,
-        name: Name,
-        caller: Caller,
+        wish: Wished,
         settings: Settings,
-        key: IdempotencyKey,
-        based: Based,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
     ) -> Response:
-        found = await read_json(request, settings.max_request_bytes)
+        found = await read_json(wish.request, settings.max_request_bytes)
         if not isinstance(found, dict):
             raise InvalidRequest("A merge patch must be a JSON object.", code="not-an-object")
         changes = {field: value for field, value in found.items() if field != "status"}
         if not isinstance(changes.get("metadata", {}), dict):
             raise InvalidRequest("metadata must be an object.", errors=[{"pointer": "/metadata", "message": "object"}])
-        if caller.tenant is not None:
+        if wish.caller.tenant is not None:
             check_tenant_document(changes)
-        target = target_of(request, kind, caller, namespace, name, based, dry_run)
+        target = wish.target(kind)
 
         async def work() -> Response:
             return object_answer(await changed(target, Steered("patched", changes)))
 
-        asked = [request.url.path, target.namespace, dry_run, based, changes]
-        return await request.app.state.memory.once(caller, key, asked, work)
+        return await wish.once(changes, work)
 
     router.add_api_route(
         f"/v1/{kind.word}/{{name}}",
@@ -213,17 +190,11 @@ def _add_patch(kind: Kind) -> None:
 
 def _add_delete(kind: Kind) -> None:
     async def delete_object(
-        request: Request,
-        name: Name,
-        caller: Caller,
-        based: Based,
-        namespace: Namespace = None,
-        dry_run: DryRun = False,
+        wish: Wished,
         orphan: Annotated[bool, Query(description="Leave what it owns.")] = False,
     ) -> Response:
-        caller.need(Role.ADMIN)
-        target = target_of(request, kind, caller, namespace, name, based, dry_run)
-        operation = await deleted(target, "Orphan" if orphan else "Background")
+        wish.caller.need(Role.ADMIN)
+        operation = await deleted(wish.target(kind), "Orphan" if orphan else "Background")
         return answer(operation, 202, {"Location": f"/v1/operations/{operation['id']}", "Retry-After": "1"})
 
     router.add_api_route(
