@@ -155,3 +155,8 @@ async def test_strange_names_and_bodies(client: httpx2.AsyncClient) -> None:
         "unsupported-media-type",
     )
     check_problem(await client.post("/v1/tenants/red:rollback", params={"version": 1}), 404, "tenant-not-found")
+
+
+async def test_versions_that_no_database_can_hold(as_caller: Callable[..., Any]) -> None:
+    for version in (10**9, 2**63, 10**40):
+        check_problem(await as_caller("operator").get(f"/v1/tenants/a?version={version}"), 422, "invalid-request")

@@ -88,7 +88,7 @@ async def _known_artifact(service: AutoMLService, run_id: str, name: str, tenant
     "/v1/runs/{run_id}/artifacts/{name:path}",
     response_class=Response,
     responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
         304: {"description": "Not changed."},
     },
 )

@@ -120,7 +120,7 @@ async def list_tenants(service: Tenants, caller: Caller) -> Response:
 
 @router.get("/v1/tenants/{name}", response_model=TenantVersion)
 async def get_tenant(
-    name: Name, service: Tenants, caller: Caller, version: Annotated[int | None, Query(ge=1)] = None
+    name: Name, service: Tenants, caller: Caller, version: Annotated[int | None, Query(ge=1, le=999_999_999)] = None
 ) -> Response:
     """A tenant's configuration with what it uses now."""
     _own(caller, name)
@@ -163,7 +163,9 @@ async def rollback_tenant(
     service: Tenants,
     caller: Caller,
     based_on: BasedOn,
-    version: Annotated[int, Query(ge=1, description="The version whose contents become the newest again.")],
+    version: Annotated[
+        int, Query(ge=1, le=999_999_999, description="The version whose contents become the newest again.")
+    ],
     note: Note = "",
     author: Author = "",
 ) -> Response:
