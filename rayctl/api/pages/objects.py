@@ -38,6 +38,7 @@ _TITLES = {"fleets": "Fleets", "services": "Services", "clusters": "Clusters"}
 _PAGE = 50
 _EVENTS = 25
 _RECENT_S = 86400.0
+_PLANNED = 100
 
 
 async def _rows(door: Door, where: str) -> tuple[list[dict[str, Any]], str]:
@@ -205,8 +206,9 @@ async def _parts(door: Door, kind: Kind, document: dict[str, Any], at: float) ->
         sets, clusters = await fleet_parts(door, where)
         view = fleet_view(document, sets, clusters, at)
         found = {"rollout": view, "history": history(document, sets), "tree": None}
-        if not document["metadata"].get("deletionTimestamp"):
-            found["plan"] = preview(document, sets, clusters, at).document()
+        large = view["wanted"] > _PLANNED or len(clusters) > _PLANNED  # it would take seconds for every look
+        if not document["metadata"].get("deletionTimestamp") and not large:
+            found["plan"] = (await asyncio.to_thread(preview, document, sets, clusters, at)).document()
         return found
     if kind.word == "services":
         clusters = await door.all(RAY_CLUSTERS, where)

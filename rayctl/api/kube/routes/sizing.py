@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,7 +121,8 @@ async def plan_fleet(wish: Wished, door: Kubernetes, settings: Settings, at: At)
     live = await (door.find if wanted is not None else door.get)(kind.resource, target.namespace, target.name)
     document = as_wanted(live, wanted, target.namespace)
     try:
-        found = preview(document, *await fleet_parts(door, target.namespace), at)
+        # In a thread: the way of a large fleet takes seconds to imagine, and others must not wait for it.
+        found = await asyncio.to_thread(preview, document, *await fleet_parts(door, target.namespace), at)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if wanted is None:
             raise
