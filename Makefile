@@ -6,11 +6,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint types contracts unit ray examples faults bench quality lock clean
+.PHONY: help demo test lint types contracts unit ray slow examples faults bench quality lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
-	@echo "  make lint|types|contracts|unit|ray|examples|faults|bench|quality|lock|clean"
+	@echo "  make lint|types|contracts|unit|ray|slow|examples|faults|bench|quality|lock|clean"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,7 +39,10 @@ unit: $(READY)
 
 # A real Ray cluster is started once for these; two at a time would fight for two cores.
 ray: $(READY)
-	$(BIN)/pytest -q -m ray --durations=20 tests
+	$(BIN)/pytest -q -m "ray and not slow" --durations=20 tests
+
+slow: $(READY)
+	$(BIN)/pytest -q -m slow --durations=20 tests
 
 faults: $(READY)
 	$(BIN)/pytest -q -m faults tests

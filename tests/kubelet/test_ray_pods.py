@@ -77,6 +77,7 @@ async def test_two_clusters_on_one_network(tmp_path: Path) -> None:
         assert sockets_below(here) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("netns" not in MODES, reason="needs root and iproute2")
 async def test_a_worker_is_killed_and_comes_back(tmp_path: Path) -> None:
     async with node(tmp_path, "netns", timing={}) as here:

@@ -135,6 +135,7 @@ def test_a_cluster_with_nothing_but_ray_will_do(bare: Bare, tmp_path: Path) -> N
     assert found["nothing_there"] is True
 
 
+@pytest.mark.slow
 def test_client_and_cluster_of_different_versions(bare: Bare, tmp_path: Path) -> None:
     """One minor step apart they work together, on the cluster's own code; beyond they say so before anything runs."""
     site = bare[2]
