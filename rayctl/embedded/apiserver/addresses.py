@@ -60,7 +60,9 @@ class Addresses:
 
     def _taken(self, new: Mapping[str, Any]) -> set[str]:
         uid = new["metadata"]["uid"]
-        return {
+        own = (new["metadata"].get("namespace"), new["metadata"]["name"]) == ("default", "kubernetes")
+        kept = set() if own else {str(self._network[1])}  # the server's own service has the first one
+        return kept | {
             stored.object["spec"].get("clusterIP", "")
             for stored in self._api.store.items_newest("services", "")
             if stored.object["metadata"]["uid"] != uid

@@ -11,6 +11,7 @@ from rayctl.embedded.apiserver.access.escalation import ASKING, Escalation
 from rayctl.embedded.apiserver.access.rbac import Attributes, Authorizer
 from rayctl.embedded.apiserver.access.reviews import REVIEWS, review
 from rayctl.embedded.apiserver.access.tokens import AUTHENTICATED, Tokens
+from rayctl.embedded.apiserver.account_tokens import request_token
 from rayctl.embedded.apiserver.api import Answer, Api
 from rayctl.embedded.apiserver.audit import Audit
 from rayctl.embedded.apiserver.bodies import parse
@@ -259,6 +260,8 @@ class Handler:
             if info.verb == "get":
                 return presenter.answer(read_scale(self._api, info, resource))
             return presenter.answer(await write_scale(self._api, request, info, resource))
+        if info.subresource == "token":
+            return request_token(self._api, self._tokens.accounts, request, info, resource)
         return await pods_extra.answer(self._api, request, info, resource, presenter)
 
     def _review(self, request: Request, info: Info, user: User, kind: str) -> Response:

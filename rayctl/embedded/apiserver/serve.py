@@ -16,6 +16,7 @@ from rayctl.embedded.apiserver.access.tokens import ADMIN, read_token_file
 from rayctl.embedded.apiserver.certificates import RENEW_EVERY_S, Authority
 from rayctl.embedded.apiserver.database import Durability
 from rayctl.embedded.apiserver.kubeconfig import admin_token, write_kubeconfig
+from rayctl.embedded.apiserver.own_service import NAMES, service_address
 from rayctl.embedded.apiserver.requests import User
 from rayctl.embedded.apiserver.server import SERVICE_NETWORK, Options, Server
 from rayctl.errors import Conflict, InvalidRequest, Unavailable
@@ -89,7 +90,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
         token = admin_token(options.data_dir)
         known = [token for token, user in pairs if "system:masters" in user.groups]
         pairs = [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
-        authority = Authority(options.data_dir, ["127.0.0.1", "localhost"])
+        authority = Authority(options.data_dir, _names(options.service_network))
         tls = authority.context()
         server = Server(
             Options(
@@ -98,6 +99,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
                 port=options.port,
                 tokens=pairs,
                 tls=tls,
+                authority=authority.certificate,
                 service_network=options.service_network,
             )
         )
@@ -135,6 +137,11 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
         raise Unavailable(text, code="kubeconfig-unwritable") from None
     finally:
         await server.stop()
+
+
+def _names(network: str) -> list[str]:
+    """Return all names and addresses that the server's certificate is for: the machine's, and what pods call it."""
+    return ["127.0.0.1", "localhost", service_address(network), *NAMES]
 
 
 async def _renew(authority: Authority, tls: ssl.SSLContext) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from aiohttp import web
 
+from rayctl.embedded.apiserver.access.accounts import AccountTokens, signing_key
 from rayctl.embedded.apiserver.access.rbac import Authorizer
 from rayctl.embedded.apiserver.access.tokens import Tokens
 from rayctl.embedded.apiserver.addresses import Addresses
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.audit import Audit
+from rayctl.embedded.apiserver.controllers.accounts import AccountsController
 from rayctl.embedded.apiserver.controllers.garbage import GarbageCollector
 from rayctl.embedded.apiserver.controllers.lifecycle import (
     DefinitionController,
@@ -27,6 +29,7 @@ from rayctl.embedded.apiserver.controllers.services import EndpointsController
 from rayctl.embedded.apiserver.database import Database, Durability
 from rayctl.embedded.apiserver.front import Front
 from rayctl.embedded.apiserver.handler import Handler
+from rayctl.embedded.apiserver.own_service import write_own_service
 from rayctl.embedded.apiserver.quotas import QuotaGate
 from rayctl.embedded.apiserver.registry import Registry
 from rayctl.embedded.apiserver.requests import User
@@ -45,7 +48,8 @@ class Options:
     """How a server is run.
 
     ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs.
-    ``hosts``: names under which clients may reach it, beside those of this machine.
+    ``hosts``: names under which clients may reach it, beside those of this machine. ``authority``: the certificate
+    (PEM) that the server's own is signed with, for pods.
     """
 
     folder: Path | None = None
@@ -55,6 +59,7 @@ class Options:
     port: int = 0
     tokens: Sequence[tuple[str, User]] = field(default_factory=tuple, repr=False)
     tls: ssl.SSLContext | None = None
+    authority: str = ""
     service_network: str = SERVICE_NETWORK
     controllers: bool = True
     now: Callable[[], float] = time.time
@@ -105,7 +110,10 @@ class Server:
         self.api = build_api(options)
         audit = None if options.folder is None else Audit(options.folder / "audit.log")
         self._audit = audit
-        self.handler = Handler(self.api, Tokens(options.tokens), Authorizer(self.api.store), audit)
+        kept = options.folder if options.durability != "memory" else None
+        self._accounts = AccountTokens(self.api.store, self.api.now, signing_key(kept))
+        tokens = Tokens(options.tokens, self._accounts)
+        self.handler = Handler(self.api, tokens, Authorizer(self.api.store), audit)
         self._controllers: list[Controller] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.ServerRunner | None = None
@@ -121,6 +129,7 @@ class Server:
         if self._options.controllers:
             kinds = (GarbageCollector, NamespaceController, DefinitionController, QuotaController, EndpointsController)
             self._controllers = [kind(self.api) for kind in kinds]
+            self._controllers.append(AccountsController(self.api, self._options.authority))
         else:
             self._controllers = [DefinitionController(self.api)]
         self._tasks = [asyncio.create_task(controller.run()) for controller in self._controllers]
@@ -132,6 +141,8 @@ class Server:
         port = self._runner.addresses[0][1]
         scheme = "https" if self._options.tls is not None else "http"
         self.url = f"{scheme}://{self._options.host}:{port}"
+        if self._options.controllers:
+            await write_own_service(self.api, self._options.service_network, self._options.host, port)
 
     async def stop(self) -> None:
         """End all watches and close everything."""

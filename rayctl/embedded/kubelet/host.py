@@ -7,10 +7,11 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rayctl.embedded.kubelet.account import ApiPlace
 from rayctl.embedded.kubelet.images import Images
 from rayctl.embedded.kubelet.network.port import Attached, Network
 from rayctl.embedded.kubelet.spec import PodSpec
@@ -48,6 +49,8 @@ class Host:
     short: Path
     programs: Path
     hidden: tuple[Path, ...]
+    server: ApiPlace | None = None
+    """Where the API server is on this machine."""
 
     def __post_init__(self) -> None:
         self._written: dict[str, Object] = {}
@@ -88,6 +91,20 @@ class Host:
         if cluster_ip and cluster_ip != "None":
             return str(cluster_ip)
         return (found["metadata"].get("annotations") or {}).get(ADDRESS)
+
+    def api_place(self) -> ApiPlace | None:
+        """Return where pods find the API server; None as long as that is not known.
+
+        Pods with a network of their own do not see the machine's loopback address: they go through the service
+        ``default/kubernetes``, which the proxy carries.
+        """
+        if self.server is None or self.network.mode != "netns":
+            return self.server
+        found = self.informers.get(SERVICES).store.get("default", "kubernetes")
+        spec = {} if found is None else found.get("spec") or {}
+        if not spec.get("ports"):
+            return None
+        return replace(self.server, host=str(spec["clusterIP"]), port=int(spec["ports"][0]["port"]))
 
     def names(self, namespace: str) -> str:
         """Return the lines of /etc/hosts for all Services, as a pod of this namespace sees them."""

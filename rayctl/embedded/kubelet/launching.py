@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rayctl.embedded.apiserver.quantity import parse_quantity
+from rayctl.embedded.kubelet.account import MOUNT_PATH
 from rayctl.embedded.kubelet.containers import Launch
 from rayctl.embedded.kubelet.environment import Facts, Lookup, Missing, expand, resolve_command, resolve_environment
 from rayctl.embedded.kubelet.images import Environment
@@ -36,7 +37,8 @@ class Surroundings:
 
     ``folder``: of the pod; ``short``: the pod's folder with a short path, for sockets; ``programs``: folder of the
     ``ray`` that stands for Ray's; ``volumes``: name → folder; ``service``: (namespace, name) → address; ``hidden``:
-    folders that no pod may see.
+    folders that no pod may see; ``account``: folder of the service account's files; ``api``: variables about the API
+    server.
     """
 
     place: Attached
@@ -52,6 +54,8 @@ class Surroundings:
     secret: Lookup
     service: Callable[[str, str], str | None]
     hidden: tuple[Path, ...] = ()
+    account: Path | None = None
+    api: Mapping[str, str] = field(default_factory=dict)
 
 
 def pod_folder(base: Path, uid: str) -> Path:
@@ -164,10 +168,12 @@ def _prepare(pod: PodSpec, container: ContainerSpec, around: Surroundings, attem
         else around.folder / "containers" / container.name / str(attempt) / "tmp"
     )
     mounts = mounts_of(container, around.volumes, variables)
+    if around.account is not None and all(target != MOUNT_PATH for _, target, _ in mounts):
+        mounts.append((around.account, MOUNT_PATH, True))
     texts = _Texts(around, {target: str(source) for source, target, _ in mounts if target != "/dev/shm"})  # noqa: S108
     inside = around.mode == "netns"
     temporary = "/tmp" if inside else str(private)  # noqa: S108
-    env = _basic(pod, container, around, temporary)
+    env = {**_basic(pod, container, around, temporary), **around.api}
     own = {name: texts(value) for name, value in variables.items()}
     path = own.pop("PATH", SYSTEM_PATH)
     env |= own

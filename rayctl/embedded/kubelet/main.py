@@ -18,7 +18,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from rayctl.embedded.kubelet.account import ApiPlace
 from rayctl.embedded.kubelet.containers import shim_command
 from rayctl.embedded.kubelet.host import Host
 from rayctl.embedded.kubelet.images import Images
@@ -136,8 +138,18 @@ def _programs(data: Path) -> Path:
     return folder
 
 
-def build(options: KubeletOptions, transport: Any) -> Kubelet:
-    """Return the kubelet. To be called where the event loop runs.
+def _server(configuration: Any) -> ApiPlace | None:
+    """Return where the API server of a configuration is, for pods."""
+    found = urlsplit(str(configuration.host))
+    if not found.hostname:
+        return None
+    port = found.port or {"https": 443, "http": 80}[found.scheme]
+    authority = Path(configuration.ssl_ca_cert).read_text() if configuration.ssl_ca_cert else ""
+    return ApiPlace(found.hostname, port, found.scheme, authority)
+
+
+def build(options: KubeletOptions, transport: Any, server: ApiPlace | None = None) -> Kubelet:
+    """Return the kubelet. To be called where the event loop runs. ``server``: where the API server is, for pods.
 
     Raises:
         RayctlError: The network mode cannot be had.
@@ -161,19 +173,21 @@ def build(options: KubeletOptions, transport: Any) -> Kubelet:
         short=_short_folder(data),
         programs=_programs(data),
         hidden=(data, *(Path(folder) for folder in options.hidden)),
+        server=server,
     )
     return Kubelet(host, pod_network(options.slot, "ports").replace(".0.0/16", ".128.0/17") if mode == "ports" else "")
 
 
 async def run(options: KubeletOptions) -> None:
     """Work until SIGTERM or SIGINT. Pods end then, unless they are to be kept."""
-    transport = HttpTransport(await load_configuration(options.kubeconfig))
+    configuration = await load_configuration(options.kubeconfig)
+    transport = HttpTransport(configuration)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     lock = _lock(Path(options.data_dir))
-    kubelet = build(options, transport)
+    kubelet = build(options, transport, _server(configuration))
     working = asyncio.create_task(kubelet.run())
     waiting = asyncio.create_task(ended.wait())
     try:

@@ -19,13 +19,16 @@ __all__ = ["PodFiles"]
 
 
 class PodFiles:
-    """Args: what pods share; the pod; its folder; its folder with a short path.
+    """Args: what pods share; the pod; its folder; its folder with a short path; audience → its account's token.
 
     Attributes:
         volumes: Name → folder.
     """
 
-    def __init__(self, host: Host, spec: PodSpec, folder: Path, short: Path) -> None:
+    def __init__(
+        self, host: Host, spec: PodSpec, folder: Path, short: Path, token: Callable[[str], bytes] | None = None
+    ) -> None:
+        self._token = token
         self._host, self._spec, self._folder, self._short = host, spec, folder, short
         self._inside = host.network.mode == "netns"
         self._hosts = ""
@@ -63,6 +66,7 @@ class PodFiles:
                     facts,
                     lambda found: self._host.config_map(namespace, found),
                     lambda found: self._host.secret(namespace, found),
+                    self._token,
                 )
                 write_files(self.volumes[name], files)
 

@@ -10,7 +10,8 @@ __all__ = ["Timing"]
 @dataclass(frozen=True)
 class Timing:
     """``back_off_*``: between restarts of a container that keeps ending; ``back_off_reset_s``: a container that ran so
-    long starts the row anew. ``name_wait_s``: how long a container waits for a Service that it names."""
+    long starts the row anew. ``name_wait_s``: how long a container waits for a Service that it names.
+    ``token_share``: the share of its life after which a pod's token is replaced."""
 
     back_off_first_s: float = 10.0
     back_off_most_s: float = 300.0
@@ -20,3 +21,4 @@ class Timing:
     name_wait_s: float = 30.0
     retry_s: float = 2.0
     kill_wait_s: float = 10.0
+    token_share: float = 0.8

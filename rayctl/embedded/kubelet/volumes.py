@@ -26,8 +26,10 @@ def is_live(volume: Mapping[str, Any]) -> bool:
     return any(volume.get(kind) is not None for kind in ("configMap", "secret", "projected", "downwardAPI"))
 
 
-def files_of(volume: Mapping[str, Any], facts: Facts, config_map: Data, secret: Data) -> Files:
-    """Return the files of a volume.
+def files_of(
+    volume: Mapping[str, Any], facts: Facts, config_map: Data, secret: Data, token: Callable[[str], bytes] | None = None
+) -> Files:
+    """Return the files of a volume. ``token``: audience → the pod's token.
 
     Raises:
         Missing: An object, a key or a field is not there; or a path leads out of the volume.
@@ -50,6 +52,9 @@ def files_of(volume: Mapping[str, Any], facts: Facts, config_map: Data, secret: 
             found |= _object(source["secret"], source["secret"]["name"], secret, "secret", mode)
         elif source.get("downwardAPI") is not None:
             found |= _downward(source["downwardAPI"], facts, mode)
+        elif source.get("serviceAccountToken") is not None and token is not None:
+            wanted = source["serviceAccountToken"]
+            found[_path(wanted["path"])] = (token(wanted.get("audience", "")), _mode(mode))
         else:
             kind = next(iter(source), "nothing")
             raise Missing(f"a projected source of kind {kind} is not supported by this node")

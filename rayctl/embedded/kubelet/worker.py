@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayctl.embedded.apiserver.schema.formats import parse_time
+from rayctl.embedded.kubelet.account import Account
 from rayctl.embedded.kubelet.containers import Container
 from rayctl.embedded.kubelet.environment import Facts, Missing
 from rayctl.embedded.kubelet.execution import run_inside
@@ -53,7 +54,12 @@ class PodWorker:
         self._woken = asyncio.Event()
         self._folder = host.pods / spec.uid
         self._short = pod_folder(host.short, spec.uid)
-        self.files = PodFiles(host, spec, self._folder, self._short)
+        mounted = host.network.mode == "netns"
+        place = self._folder / "account" if mounted else self._short / "a"
+        self.account = Account(
+            host.transport, spec, place, mounted, host.api_place, self.refresh, host.timing.token_share
+        )
+        self.files = PodFiles(host, spec, self._folder, self._short, self.account.token)
         self._gone_at: float | None = None
         self._failed: tuple[str, str] | None = None
         self._sandbox_trouble: tuple[str, str] | None = None
@@ -193,6 +199,7 @@ class PodWorker:
         try:
             place = await self._host.network.attach(self.spec.uid, ray_ports(texts))
             self.files.prepare()
+            await self.account.prepare()
             self.files.write_live(self._facts(place.ip))
             await self._host.annotate(self.spec, place)
         except Missing as error:
@@ -314,6 +321,7 @@ class PodWorker:
         # The last word about the containers, for whoever watches; the object goes right after it.
         with contextlib.suppress(KubernetesError):
             await self._report(self._look())
+        self.account.release()
         self.files.remove()
         await self._host.network.detach(self.spec.uid)
         shutil.rmtree(self._short, ignore_errors=True)
@@ -373,10 +381,13 @@ class PodWorker:
             if patient
             else lambda namespace, name: host.service_address(namespace, name) or "",
             hidden=host.hidden,
+            account=self.account.folder,
+            api=self.account.variables,
         )
 
     def release(self) -> None:
         """Let the pod go on without this kubelet."""
+        self.account.release()
         for prober in self._probers.values():
             prober.stop()
         for stopping in self._stopping.values():

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
+from rayctl.embedded.apiserver.access.accounts import AccountTokens
 from rayctl.embedded.apiserver.requests import User
 
 __all__ = ["ADMIN", "ANONYMOUS", "AUTHENTICATED", "Tokens", "read_token_file"]
@@ -45,10 +46,11 @@ def _digest(token: str) -> bytes:
 
 
 class Tokens:
-    """Tokens and their users. Only hashes are kept."""
+    """Tokens and their users. Only hashes are kept. ``accounts``: recognises those of service accounts."""
 
-    def __init__(self, pairs: Iterable[tuple[str, User]]) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, User]], accounts: AccountTokens | None = None) -> None:
         self._users = [(_digest(token), user) for token, user in pairs]
+        self.accounts = accounts
 
     def user_of(self, token: str) -> User | None:
         """Return whom a token belongs to; every token takes the same time."""
@@ -57,6 +59,8 @@ class Tokens:
         for digest, user in self._users:
             if hmac.compare_digest(digest, wanted):
                 found = user
+        if found is None and self.accounts is not None:
+            found = self.accounts.user_of(token)
         return found
 
     def authenticate(self, header: str) -> User | None:
