@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rayctl.embedded.apiserver.access.tokens import ADMIN
+from rayctl.embedded.apiserver.certificates import Authority
 from rayctl.embedded.apiserver.kubeconfig import write_kubeconfig
+from rayctl.embedded.apiserver.serve import server_names
 from rayctl.embedded.apiserver.server import Options, Server
 from rayctl.embedded.kubelet.main import KubeletOptions, claim
 from rayctl.embedded.kubelet.network.namespaces import why_not
@@ -157,14 +159,18 @@ def marked(uid: str) -> list[int]:
 
 
 @asynccontextmanager
-async def node(folder: Path, mode: str, **options: Any) -> AsyncIterator[Node]:
-    """A node for the time of a block; nothing of it is left afterwards."""
+async def node(folder: Path, mode: str, tls: bool = False, **options: Any) -> AsyncIterator[Node]:
+    """A node for the time of a block; nothing of it is left afterwards. ``tls``: as clients in pods insist on."""
     slot, held = next((slot, held) for slot in range(SLOTS - 1, -1, -1) if (held := claim(slot)) is not None)
     token = secrets.token_hex()
-    server = Server(Options(None, "memory", tokens=[(token, ADMIN)], service_network=service_network(slot)))
+    network = service_network(slot)
+    authority = Authority(folder / "tls", server_names(network)) if tls else None
+    certificate = "" if authority is None else authority.certificate
+    context = None if authority is None else authority.context()
+    server = Server(Options(None, "memory", tokens=[(token, ADMIN)], service_network=network, tls=context))
     await server.start()
     kubeconfig = folder / "kubeconfig"
-    write_kubeconfig(kubeconfig, server.url, token, "")  # plain HTTP: the authority is not looked at
+    write_kubeconfig(kubeconfig, server.url, token, certificate)  # with plain HTTP it is not looked at
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
     settings = {"timing": FAST, "capacity": {"cpu": "16"}, **options}
     found = Node(KubeletOptions(str(folder / "node"), str(kubeconfig), slot, mode, **settings), server, transport)

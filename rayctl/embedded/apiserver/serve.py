@@ -21,7 +21,7 @@ from rayctl.embedded.apiserver.requests import User
 from rayctl.embedded.apiserver.server import SERVICE_NETWORK, Options, Server
 from rayctl.errors import Conflict, InvalidRequest, Unavailable
 
-__all__ = ["ServeOptions", "serve"]
+__all__ = ["ServeOptions", "serve", "server_names"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
         token = admin_token(options.data_dir)
         known = [token for token, user in pairs if "system:masters" in user.groups]
         pairs = [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
-        authority = Authority(options.data_dir, _names(options.service_network))
+        authority = Authority(options.data_dir, server_names(options.service_network))
         tls = authority.context()
         server = Server(
             Options(
@@ -99,7 +99,6 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
                 port=options.port,
                 tokens=pairs,
                 tls=tls,
-                authority=authority.certificate,
                 service_network=options.service_network,
             )
         )
@@ -139,7 +138,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
         await server.stop()
 
 
-def _names(network: str) -> list[str]:
+def server_names(network: str) -> list[str]:
     """Return all names and addresses that the server's certificate is for: the machine's, and what pods call it."""
     return ["127.0.0.1", "localhost", service_address(network), *NAMES]
 

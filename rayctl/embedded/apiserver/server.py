@@ -48,8 +48,7 @@ class Options:
     """How a server is run.
 
     ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs.
-    ``hosts``: names under which clients may reach it, beside those of this machine. ``authority``: the certificate
-    (PEM) that the server's own is signed with, for pods.
+    ``hosts``: names under which clients may reach it, beside those of this machine.
     """
 
     folder: Path | None = None
@@ -59,7 +58,6 @@ class Options:
     port: int = 0
     tokens: Sequence[tuple[str, User]] = field(default_factory=tuple, repr=False)
     tls: ssl.SSLContext | None = None
-    authority: str = ""
     service_network: str = SERVICE_NETWORK
     controllers: bool = True
     now: Callable[[], float] = time.time
@@ -127,9 +125,15 @@ class Server:
         """
         await make_namespaces(self.api)
         if self._options.controllers:
-            kinds = (GarbageCollector, NamespaceController, DefinitionController, QuotaController, EndpointsController)
+            kinds = (
+                GarbageCollector,
+                NamespaceController,
+                DefinitionController,
+                QuotaController,
+                EndpointsController,
+                AccountsController,
+            )
             self._controllers = [kind(self.api) for kind in kinds]
-            self._controllers.append(AccountsController(self.api, self._options.authority))
         else:
             self._controllers = [DefinitionController(self.api)]
         self._tasks = [asyncio.create_task(controller.run()) for controller in self._controllers]

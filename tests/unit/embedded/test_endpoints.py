@@ -167,7 +167,10 @@ class Client:
 async def client() -> AsyncIterator[Client]:
     server = Server(Options(tokens=[("t", ADMIN)]))
     await server.start()
-    yield Client(server)
+    found = Client(server)
+    for path in (SLICES, f"{CORE}/endpoints"):
+        await found("DELETE", f"{path}/kubernetes")  # the server's own would be in all lists
+    yield found
     await server.stop()
 
 
