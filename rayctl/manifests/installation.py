@@ -13,6 +13,8 @@ __all__ = ["NAME", "Installation", "access", "cluster", "documents", "everywhere
 NAME = "rayctl-system"
 """The namespace by default, and the RayCluster that the control plane runs on."""
 PODS_ACCOUNT = "rayctl"
+TOKEN_VOLUME, TOKEN_FOLDER, TOKEN_FILE = "ray-auth-token", "/var/run/secrets/rayctl.io/auth", "token"
+"""Where the pods of a Ray cluster have its token (as `rayctl.cluster.auth`)."""
 Document = dict[str, Any]
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -29,6 +31,7 @@ class Installation:
         workers: Worker pods beside the head.
         cpu: Of the head.
         memory: Of the head.
+        actors: Beside the head runs the job that makes the controllers' actors and stays.
     """
 
     namespace: str = NAME
@@ -38,6 +41,7 @@ class Installation:
     workers: Any = 0
     cpu: str = "2"
     memory: str = "4Gi"
+    actors: bool = False
 
 
 def documents(chosen: Installation) -> list[Document]:
@@ -132,6 +136,8 @@ def cluster(chosen: Installation) -> list[Document]:
             }
         ],
     }
+    if chosen.actors:
+        ray["spec"]["headGroupSpec"]["template"]["spec"]["containers"].append(_bootstrap(chosen))
     service = _object(chosen, "v1", "Service", "rayctl")
     service["spec"] = {
         "type": "ClusterIP",
@@ -142,6 +148,24 @@ def cluster(chosen: Installation) -> list[Document]:
         ],
     }
     return [ray, service]
+
+
+def _bootstrap(chosen: Installation) -> Document:
+    """Return the container of `rayctl.selfhost.bootstrap`. Its volume is the one that every Ray pod has."""
+    return {
+        "name": "bootstrap",
+        "image": chosen.image,
+        "command": ["python", "-m", "rayctl.selfhost.bootstrap"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
+        "env": [
+            {"name": "RAYCTL_NAMESPACE", "value": chosen.namespace},
+            {"name": "RAYCTL_WATCH_NAMESPACE", "value": chosen.watch_namespace},
+            {"name": "RAY_AUTH_MODE", "value": "token"},
+            {"name": "RAY_AUTH_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/{TOKEN_FILE}"},
+        ],
+        "volumeMounts": [{"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True}],
+    }
 
 
 def _pod(chosen: Installation, container: str, cpu: str, memory: str) -> Document:

@@ -44,6 +44,7 @@ def _chosen(kube: Kube, asked: dict[str, Any]) -> Installation:
 @click.option("--workers", type=click.IntRange(min=0), help="Worker pods beside the head (default 0).")
 @click.option("--cpu", metavar="AMOUNT", help="CPUs of the head (default 2).")
 @click.option("--memory", metavar="AMOUNT", help="Memory of the head (default 4Gi).")
+@click.option("--actors", is_flag=True, default=None, help="Run the controllers as actors on it (experimental).")
 @kubernetes_command(changes=True)
 def install(kube: Kube, change: Change, **asked: Any) -> None:
     """Apply definitions of kinds, accounts, roles, leases, the RayCluster of the control plane and its service.
