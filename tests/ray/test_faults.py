@@ -31,6 +31,10 @@ KILL_S = 8.0 * RUNS
 """How long the killer is about: on a slow machine nothing would ever end in the face of one that goes on."""
 
 
+WORKERS = 3
+"""Workers that are killed between two deaths of the proxy: a trial that takes four along is at fault itself."""
+
+
 class Killer(threading.Thread):
     """Kills a worker, a trainer or the proxy every few seconds for `KILL_S`, and until each was hit."""
 
@@ -39,6 +43,7 @@ class Killer(threading.Thread):
         self._random = random.Random(seed)
         self._stop_asked = threading.Event()
         self._proxy_next = time.monotonic() + 5.0
+        self._workers_left = WORKERS
         self.killed = {"train_and_evaluate": 0, "TrainerActor": 0, "ProxyActor": 0}
 
     def run(self) -> None:
@@ -46,7 +51,8 @@ class Killer(threading.Thread):
         while not self._stop_asked.wait(self._random.uniform(2.5, 6.0)):
             if time.monotonic() > began + KILL_S and all(self.killed.values()):
                 return
-            what = self._random.choice(["train_and_evaluate", "TrainerActor"])
+            choices = ["train_and_evaluate", "TrainerActor"] if self._workers_left else ["TrainerActor"]
+            what = self._random.choice(choices)
             if time.monotonic() >= self._proxy_next:
                 # The proxy takes everything down with it: seldom enough for work to be done in between.
                 what, self._proxy_next = "ProxyActor", time.monotonic() + self._random.uniform(20, 30)
@@ -55,6 +61,8 @@ class Killer(threading.Thread):
                 try:
                     self._random.choice(victims).kill()
                     self.killed[what] += 1
+                    self._workers_left = WORKERS if what == "ProxyActor" else self._workers_left
+                    self._workers_left -= what == "train_and_evaluate"
                 except psutil.NoSuchProcess:
                     continue
 
