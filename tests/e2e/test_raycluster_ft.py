@@ -1,5 +1,4 @@
-"""A Ray cluster with its state in Redis, on the embedded kubelet: a detached actor outlives the head's pod, and Redis is
-left empty."""
+"""A Ray cluster with its state in Redis: a detached actor outlives the head pod, and Redis is left empty."""
 
 from __future__ import annotations
 
