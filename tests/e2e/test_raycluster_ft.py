@@ -152,4 +152,4 @@ def test_a_detached_actor_outlives_the_head(machine: Machine) -> None:
     assert machine.count() > before, "a counter that had begun again would say 1"
     machine.rayctl("delete", "raycluster", "ft", "--wait", "--timeout", "2m")
     assert machine.keys() == []
-    assert set(machine.pods()) == {"redis"}
+    wait_until(lambda: set(machine.pods()) == {"redis"}, 30)
