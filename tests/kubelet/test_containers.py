@@ -136,9 +136,9 @@ async def test_init_containers_one_after_the_other_then_probes(here: Node) -> No
 
 
 async def test_liveness_restarts_and_readiness_goes(here: Node) -> None:
-    live = {"exec": {"command": ["test", "-e", "/work/dir/alive"]}, "periodSeconds": 1, "failureThreshold": 1}
-    mounts = [{"name": "v", "mountPath": "/work/dir"}]
-    script = "touch /work/dir/alive; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    live = {"exec": {"command": ["test", "-e", "/data/dir/alive"]}, "periodSeconds": 1, "failureThreshold": 1}
+    mounts = [{"name": "v", "mountPath": "/data/dir"}]
+    script = "touch /data/dir/alive; trap 'exit 0' TERM; while :; do sleep 0.1; done"
     spec = {"volumes": [{"name": "v", "emptyDir": {}}]}
     probes = {"livenessProbe": {**live, "initialDelaySeconds": 1}}
     await here.pod("lively", script, spec=spec, container={"volumeMounts": mounts, **probes})
