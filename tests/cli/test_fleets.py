@@ -58,7 +58,7 @@ async def _controllers(running: Running, ready: threading.Event, stop: threading
     while not stop.is_set():
         with contextlib.suppress(KubernetesError):  # the kind is not served yet
             await _operate(transport)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # between two looks at another process; the condition decides
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await transport.close()

@@ -75,7 +75,7 @@ async def _controllers(running: Running, ready: threading.Event, stop: threading
     while not stop.is_set():
         with contextlib.suppress(KubernetesError):  # the kind is not served yet
             await _operate(transport)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # between two looks at another process; the condition decides
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await transport.close()
@@ -162,7 +162,7 @@ def until(server: Running, name: str, verdict: str) -> dict[str, Any]:
         if found["verdict"] == verdict:
             assert result.exit_code == EXIT_CODES[verdict]
             return found
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at another process; the condition decides
     raise AssertionError(f"never {verdict}: {found}")
 
 
@@ -217,7 +217,7 @@ def test_weights_by_hand(server: Running, run: Run) -> None:
     while time.monotonic() < end and sorted(weights.values()) != [25, 75]:
         service = ask(server, Call.get(SERVICES.path("default", "third-serve-svc")))
         weights = json.loads((service["metadata"].get("annotations") or {}).get("rayctl.io/weights", "{}"))
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at another process; the condition decides
     pending = view(run, "third", 5)["switch"]["to"]
     assert weights[pending] == 25
     run("service", "weight", "third", code=2)

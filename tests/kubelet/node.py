@@ -181,7 +181,7 @@ async def node(folder: Path, mode: str, tls: bool = False, **options: Any) -> As
     finally:
         if found.process is None:
             found.start()
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.5)  # it finds the pods that the test left, so that it can end them
         await asyncio.to_thread(found.stop)
         if found.proxy is not None:
             found.proxy.terminate()

@@ -39,7 +39,7 @@ async def test_kill_9_of_the_kubelet(here: Node) -> None:
     here.stop(signal.SIGKILL)
     # Deleted by force while nobody looks: the API forgets it at once.
     await here.delete("goes", grace_s=0)
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(2.5)  # the time that passes without a kubelet is what is tested: the program ends in it
     here.start()
     seen = await here.until("ends", lambda pod: pod["status"]["phase"] == "Failed")
     assert status_of(seen)["state"]["terminated"]["exitCode"] == 3
@@ -70,7 +70,7 @@ async def test_the_shim_is_killed(here: Node) -> None:
     """What a shim leaves when it is killed is noticed, restarted, and does not survive the pod."""
     pod = await here.pod("headless", "(setsid setsid sleep 1000 &) ; sleep 1000")
     await here.until("headless", is_ready)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # its grandchild gets a session of its own, which nothing tells from outside
     uid = pod["metadata"]["uid"]
     folder = next((here.folder / "pods" / uid / "containers").rglob("started.json"))
     shim = int(folder.read_text().split('"pid": ')[1].split(",")[0])

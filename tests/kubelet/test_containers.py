@@ -87,7 +87,7 @@ async def test_grace_is_used_by_hook_and_program(here: Node) -> None:
     await here.pod("graceful", script, finalizers=["test.io/hold"], container={"lifecycle": hook})
     await here.until("graceful", is_ready)
     log = asyncio.create_task(here.log("graceful", follow=True))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # the reader is there before the end; no answer says so while the program is silent
     await here.transport.request(Call("DELETE", PODS.path("default", "graceful")))
     assert await log == "hooked\nterm\n"
     seen = await here.until("graceful", lambda pod: "terminated" in status_of(pod)["state"])
@@ -220,7 +220,7 @@ async def test_refused(here: Node) -> None:
 async def test_a_pod_at_rest_causes_no_writes(here: Node) -> None:
     await here.pod("rest", container={"readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1}})
     seen = await here.until("rest", is_ready)
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(2.5)  # the rest itself, two probes long: there must be nothing to wait for
     after = await here.get("rest")
     assert after is not None
     assert after["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
@@ -230,7 +230,7 @@ async def test_a_pod_at_rest_causes_no_writes(here: Node) -> None:
 async def test_what_a_pod_sees_of_others(here: Node) -> None:
     """In namespaces: nothing. Where all share the machine, only files' rights and names protect; that is documented."""
     if here.options.network != "netns":
-        pytest.skip("pods share the machine")
+        pytest.skip("only network namespaces hide pods from each other; in mode ports they share the machine")
     script = f"ls -A {here.folder}; cat {here.options.kubeconfig} 2>/dev/null | wc -l; "
     script += "ps ax | grep -c '[k]ubelet.main'; "
     script += "ip link add x type dummy 2>/dev/null; echo $?; hostname; sleep 1000"

@@ -66,7 +66,7 @@ async def until_open(address: str) -> None:
             await once(address)
             return
         except OSError:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # between two looks at another process; the condition decides
     raise AssertionError(f"{address} does not answer")
 
 
@@ -89,13 +89,13 @@ async def test_switch_under_load_and_draining(here: Node) -> None:
     kept = await asyncio.open_connection(address, 80)
     old = await ask(*kept)
     assert old.startswith("blue")
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # some load before the switch
     await here.patch(SERVICES, "site", {"spec": {"selector": {"color": "green"}}})
     for _ in range(1000):
         if await once(address) == "green-1":
             break
     answers_then = answers["blue-1"] + answers["blue-2"]
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # some load after it: none of it may go to the old side
     assert answers["blue-1"] + answers["blue-2"] <= answers_then + 4, "new connections still go to the old side"
     assert await ask(*kept) == old, "an established connection was cut"
     kept[1].close()

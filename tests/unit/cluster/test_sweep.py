@@ -120,7 +120,7 @@ def test_the_keys_of_a_real_gcs_are_found(redis: sweep.Redis, port: int, tmp_pat
     try:
         ends = time.monotonic() + 60
         while not redis.call("DBSIZE") and time.monotonic() < ends:
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks at another process; the condition decides
     finally:
         process.kill()
         process.wait(10)
