@@ -53,7 +53,7 @@ class Destination:
     """One API server and the place in it.
 
     ``source``: the file that said so, for people. ``authority``: PEM of who signs the server's certificate.
-    ``embedded``: whether it is the server that `rayctl up` or `rayctl kube serve` runs on this machine.
+    ``embedded``: whether it is the server that `rayctl kube serve` runs on this machine.
     """
 
     server: str
