@@ -105,11 +105,20 @@ def serve(**asked: Any) -> None:
 
 
 def _together(runners: list[Any]) -> Any:
-    """Return what runs several things beside the server, each from the same kubeconfig."""
+    """Return what runs several things beside the server, each from the same kubeconfig; the last begun ends first."""
     import asyncio
 
     async def run(kubeconfig: Path) -> None:
-        await asyncio.gather(*(runner(kubeconfig) for runner in runners))
+        tasks = [asyncio.ensure_future(runner(kubeconfig)) for runner in runners]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            # One after the other, each to its end: controllers must not make anew what the kubelet takes down.
+            for task in reversed(tasks):
+                task.cancel()
+                await asyncio.wait([task])
 
     return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -112,5 +113,6 @@ async def keep_running(name: str, words: Sequence[str], say: Callable[[str], Non
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             raise
-        say(f"The {name} ended with {code} and is started again.")
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
+        say(f"{name}: ended by {how}; started again.")
         await asyncio.sleep(AGAIN_S)

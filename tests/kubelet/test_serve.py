@@ -107,8 +107,10 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("netns" not in MODES, reason="needs root and iproute2")
-async def test_the_end_leaves_no_namespace(tmp_path: Path) -> None:
-    serving = start(tmp_path, "--network", "netns")
+@pytest.mark.parametrize("beside", [(), ("--controllers",)], ids=["alone", "controllers"])
+async def test_the_end_leaves_no_namespace(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    """Also where something else beside the server ends sooner than stubborn pods do."""
+    serving = start(tmp_path, "--network", "netns", *beside)
     stubborn = "trap '' TERM; while :; do sleep 0.1; done"
     container = {**POD["spec"]["containers"][0], "command": ["sh", "-c", stubborn]}  # type: ignore[index]
     names = ["p", "q", "r"]
