@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["conflicts", "explained"]
 
+_AGAIN = "It may have been carried out nevertheless: look before you repeat it."
+
 
 def explained(error: KubernetesError, target: Destination) -> KubernetesError:
     """Return the error with a hint, and with the single places that the server complained about."""
@@ -29,8 +31,8 @@ def explained(error: KubernetesError, target: Destination) -> KubernetesError:
         error.errors = tuple({"pointer": cause.field or "-", "message": cause.message} for cause in error.causes)
     if error.hint is None:
         error.hint = _hint(error, target)
-    if error.outcome_unknown:
-        error.hint = f"{error.hint or ''} It may have been carried out nevertheless: look before you repeat it.".strip()
+    if error.outcome_unknown and _AGAIN not in (error.hint or ""):
+        error.hint = f"{error.hint or ''} {_AGAIN}".strip()
     return error
 
 

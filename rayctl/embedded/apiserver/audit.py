@@ -1,12 +1,14 @@
 """The audit log: one line of JSON per change (and per reading of a secret), chained so that tampering shows.
 
-Bodies are never written.
+Bodies are never written. While the disk is full requests go on, and the first line that can be written again says how
+many were not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
@@ -16,6 +18,7 @@ from rayctl.embedded.apiserver.schema.formats import now_micro
 
 __all__ = ["Audit", "verify"]
 
+_log = logging.getLogger(__name__)
 _READS = frozenset({"get", "list", "watch", "head", "options"})
 MAX_BYTES = 50_000_000
 """A file that has grown beyond this is set aside as ``.1``."""
@@ -30,12 +33,14 @@ class Audit:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._missed = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open()
 
     def _open(self) -> None:
         descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
         self._file = os.fdopen(descriptor, "ab", buffering=0)
+        self._size = os.fstat(descriptor).st_size
         self._chain = _last_digest(self._path)
 
     def note(self, request: Request, info: Info, user: User | None, code: int, began: float, ended: float) -> None:
@@ -56,11 +61,30 @@ class Audit:
             raw += f',"path":{_quoted(info.path[:500])}'
         if request.first("dryRun"):
             raw += ',"dryRun":true'
-        encoded = f'{raw},"previous":"{self._chain}"}}'.encode()
-        self._chain = hashlib.sha256(encoded).hexdigest()
-        self._file.write(encoded + b"\n")
-        if self._file.tell() > MAX_BYTES:
+        if self._missed and self._append(f'{{"at":"{now_micro(ended)}","missed":{self._missed}'):
+            _log.warning("the audit log is written again; %d requests are not in it", self._missed)
+            self._missed = 0
+        if self._missed or not self._append(raw):
+            self._missed += 1
+        if self._size > MAX_BYTES:
             self._rotate()
+
+    def _append(self, raw: str) -> bool:
+        """Write a line, whose end is lacking; return whether all of it was written. No half of it stays."""
+        encoded = f'{raw},"previous":"{self._chain}"}}'.encode()
+        try:
+            written = self._file.write(encoded + b"\n")
+            if written == len(encoded) + 1:
+                self._size += written
+                self._chain = hashlib.sha256(encoded).hexdigest()
+                return True
+            reason = "the disk is full"
+        except OSError as error:
+            reason = str(error)
+        os.ftruncate(self._file.fileno(), self._size)
+        if not self._missed:
+            _log.error("the audit log cannot be written, requests go on without: %s", reason)
+        return False
 
     def _rotate(self) -> None:
         self._file.close()

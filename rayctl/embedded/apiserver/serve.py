@@ -156,5 +156,5 @@ async def _start(server: Server, options: ServeOptions) -> None:
         raise Conflict(
             f"Port {options.port} cannot be used: {error.strerror}",
             code="port-in-use",
-            hint="Give another --port, or none for any free one.",
+            hint="Give another --port; 0 takes any free one.",
         ) from None
