@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -12,8 +10,9 @@ import click
 from rayctl.cli.kubernetes import MANAGER, Change, Kube, kubernetes_command
 from rayctl.cli.lazy import LazyGroup
 from rayctl.cli.output import age, clean, duration_text, emit, emit_document, say
+from rayctl.cli.verdicts import Going, until_final
 from rayctl.core.steering import Steered
-from rayctl.errors import DeadlineExceeded, InvalidRequest, NotFound
+from rayctl.errors import InvalidRequest, NotFound
 from rayctl.kube.kinds import CONFIG_MAPS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
 
 __all__ = ["abort", "history", "plan", "promote", "rollback", "service", "status", "weight"]
@@ -236,37 +235,24 @@ def _show(kube: Kube, view: dict[str, Any]) -> None:
 
 
 def _wait_for(kube: Kube, name: str, timeout_s: float) -> dict[str, Any]:
-    from rayctl.client.kube.following import Selection
-
-    deadline = time.monotonic() + timeout_s
-    view, told = _look(kube, name), ""
-    while view["verdict"] not in _FINAL:
-        told = _tell(kube, view, told)
-        selection = Selection(RAY_SERVICES, kube.namespace, fields=f"metadata.name={_name(name)}")
-        for _ in kube.follow(selection, deadline):
-            view = _look(kube, name)
-            told = _tell(kube, view, told)
-            if view["verdict"] in _FINAL:
-                break
-        if time.monotonic() >= deadline and view["verdict"] not in _FINAL:
-            _show(kube, view)
-            raise DeadlineExceeded(
-                f"service/{name} is still {view['verdict']} after {timeout_s:.0f} s: {view['message']}",
-                hint="It goes on; repeat the command, or give it a longer --timeout.",
-            )
-    return view
+    going = Going(
+        RAY_SERVICES,
+        _name(name),
+        f"service/{name}",
+        _FINAL,
+        lambda: _look(kube, name),
+        _line,
+        lambda view: _show(kube, view),
+    )
+    return until_final(kube, going, timeout_s)
 
 
-def _tell(kube: Kube, view: dict[str, Any], told: str) -> str:
+def _line(view: dict[str, Any]) -> str:
     switch = view["switch"] or {}
-    line = (
+    return (
         f"service/{view['name']} verdict={view['verdict']} step={switch.get('step', '')} "
         f"from={switch.get('from', '')} to={switch.get('to', '')} message={view['message']!r}"
     )
-    if line != told and kube.settings.for_people and not kube.settings.quiet:
-        at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        print(f"{at} {clean(line)}", file=sys.stderr, flush=True)
-    return line
 
 
 def _revisions(kube: Kube, document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 from rayctl.core.controller import Controller, Key
 from rayctl.core.execute import Executor, ServePort
 from rayctl.core.loop import Loop
-from rayctl.core.metrics import Metrics, NoMetrics
+from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Emit
 from rayctl.core.record import PassRecord
 from rayctl.kube.calls import Transport
@@ -90,7 +90,7 @@ class ControllerHost:
         metrics: Metrics | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self._metrics: Metrics = metrics or NoMetrics()
+        self._metrics = metrics or Metrics()
         self._transport = CountedTransport(transport, self._metrics.requested)
         self._settings, self._wall = settings, wall
         self._controllers = {controller.name: controller for controller in controllers}

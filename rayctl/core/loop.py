@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from rayctl.core.controller import Controller, Key
 from rayctl.core.execute import Ending, Executor, Outcome
-from rayctl.core.metrics import Metrics, NoMetrics
+from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Plan
 from rayctl.core.queue import Backoff, QueueClosed, WorkQueue
 from rayctl.core.record import Recorder
@@ -70,7 +70,7 @@ class Loop:
         self._passes = 0
         self._controller, self._executor, self._own_writes = controller, executor, own_writes
         self._wall, self._workers = wall, workers
-        self._metrics: Metrics = metrics or NoMetrics()
+        self._metrics = metrics or Metrics()
         self._queue: WorkQueue[Key] = WorkQueue(Backoff(), chance)
         self._watched: list[tuple[Informer, bool]] = []
         found: dict[object, Informer] = {}

@@ -1,15 +1,16 @@
-"""What the kernel counts. `rayctl.telemetry.metrics.Metrics` does it under well-known names; tests count nothing."""
+"""What the kernel tells of its work. `rayctl.telemetry.metrics.Metrics` counts it, under well-known names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-__all__ = ["Metrics", "NoMetrics"]
+__all__ = ["Metrics"]
 
 
-class Metrics(Protocol):
-    """No method takes the name of an object: the number of series must not grow with the cluster. Times in seconds."""
+class Metrics:
+    """Counts nothing; a subclass counts what it overrides.
+
+    No method takes the name of an object: the number of series must not grow with the cluster. Times in seconds."""
 
     def added(self, controller: str) -> None:
         """A key was added to the queue."""
@@ -55,52 +56,3 @@ class Metrics(Protocol):
 
     def replicas(self, kind: str, desired: int, ready: int) -> None:
         """So many replicas of all objects of a kind together are wanted, so many are ready."""
-
-
-class NoMetrics:
-    """Counts nothing."""
-
-    def added(self, controller: str) -> None:
-        """See `Metrics`."""
-
-    def depth(self, controller: str, waiting: int, in_work: int) -> None:
-        """See `Metrics`."""
-
-    def waited(self, controller: str, seconds: float) -> None:
-        """See `Metrics`."""
-
-    def workers(self, controller: str, count: int) -> None:
-        """See `Metrics`."""
-
-    def passed(self, controller: str, result: str, seconds: float) -> None:
-        """See `Metrics`."""
-
-    def timed_out(self, controller: str) -> None:
-        """See `Metrics`."""
-
-    def retried(self, controller: str) -> None:
-        """See `Metrics`."""
-
-    def stale(self, controller: str) -> None:
-        """See `Metrics`."""
-
-    def leads(self, lease: str, does: bool) -> None:
-        """See `Metrics`."""
-
-    def fenced(self, lease: str) -> None:
-        """See `Metrics`."""
-
-    def requested(self, method: str, code: int, seconds: float) -> None:
-        """See `Metrics`."""
-
-    def cached(self, resource: str, objects: int, revision: str, lag_s: float) -> None:
-        """See `Metrics`."""
-
-    def relisted(self, resource: str, reason: str) -> None:
-        """See `Metrics`."""
-
-    def conditions(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
-        """See `Metrics`."""
-
-    def replicas(self, kind: str, desired: int, ready: int) -> None:
-        """See `Metrics`."""

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from rayctl.core.quantity import parse_quantity
-from rayctl.replicaset.options import seconds
+from rayctl.replicaset.options import mapping_at, seconds
 
 __all__ = ["BlueGreen", "Capacity", "GateSpec", "Options", "Step", "parse_options"]
 
@@ -108,7 +108,7 @@ def parse_options(value: Any) -> Options:
     Raises:
         ValueError: Says which field is wrong.
     """
-    found = _object(value, "rollout")
+    found = mapping_at(value, "rollout")
     strategy = found.get("strategy") or ""
     if strategy not in ("", "Canary", "BlueGreen"):
         raise ValueError(f"rollout.strategy is {strategy!r}, not Canary or BlueGreen")
@@ -121,17 +121,17 @@ def parse_options(value: Any) -> Options:
     return Options(
         strategy,
         steps,
-        _blue_green(_object(found.get("blueGreen"), "rollout.blueGreen")),
+        _blue_green(mapping_at(found.get("blueGreen"), "rollout.blueGreen")),
         int(seconds(found, "partition", 0, "rollout")),
         bool(found.get("inPlace", True)),
-        _capacity(_object(found.get("capacity"), "rollout.capacity")),
+        _capacity(mapping_at(found.get("capacity"), "rollout.capacity")),
         failure == "RollBack",
     )
 
 
 def _step(item: Any, index: int) -> Step:
     where = f"rollout.steps[{index}]"
-    step = _object(item, where)
+    step = mapping_at(item, where)
     if len(step) != 1:
         raise ValueError(f"{where} must have exactly one of setWeight, setReplicas, pause, gate")
     name, value = next(iter(step.items()))
@@ -143,7 +143,7 @@ def _step(item: Any, index: int) -> Step:
     if name == "setReplicas":
         return Step(replicas=int(seconds(step, "setReplicas", 0, where)))
     if name == "pause":
-        pause = _object(value, f"{where}.pause")
+        pause = mapping_at(value, f"{where}.pause")
         return Step(pause=seconds(pause, "seconds", float("inf"), f"{where}.pause"))
     if name == "gate":
         return Step(gate=_gate(value, f"{where}.gate"))
@@ -151,7 +151,7 @@ def _step(item: Any, index: int) -> Step:
 
 
 def _gate(value: Any, where: str) -> GateSpec:
-    gate = _object(value, where)
+    gate = mapping_at(value, where)
     kind = gate.get("type")
     if kind not in _GATES:
         raise ValueError(f"{where}.type is {kind!r}, not one of {', '.join(_GATES)}")
@@ -191,7 +191,7 @@ def _blue_green(found: Mapping[str, Any]) -> BlueGreen:
 
 def _capacity(found: Mapping[str, Any]) -> Capacity:
     limits = {}
-    for name, value in _object(found.get("limits"), "rollout.capacity.limits").items():
+    for name, value in mapping_at(found.get("limits"), "rollout.capacity.limits").items():
         try:
             limits[str(name)] = parse_quantity(value)
         except (ValueError, AttributeError) as error:
@@ -200,11 +200,3 @@ def _capacity(found: Mapping[str, Any]) -> Capacity:
     if full not in ("Replace", "Wait"):
         raise ValueError(f"rollout.capacity.whenFull is {full!r}, not Replace or Wait")
     return Capacity(limits, full == "Replace")
-
-
-def _object(value: Any, name: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} is {value!r}, not an object")
-    return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayctl.core.plan import Ref
+from rayctl.core.seen import OfDocument
 from rayctl.fleet.arithmetic import Size
 from rayctl.fleet.spec import FleetSpec, parse_fleet_spec
 from rayctl.replicaset.health import moment
@@ -128,7 +129,7 @@ class RolloutState:
 
 
 @dataclass(frozen=True)
-class FleetSeen:
+class FleetSeen(OfDocument):
     """A fleet and its world.
 
     Args:
@@ -152,31 +153,6 @@ class FleetSeen:
     services: Mapping[str, Mapping[str, Any]]
     observed: Mapping[str, Any]
     state: RolloutState
-
-    @property
-    def ref(self) -> Ref:
-        """The fleet."""
-        return Ref.to(self.document)
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.document["metadata"]["name"])
-
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        """Of the object."""
-        return self.document["metadata"].get("annotations") or {}
-
-    @property
-    def generation(self) -> int:
-        """Of its specification."""
-        return int(self.document["metadata"].get("generation") or 0)
-
-    @property
-    def status(self) -> Mapping[str, Any]:
-        """As it is."""
-        return self.document.get("status") or {}
 
     @property
     def collisions(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Drain", "Replacement", "option_document", "parse_drain", "parse_replacement", "seconds"]
+__all__ = ["Drain", "Replacement", "mapping_at", "option_document", "parse_drain", "parse_replacement", "seconds"]
 
 _POLICIES = ("DeleteFirst", "Surge", "Never")
 
@@ -68,7 +68,7 @@ def parse_replacement(value: Any) -> Replacement:
     Raises:
         ValueError: Says which field is wrong.
     """
-    found = _object(value, "replacement")
+    found = mapping_at(value, "replacement")
     policy = found.get("policy", "DeleteFirst")
     if policy not in _POLICIES:
         raise ValueError(f"replacement.policy is {policy!r}, not one of {', '.join(_POLICIES)}")
@@ -89,7 +89,7 @@ def parse_drain(value: Any) -> Drain:
     Raises:
         ValueError: Says which field is wrong.
     """
-    found = _object(value, "drain")
+    found = mapping_at(value, "drain")
     return Drain(
         seconds(found, "seconds", 0.0, "drain"), bool(found.get("jobs", True)), bool(found.get("requests", True))
     )
@@ -107,7 +107,12 @@ def seconds(found: Mapping[str, Any], name: str, default: float, where: str) -> 
     return float(value)
 
 
-def _object(value: Any, name: str) -> Mapping[str, Any]:
+def mapping_at(value: Any, name: str) -> Mapping[str, Any]:
+    """Return an object of the specification; nothing is an empty one.
+
+    Raises:
+        ValueError: It is something else; ``name`` says where.
+    """
     if value is None:
         return {}
     if not isinstance(value, Mapping):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayctl.core.plan import Ref
+from rayctl.core.seen import OfDocument
 from rayctl.replicaset.health import Health, Phase, health_of, moment
 from rayctl.replicaset.names import (
     DELETION_COST,
@@ -96,7 +97,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class SetSeen:
+class SetSeen(OfDocument):
     """A set and its world.
 
     Args:
@@ -114,21 +115,6 @@ class SetSeen:
     orphans: tuple[Member, ...]
     taken: frozenset[str]
     memory: Memory
-
-    @property
-    def ref(self) -> Ref:
-        """The set."""
-        return Ref.to(self.document)
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.document["metadata"]["name"])
-
-    @property
-    def generation(self) -> int:
-        """Of its specification."""
-        return int(self.document["metadata"].get("generation") or 0)
 
     @property
     def deleting(self) -> bool:

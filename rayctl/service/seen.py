@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rayctl.core.controller import Documents
-from rayctl.core.plan import Ref
+from rayctl.core.seen import OfDocument
 from rayctl.service import children
 from rayctl.service import spec as specs
 from rayctl.service.children import Owner
@@ -30,7 +30,7 @@ Validate = Callable[[Mapping[str, Any]], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class ServiceSeen:
+class ServiceSeen(OfDocument):
     """A RayService and everything around it.
 
     Args:
@@ -60,31 +60,6 @@ class ServiceSeen:
     strangers: tuple[str, ...]
     others: Mapping[tuple[str, str], Mapping[str, Any]]
     gateway_api: bool
-
-    @property
-    def ref(self) -> Ref:
-        """Which object."""
-        return Ref.to(self.document)
-
-    @property
-    def revision(self) -> str:
-        """Its resourceVersion: the precondition of its status."""
-        return str(self.document["metadata"].get("resourceVersion", ""))
-
-    @property
-    def generation(self) -> int:
-        """Its generation."""
-        return int(self.document["metadata"].get("generation") or 0)
-
-    @property
-    def status(self) -> Mapping[str, Any]:
-        """Its status as it is."""
-        return self.document.get("status") or {}
-
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        """Its annotations."""
-        return self.document["metadata"].get("annotations") or {}
 
     @property
     def weighted(self) -> bool:

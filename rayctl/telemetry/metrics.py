@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 
+from rayctl.core.metrics import Metrics as Counted
+
 __all__ = ["CONTENT_TYPE", "OTHER", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,10 +40,10 @@ _RESULTS = {
 """How a pass ended, in rayctl's words and in controller-runtime's."""
 
 
-class Metrics:
+class Metrics(Counted):
     """All metrics of one process. Its own registry, so that several can live side by side.
 
-    It is a `rayctl.core.loop.Metrics`. Durations are in seconds.
+    It is what the kernel tells of its work (`rayctl.core.metrics`). Durations are in seconds.
     """
 
     def __init__(self) -> None:

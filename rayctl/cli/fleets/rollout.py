@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -13,7 +11,7 @@ from rayctl.cli.fleets.found import fleet_name, read
 from rayctl.cli.kubernetes import Kube, kubernetes_command
 from rayctl.cli.lazy import LazyGroup
 from rayctl.cli.output import age, clean, duration_text, emit, emit_document, say
-from rayctl.errors import DeadlineExceeded
+from rayctl.cli.verdicts import Going, until_final
 
 __all__ = ["history", "rollout", "status"]
 
@@ -81,37 +79,17 @@ def wait_for(kube: Kube, name: str, timeout_s: float) -> dict[str, Any]:
     Raises:
         DeadlineExceeded: It is still going on.
     """
-    from rayctl.client.kube.following import Selection
     from rayctl.kube.kinds import FLEETS
 
-    deadline = time.monotonic() + timeout_s
-    view, told = look(kube, name), ""
-    while view["verdict"] not in _FINAL:
-        told = _tell(kube, view, told)
-        selection = Selection(FLEETS, kube.namespace, fields=f"metadata.name={name}")
-        for _ in kube.follow(selection, deadline):
-            view = look(kube, name)
-            told = _tell(kube, view, told)
-            if view["verdict"] in _FINAL:
-                break
-        if time.monotonic() >= deadline and view["verdict"] not in _FINAL:
-            show(kube, view)
-            raise DeadlineExceeded(
-                f"fleet/{name} is still {view['verdict']} after {timeout_s:.0f} s: {view['message']}",
-                hint="The rollout goes on; repeat the command, or give it a longer --timeout.",
-            )
-    return view
+    going = Going(FLEETS, name, f"fleet/{name}", _FINAL, lambda: look(kube, name), _line, lambda view: show(kube, view))
+    return until_final(kube, going, timeout_s)
 
 
-def _tell(kube: Kube, view: dict[str, Any], told: str) -> str:
-    line = (
+def _line(view: dict[str, Any]) -> str:
+    return (
         f"fleet/{view['name']} rev={view['revision']} updated={view['updated']}/{view['wanted']} "
         f"ready={view['ready']} verdict={view['verdict']} reason={view['reason']}"
     )
-    if line != told and kube.settings.for_people and not kube.settings.quiet:
-        at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        print(f"{at} {clean(line)}", file=sys.stderr, flush=True)
-    return line
 
 
 @click.command()
