@@ -98,8 +98,13 @@ def check_kuberay(deployments: Sequence[Document] | None) -> Finding:
     return Finding("KubeRay", "ok", f"{where} reconciles RayClusters and RayServices; rayctl does the fleets")
 
 
-def check_access(who: str, missing: Sequence[str], asked: int) -> Finding:
-    """Judge what somebody may not do of what is needed (``verb resource``)."""
+def check_access(who: str, missing: Sequence[str], asked: int, leads_elsewhere: bool = False) -> Finding:
+    """Judge what somebody may not do of what is needed (``verb resource``).
+
+    ``leads_elsewhere``: a controller that was not installed here and works all the same, under somebody's account.
+    """
+    if leads_elsewhere:
+        return Finding(f"access of {who}", "ok", "works under the account of whoever started it; it is not installed")
     if not missing:
         return Finding(f"access of {who}", "ok", f"has all of the {asked} rights that are needed")
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
@@ -126,8 +131,13 @@ def check_lease(controller: str, lease: Document | None, now: float) -> Finding:
     return Finding(check, "ok", f"{holder}, epoch {spec.get('leaseTransitions') or 0}")
 
 
-def check_cluster(document: Document | None, ray_version: str) -> Finding:
-    """Judge the control plane's own RayCluster, and whether its Ray is this one's (``ray_version``; empty: none)."""
+def check_cluster(document: Document | None, ray_version: str, led: bool = False) -> Finding:
+    """Judge the control plane's own RayCluster, and whether its Ray is this one's (``ray_version``; empty: none).
+
+    ``led``: all controllers are led by somebody.
+    """
+    if document is None and led:
+        return Finding("control plane", "ok", "processes of their own; it has no RayCluster")
     if document is None:
         return Finding("control plane", "fail", "there is no RayCluster of it", "`rayctl install` makes it.")
     verdict = judge(document)

@@ -13,7 +13,7 @@ from rayctl.cli.output import clean, emit_document, emit_table, say
 from rayctl.errors import NotFound, RayctlError
 from rayctl.kube.calls import Call
 from rayctl.kube.errors import Denied, KubernetesError, ObjectNotFound
-from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, LEASES, RAY_CLUSTERS
+from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, LEASES, RAY_CLUSTERS, SERVICE_ACCOUNTS
 from rayctl.views.health import (
     Finding,
     check_access,
@@ -88,8 +88,10 @@ def _findings(kube: Kube, system: str) -> Iterator[Finding]:
             continue
         yield check_definition(wanted, live, bool(operators))
     yield _own_access(kube)
-    yield from _controllers(kube, system)
-    yield _control_plane(kube, system)
+    controllers = list(_controllers(kube, system))
+    yield from controllers
+    led = all(finding.state == "ok" for finding in controllers if finding.check.startswith("leader"))
+    yield _control_plane(kube, system, led)
 
 
 def _operators(kube: Kube) -> list[dict[str, Any]] | None:
@@ -141,22 +143,35 @@ def _controllers(kube: Kube, system: str) -> Iterator[Finding]:
 
     for name in CONTROLLERS:
         user = f"system:serviceaccount:{system}:{name}"
+        leader = _leader(kube, name, system)
+        elsewhere = leader.state == "ok" and not _has_account(kube, name, system)
         try:
             missing, asked = _may(kube, rules_of(name), "", user)
             if missing:  # perhaps it looks after one namespace only
                 here = _may(kube, rules_of(name), kube.namespace, user)[0]
                 missing = here and [f"{right} in {kube.namespace}" for right in here]
             leases, more = _may(kube, lease_rules(name), system, user)
-            yield check_access(name, [*missing, *leases], asked + more)
+            yield check_access(name, [*missing, *leases], asked + more, elsewhere)
         except Denied:
             yield Finding(f"access of {name}", "unknown", "you may not ask what others may do")
-        try:
-            yield check_lease(name, kube.find(LEASES, name, system), time.time())
-        except Denied:
-            yield Finding(f"leader of {name}", "unknown", "leases may not be seen")
+        yield leader
 
 
-def _control_plane(kube: Kube, system: str) -> Finding:
+def _leader(kube: Kube, name: str, system: str) -> Finding:
+    try:
+        return check_lease(name, kube.find(LEASES, name, system), time.time())
+    except Denied:
+        return Finding(f"leader of {name}", "unknown", "leases may not be seen")
+
+
+def _has_account(kube: Kube, name: str, system: str) -> bool:
+    try:
+        return kube.find(SERVICE_ACCOUNTS, name, system) is not None
+    except Denied:
+        return True
+
+
+def _control_plane(kube: Kube, system: str, led: bool) -> Finding:
     from importlib.metadata import PackageNotFoundError, version
 
     from rayctl.manifests.installation import NAME
@@ -166,8 +181,8 @@ def _control_plane(kube: Kube, system: str) -> Finding:
     except PackageNotFoundError:
         ray = ""
     try:
-        return check_cluster(kube.find(RAY_CLUSTERS, NAME, system), ray)
+        return check_cluster(kube.find(RAY_CLUSTERS, NAME, system), ray, led)
     except (NotFound, ObjectNotFound):
-        return check_cluster(None, ray)
+        return check_cluster(None, ray, led)
     except Denied:
         return Finding("control plane", "unknown", "RayClusters may not be seen")

@@ -78,6 +78,7 @@ def test_rights() -> None:
     found = check_access("c", ["get a", "get b", "get c", "get d", "get e"], 5)
     assert (found.state, found.message) == ("fail", "may not get a, get b, get c, get d and 1 more")
     assert check_access("you", ["get a"], 1).state == "warn"
+    assert check_access("c", ["get a"], 1, leads_elsewhere=True).state == "ok"
 
 
 def test_kuberay() -> None:
@@ -100,3 +101,4 @@ def test_the_control_planes_cluster() -> None:
     assert check_cluster(document, "2.61.0").state == "warn"
     assert check_cluster({**document, "status": {}}, "2.60.0").state == "fail"
     assert check_cluster(None, "2.60.0").state == "fail"
+    assert check_cluster(None, "2.60.0", led=True).state == "ok"
