@@ -179,6 +179,7 @@ def controllers(**asked: Any) -> None:
 
     from rayctl.client.kube.locate import embedded_kubeconfig
     from rayctl.core.actor import ActorOptions
+    from rayctl.kube.errors import NoAnswer
     from rayctl.selfhost.controllers import run_controllers
 
     if asked["json_logs"]:
@@ -194,4 +195,8 @@ def controllers(**asked: Any) -> None:
         lease_namespace=asked["lease_namespace"],
         watch_namespace=asked["watch_namespace"],
     )
-    asyncio.run(run_controllers(options, asked["only"], asked["install"], click.echo))
+    try:
+        asyncio.run(run_controllers(options, asked["only"], asked["install"], click.echo))
+    except NoAnswer as error:
+        error.hint = error.hint or "Does that API server run, and can it be reached from here? `rayctl doctor` looks."
+        raise

@@ -51,6 +51,11 @@ class ActorOptions:
     terms: Terms = field(default_factory=Terms)
     accounts_namespace: str | None = None
 
+    def host_settings(self) -> HostSettings:
+        """Return how a host in this process is run; its identity is new every time."""
+        identity = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}"
+        return HostSettings(identity, self.lease_namespace, self.watch_namespace, self.workers, self.terms)
+
 
 @dataclass(frozen=True)
 class Built:
@@ -66,7 +71,7 @@ class ControllerActor(ABC):
 
     def __init__(self, options: ActorOptions) -> None:
         self._options = options
-        self._identity = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._settings = options.host_settings()
         self._host: ControllerHost | None = None
         self._trouble = ""
         self._metrics = Metrics()
@@ -100,14 +105,7 @@ class ControllerActor(ABC):
         transport = await self.connect()
         try:
             built = self.build(transport)
-            settings = HostSettings(
-                self._identity,
-                self._options.lease_namespace,
-                self._options.watch_namespace,
-                self._options.workers,
-                self._options.terms,
-            )
-            host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, self._metrics)
+            host = ControllerHost(transport, built.controllers, self._settings, time.time, built.serve, self._metrics)
             self._host, self._trouble = host, ""
             try:
                 await host.run()
@@ -121,12 +119,12 @@ class ControllerActor(ABC):
 
     async def ping(self) -> str:
         """Return who this process is; new whenever it was made anew."""
-        return self._identity
+        return self._settings.identity
 
     async def status(self) -> dict[str, Any]:
         """Return what its controllers do (`ControllerHost.status`), and its last trouble."""
         found = {} if self._host is None else self._host.status()
-        return {"identity": self._identity, "trouble": self._trouble, **found}
+        return {"identity": self._settings.identity, "trouble": self._trouble, **found}
 
     async def metrics_text(self) -> bytes:
         """Return its metrics in Prometheus' text format."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import uuid4
 
 from rayctl.cluster.actor import RayClusterControllerActor, build_raycluster_controller
 from rayctl.core.actor import ActorOptions, Built, ControllerActor
 from rayctl.core.execute import ServePort
-from rayctl.core.host import ControllerHost, HostSettings
+from rayctl.core.host import ControllerHost
 from rayctl.errors import InvalidRequest
 from rayctl.fleet.actor import FleetControllerActor, build_fleet_controller
 from rayctl.kube.calls import Call, Transport
@@ -93,20 +91,19 @@ async def run_controllers(
         if install:
             await install_definitions(transport, options.lease_namespace)
         built = build_controllers(transport, names)
-        identity = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}"
-        settings = HostSettings(
-            identity, options.lease_namespace, options.watch_namespace, options.workers, options.terms
-        )
+        settings = options.host_settings()
         host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, Metrics())
         running = asyncio.ensure_future(host.run())
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sign, running.cancel)
-        told(f"Controllers run as {identity}: {', '.join(names or CONTROLLERS)}")
-        with suppress(asyncio.CancelledError):
-            await running
-        for one in built.close:
-            await one.close()
+        told(f"Controllers run as {settings.identity}: {', '.join(names or CONTROLLERS)}")
+        try:
+            with suppress(asyncio.CancelledError):
+                await running
+        finally:
+            for one in built.close:
+                await one.close()
     finally:
         await transport.close()
 
