@@ -133,6 +133,10 @@ class LeaseLost(KubernetesError):
     code = "lease-lost"
 
 
+_UNTYPED = "failed to create typed patch object"
+"""Server-side apply of a document that does not fit its kind is answered so, with 500 (kube-apiserver 1.36)."""
+
+
 def from_status(status: int, answer: Any, retry_after_s: float | None, writes: bool) -> KubernetesError:
     """Return the error for an answer.
 
@@ -145,6 +149,7 @@ def from_status(status: int, answer: Any, retry_after_s: float | None, writes: b
     document: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {"message": str(answer).strip()[:500]}
     reason = str(document.get("reason") or "")
     details = document.get("details") or {}
+    message = str(document.get("message") or f"the server answered {status}")
     kind: type[KubernetesError]
     if retry_after_s is not None or status == 429:
         kind = Overloaded
@@ -156,9 +161,10 @@ def from_status(status: int, answer: Any, retry_after_s: float | None, writes: b
         kind = Expired
     elif status in (401, 403):
         kind = Denied
+    elif _UNTYPED in message:
+        kind = Rejected
     else:
         kind = ServerTrouble if status >= 500 else Rejected
-    message = str(document.get("message") or f"the server answered {status}")
     error = kind(message, retry_after_s=retry_after_s)
     error.status, error.reason = status, reason
     error.causes = tuple(
@@ -166,7 +172,7 @@ def from_status(status: int, answer: Any, retry_after_s: float | None, writes: b
         for cause in details.get("causes") or ()
     )
     # Refused before anything is done: 429, and 4xx. A gateway's or a handler's 5xx says nothing.
-    error.outcome_unknown = writes and status >= 500
+    error.outcome_unknown = writes and status >= 500 and kind is not Rejected
     return error
 
 

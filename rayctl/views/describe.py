@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayctl.clock import format_duration, iso
-from rayctl.core.conditions import parse_conditions
 from rayctl.views.events import Happened
 from rayctl.views.family import Node
 from rayctl.views.readiness import judge, moment
@@ -29,7 +28,12 @@ def description(node: Node, events: Sequence[Happened]) -> dict[str, Any]:
     }
     if node.kind == "Secret":
         rest["keys"] = {key: f"{len(str(value)) * 3 // 4} bytes" for key, value in (document.get("data") or {}).items()}
-    conditions = parse_conditions((document.get("status") or {}).get("conditions"))
+    # As they are: conditions of pods have no reason, and need none to be shown.
+    conditions = {
+        item["type"]: item
+        for item in (document.get("status") or {}).get("conditions") or ()
+        if isinstance(item, Mapping) and item.get("type") and item.get("status")
+    }
     return {
         "object": node.label,
         "apiVersion": document.get("apiVersion"),
@@ -39,7 +43,7 @@ def description(node: Node, events: Sequence[Happened]) -> dict[str, Any]:
         "reason": verdict.reason,
         "message": verdict.message,
         "content": rest,
-        "conditions": [conditions[kind].document() for kind in sorted(conditions)],
+        "conditions": [conditions[kind] for kind in sorted(conditions)],
         "status": {key: value for key, value in (document.get("status") or {}).items() if key != "conditions"},
         "children": [
             {"object": child.label, "ready": judge(child.document).ready, "reason": judge(child.document).reason}
@@ -99,10 +103,10 @@ def _conditions(conditions: Sequence[Mapping[str, Any]], now: float) -> list[str
     width = max(len(condition["type"]) for condition in conditions)
     shown = ["Conditions:"]
     for condition in conditions:
-        at = moment(condition["lastTransitionTime"])
+        at = moment(condition.get("lastTransitionTime"))
         since = format_duration(now - at) if at else "–"
         text = f"  {condition['type'].ljust(width)}  {condition['status'].ljust(7)}  {since.rjust(7)}  "
-        shown.append(text + f"{condition['reason']}  {condition['message']}".rstrip())
+        shown.append(text + f"{condition.get("reason", "")}  {condition.get("message", "")}".rstrip())
     return shown
 
 
