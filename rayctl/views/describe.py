@@ -106,7 +106,8 @@ def _conditions(conditions: Sequence[Mapping[str, Any]], now: float) -> list[str
         at = moment(condition.get("lastTransitionTime"))
         since = format_duration(now - at) if at else "–"
         text = f"  {condition['type'].ljust(width)}  {condition['status'].ljust(7)}  {since.rjust(7)}  "
-        shown.append(text + f"{condition.get("reason", "")}  {condition.get("message", "")}".rstrip())
+        said = (str(condition.get("reason") or ""), str(condition.get("message") or ""))
+        shown.append((text + "  ".join(word for word in said if word)).rstrip())
     return shown
 
 
