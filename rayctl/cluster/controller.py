@@ -12,8 +12,10 @@ from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.plan import plan_cluster, plan_refused
 from rayctl.cluster.seen import ClusterSeen, is_owned, read_seen
 from rayctl.cluster.spec import parse_cluster
+from rayctl.cluster.status import provisioned_s
 from rayctl.cluster.validate import check_cluster
 from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, owners_named, same_name
+from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Plan
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError, ObjectNotFound
@@ -164,6 +166,12 @@ class RayClusterController:
     def plan(self, found: Documents, now: float) -> Plan:
         """Decide."""
         return plan_cluster(read_seen(found, self._options), now)
+
+    def measure(self, old: Document, new: Document, metrics: Metrics) -> None:
+        """See `rayctl.core.controller.Measuring`: how long a cluster took to be complete for the first time."""
+        seconds = provisioned_s(old, new)
+        if seconds is not None:
+            metrics.provisioned(seconds)
 
     def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
         """Tell what was refused."""

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from rayctl.core.conditions import Condition, parse_conditions
 
-__all__ = ["HEAD_READY", "PROVISIONED", "READY", "REPLICA_FAILURE", "SUSPENDED", "SUSPENDING", "Readiness", "readiness"]
+__all__ = [
+    "HEAD_READY",
+    "PROVISIONED",
+    "READY",
+    "REPLICA_FAILURE",
+    "SUSPENDED",
+    "SUSPENDING",
+    "Readiness",
+    "provisioned_s",
+    "readiness",
+]
 
 READY = "Ready"
 """rayctl's own summary; KubeRay does not write it."""
@@ -37,6 +48,17 @@ class Readiness:
     provisioned: bool
     reason: str
     message: str = ""
+
+
+def provisioned_s(old: Mapping[str, Any], new: Mapping[str, Any]) -> float | None:
+    """Return how many seconds after its creation a RayCluster was complete, if that is what changed; else None."""
+    before, after = (
+        parse_conditions((document.get("status") or {}).get("conditions")).get(PROVISIONED) for document in (old, new)
+    )
+    if after is None or not after.is_true or (before is not None and before.is_true):
+        return None
+    created = datetime.fromisoformat(str(new["metadata"]["creationTimestamp"]).replace("Z", "+00:00"))
+    return max(0.0, float(after.transition_at) - created.timestamp())
 
 
 def readiness(document: Mapping[str, Any]) -> Readiness:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Plan, Single
 from rayctl.kube.calls import Resource
 
-__all__ = ["Caches", "Controller", "Document", "Documents", "Key", "Refusal", "Watch", "owners_named", "same_name"]
+__all__ = [
+    "Caches",
+    "Controller",
+    "Document",
+    "Documents",
+    "Key",
+    "Measuring",
+    "Refusal",
+    "Watch",
+    "owners_named",
+    "same_name",
+]
 
 Document = Mapping[str, Any]
 """One object of the API. What comes from a cache must never be changed in place."""
@@ -109,6 +121,15 @@ class Controller(Protocol):
 
         The key comes back by itself, each time later; the plan needs no ``next_check_at``.
         """
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A controller that counts more than passes: what its own kind's objects went through."""
+
+    def measure(self, old: Document, new: Document, metrics: Metrics) -> None:
+        """Count what shows in a change of an object of the controller's own kind. Told to the leader alone, once."""
         ...
 
 

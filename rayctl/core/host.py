@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayctl.core.controller import Controller, Key
+from rayctl.core.controller import Controller, Key, Measuring
 from rayctl.core.execute import Executor, ServePort
 from rayctl.core.loop import Loop
 from rayctl.core.metrics import Metrics
@@ -25,6 +25,7 @@ from rayctl.kube.events import EventRecorder, Happening
 from rayctl.kube.informer import Informers
 from rayctl.kube.lease import Elector, Fence, FencedTransport, Terms
 from rayctl.kube.own_writes import OwnWrites
+from rayctl.kube.store import Change
 
 __all__ = ["ControllerHost", "HostSettings", "event_sink"]
 
@@ -96,7 +97,7 @@ class ControllerHost:
         self._controllers = {controller.name: controller for controller in controllers}
         self._serve = serve
         self._chance = chance or random.Random()
-        self._informers = Informers(self._transport, settings.watch_namespace, self._chance)
+        self._informers = Informers(self._transport, settings.watch_namespace, self._chance, self._count)
         self._loops: dict[str, Loop] = {}
         self._epochs: dict[str, int] = {}
         for controller in controllers:
@@ -153,16 +154,29 @@ class ControllerHost:
         )
         self._loops[controller.name], self._epochs[controller.name] = loop, fence.epoch
         tasks = [asyncio.ensure_future(loop.run()), asyncio.ensure_future(recorder.run())]
+        end = self._informers.get(controller.resource).listen(self._measuring(controller))
         self._metrics.leads(controller.name, True)
         try:
             await asyncio.gather(*tasks)
         finally:
+            end()
             self._metrics.leads(controller.name, False)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             self._loops.pop(controller.name, None)
             self._epochs.pop(controller.name, None)
+
+    def _count(self, what: str, plural: str, reason: str) -> None:
+        told = self._metrics.relisted if what == "list" else self._metrics.watch_restarted
+        told(plural, reason)
+
+    def _measuring(self, controller: Controller) -> Callable[[Change, bool], None]:
+        def listen(change: Change, news: bool) -> None:
+            if news and change.old is not None and change.new is not None and isinstance(controller, Measuring):
+                controller.measure(change.old, change.new, self._metrics)
+
+        return listen
 
     def sample(self) -> None:
         """Tell the metrics what the caches have now: to be called before they are read."""
@@ -171,6 +185,9 @@ class ControllerHost:
             self._metrics.cached(plural, objects, revision, heard_s)
         for controller in self._controllers.values():
             self._sample_kind(controller)
+            loop = self._loops.get(controller.name)
+            lasting = () if loop is None else loop.in_work_s()
+            self._metrics.unfinished(controller.name, sum(lasting), max(lasting, default=0.0))
 
     def _sample_kind(self, controller: Controller) -> None:
         counts: Counter[tuple[str, str]] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from rayctl.core.controller import Controller, Key
@@ -68,6 +68,7 @@ class Loop:
         self.recorder = Recorder()
         self.failing: dict[Key, str] = {}
         self._passes = 0
+        self._began: dict[Key, float] = {}
         self._controller, self._executor, self._own_writes = controller, executor, own_writes
         self._wall, self._workers = wall, workers
         self._metrics = metrics or Metrics()
@@ -92,6 +93,11 @@ class Loop:
     def waiting(self) -> int:
         """Keys that could be worked on now."""
         return len(self._queue)
+
+    def in_work_s(self) -> Sequence[float]:
+        """Return for each key that is worked on how many seconds that has lasted so far."""
+        now = asyncio.get_running_loop().time()
+        return [now - began for began in self._began.values()]
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -140,7 +146,7 @@ class Loop:
         while True:
             with suppress(QueueClosed):
                 key = await self._queue.get()
-                began = loop.time()
+                began = self._began[key] = loop.time()
                 self._metrics.waited(self._controller.name, self._queue.last_wait_s)
                 try:
                     self._passes += 1
@@ -154,6 +160,7 @@ class Loop:
                     ):
                         result = await self._pass(key)
                 finally:
+                    del self._began[key]
                     self._queue.done(key)
                 self._metrics.passed(self._controller.name, result, loop.time() - began)
                 self._metrics.depth(self._controller.name, len(self._queue), self._queue.in_work)

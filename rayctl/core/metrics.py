@@ -33,6 +33,9 @@ class Metrics:
     def retried(self, controller: str) -> None:
         """A key was put back because of a failure."""
 
+    def unfinished(self, controller: str, together_s: float, longest_s: float) -> None:
+        """The keys in work have been worked on for so long together, and the oldest of them for so long."""
+
     def stale(self, controller: str) -> None:
         """A pass was put off because the caches had not seen our own writes."""
 
@@ -50,6 +53,15 @@ class Metrics:
 
     def relisted(self, resource: str, reason: str) -> None:
         """A cache had to list anew; ``reason``: one word."""
+
+    def watch_restarted(self, resource: str, reason: str) -> None:
+        """A watch was begun anew; ``reason``: one word."""
+
+    def switched(self, phase: str, seconds: float) -> None:
+        """A phase of a switchover (``total``: all of it) took so long."""
+
+    def provisioned(self, seconds: float) -> None:
+        """A RayCluster became ready so long after its creation."""
 
     def conditions(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
         """Replace what is told about a kind: (type, status) → number of objects."""

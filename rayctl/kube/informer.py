@@ -9,7 +9,7 @@ from typing import Any
 
 from rayctl.kube.calls import Resource, Transport
 from rayctl.kube.errors import KubernetesError, ObjectNotFound
-from rayctl.kube.reflector import Reflector, Selection
+from rayctl.kube.reflector import Counted, Reflector, Selection
 from rayctl.kube.store import ByLabel, Change, Key, Object, Store, by_owner, key_of
 
 __all__ = ["Informer", "Informers", "View"]
@@ -25,10 +25,12 @@ class Informer:
         reflector: What keeps it so; tells of trouble.
     """
 
-    def __init__(self, transport: Transport, selection: Selection, chance: random.Random) -> None:
+    def __init__(
+        self, transport: Transport, selection: Selection, chance: random.Random, counted: Counted | None = None
+    ) -> None:
         self.store = Store({OWNER: by_owner})
         self._listeners: list[Callable[[Change, bool], None]] = []
-        self.reflector = Reflector(transport, selection, self.store, self._tell, chance)
+        self.reflector = Reflector(transport, selection, self.store, self._tell, chance, counted)
 
     @property
     def synced(self) -> bool:
@@ -67,10 +69,17 @@ class Informers:
         transport: The way to the server.
         namespace: Only objects in this one are looked at; empty: in all.
         chance: Source of jitter.
+        counted: See `rayctl.kube.reflector.Reflector`.
     """
 
-    def __init__(self, transport: Transport, namespace: str = "", chance: random.Random | None = None) -> None:
-        self._transport, self._namespace = transport, namespace
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str = "",
+        chance: random.Random | None = None,
+        counted: Counted | None = None,
+    ) -> None:
+        self._transport, self._namespace, self._counted = transport, namespace, counted
         self._chance = chance or random.Random()
         self._informers: dict[Selection, Informer] = {}
         self._tasks: dict[Selection, asyncio.Task[None]] = {}
@@ -85,7 +94,7 @@ class Informers:
         selection = Selection(resource, namespace, selector)
         found = self._informers.get(selection)
         if found is None:
-            found = self._informers[selection] = Informer(self._transport, selection, self._chance)
+            found = self._informers[selection] = Informer(self._transport, selection, self._chance, self._counted)
             if self._running:
                 self._start(selection, found)
         for label in labels:

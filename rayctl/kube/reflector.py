@@ -17,7 +17,7 @@ from rayctl.kube.calls import OPENED, Call, Resource, Transport
 from rayctl.kube.errors import Expired, KubernetesError, NoAnswer, ObjectNotFound, from_status
 from rayctl.kube.store import Change, Store, key_of
 
-__all__ = ["Reflector", "Selection", "Waiting"]
+__all__ = ["Counted", "Reflector", "Selection", "Waiting"]
 
 PAGE = 500
 """Objects per page of a list, and per turn of the event loop."""
@@ -30,6 +30,13 @@ RELIST_S = 30.0
 """Two lists are not closer together than this without waiting."""
 SHORT_S = 1.0
 """A watch that ended this soon and brought nothing counts as a failure."""
+
+
+Counted = Callable[[str, str, str], None]
+
+
+def _uncounted(_what: str, _plural: str, _reason: str) -> None:
+    """Count nothing."""
 
 
 @dataclass
@@ -78,6 +85,8 @@ class Reflector:
         store: What is kept up to date; nobody else writes into it.
         listener: Told of every change after the store has it; must not raise and must not wait.
         chance: Source of jitter.
+        counted: Told of every list after the first and of every watch begun anew: ``list`` or ``watch``, the plural
+            name, and why, in one word (``ended``: as it was asked to).
 
     Attributes:
         synced: Set once the first list is complete.
@@ -93,6 +102,7 @@ class Reflector:
         store: Store,
         listener: Callable[[Change], None],
         chance: random.Random | None = None,
+        counted: Counted | None = None,
     ) -> None:
         self.synced = asyncio.Event()
         self.revision = ""
@@ -101,6 +111,8 @@ class Reflector:
         self.heard_at = 0.0
         self._transport, self._selection, self._store, self._listener = transport, selection, store, listener
         self._chance = chance or random.Random()
+        self._counted = counted or _uncounted
+        self._because = "first"
         self._waiting = Waiting()
 
     async def run(self) -> None:
@@ -113,25 +125,34 @@ class Reflector:
                     await self._list()
                     must_list, listed_at = False, asyncio.get_running_loop().time()
                 await self._watch()
+                self._because = "ended"
                 continue
             except Expired as error:
                 # The server has forgotten what we have not seen. Normal after a pause: no waiting, but not twice.
                 soon = must_list or asyncio.get_running_loop().time() - listed_at < RELIST_S
                 must_list, failure = True, error
+                self._because = "expired"
                 if not soon:
                     self.trouble = error
                     continue
             except ObjectNotFound as error:
                 must_list, failure = True, error
+                self._because = "missing"
             except KubernetesError as error:
                 failure = error
+                self._because = "silence" if isinstance(error, NoAnswer) else "refused"
             self.trouble = failure
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(self._waiting.next_s(now, self._chance, failure.retry_after_s))
 
+    def _count(self, what: str, before: int) -> None:
+        if before:
+            self._counted(what, self._selection.resource.plural, self._because)
+
     async def _list(self) -> None:
         call = self._selection.call(CONNECT_S)
         found: list[dict[str, Any]] = []
+        self._count("list", self.lists)
         self.lists += 1
         page = await self._transport.request(call.asking(limit=PAGE))
         while True:
@@ -181,6 +202,7 @@ class Reflector:
         call = self._selection.call(CONNECT_S).asking(
             watch=True, resourceVersion=self.revision, allowWatchBookmarks=True, timeoutSeconds=lasting_s
         )
+        self._count("watch", self.watches)
         self.watches += 1
         loop = asyncio.get_running_loop()
         began, events = loop.time(), 0

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from rayctl.cluster.controller import OPERATORS, operator_of
 from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, owners_named, same_name
+from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Plan, Reason
 from rayctl.kube.calls import Resource
 from rayctl.kube.kinds import (
@@ -23,6 +24,7 @@ from rayctl.kube.kinds import (
 )
 from rayctl.service.children import ORIGIN, ORIGIN_KIND, Owner, entry_name
 from rayctl.service.history import SERVICE
+from rayctl.service.phases import phases_of
 from rayctl.service.plan import plan_service, with_refusal
 from rayctl.service.record import Phase, parse_record
 from rayctl.service.seen import ENTRIES, see
@@ -142,6 +144,12 @@ class RayServiceController:
             text = f"KubeRay's operator {found['operator']} looks after RayServices here"
             return Plan((), (Reason("managed-by", "KubeRay", text),), now + OPERATOR_S)
         return plan_service(see(found, self._validate), now)
+
+    def measure(self, old: Document, new: Document, metrics: Metrics) -> None:
+        """See `rayctl.core.controller.Measuring`: how long the phases of a switchover that has ended took."""
+        before, after = (parse_record(document.get("status") or {}) for document in (old, new))
+        for phase, seconds in phases_of(before, after).items():
+            metrics.switched(phase, seconds)
 
     def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
         """See `rayctl.core.controller.Controller.refused`."""

@@ -160,9 +160,6 @@ class Metrics(Counted):
         self._latency = self._histogram(
             "rest_client_request_duration_seconds", "How long they took.", ["verb"], _REQUEST_S
         )
-        self._request_retries = self._counter(
-            "rest_client_request_retries", "Requests that had to be repeated.", ["code", "verb"]
-        )
 
     def leads(self, lease: str, does: bool) -> None:
         """This process leads, or no longer does."""
@@ -180,11 +177,6 @@ class Metrics(Counted):
         method = method if method in _METHODS else OTHER
         self._requests.labels(self._few("code", str(code) if code else "<error>"), method).inc()
         self._latency.labels(method).observe(seconds)
-
-    def repeated(self, method: str, code: int) -> None:
-        """A request had to be sent again after this answer."""
-        method = method if method in _METHODS else OTHER
-        self._request_retries.labels(self._few("code", str(code) if code else "<error>"), method).inc()
 
     # Caches ----------------------------------------------------------------------------------------------
 
@@ -222,9 +214,6 @@ class Metrics(Counted):
         self._switches = self._histogram(
             "rayctl_switchover_seconds", "How long the phases of switchovers took.", ["phase"], _LONG_S
         )
-        self._failed = self._counter(
-            "rayctl_switchover_failed_requests", "Requests that failed during switchovers.", []
-        )
         self._provisioned = self._histogram(
             "rayctl_cluster_provisioned_duration_seconds", "From a RayCluster's creation to ready.", [], _LONG_S
         )
@@ -250,10 +239,6 @@ class Metrics(Counted):
     def switched(self, phase: str, seconds: float) -> None:
         """A phase of a switchover (``total``: all of it) took so long."""
         self._switches.labels(self._few("phase", phase)).observe(seconds)
-
-    def switchover_failed_requests(self, count: int = 1) -> None:
-        """So many requests failed during a switchover."""
-        self._failed.inc(count)
 
     def provisioned(self, seconds: float) -> None:
         """A RayCluster became ready so long after its creation."""

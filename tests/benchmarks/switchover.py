@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import aiohttp
 
 from rayctl.core.host import ControllerHost, HostSettings
 from rayctl.kube.calls import MERGE, Call, Transport
-from rayctl.kube.errors import KubernetesError
+from rayctl.kube.errors import KubernetesError, WriteConflict
 from rayctl.kube.http import HttpTransport, load_configuration
 from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, RAY_CLUSTERS, RAY_SERVICES, SERVICES
 from rayctl.manifests import crd_documents
@@ -280,7 +281,8 @@ async def many(kubeconfig: Path, count: int) -> None:
         raise SystemExit("not all switched in time")
 
     print(f"{count} services started: {await all_at(1, 250):.1f} s", flush=True)
-    counted.writes = 0
+    counted.writes.clear()
+    counted.conflicts = 0
     for name in names:
         body = {"spec": {"rayClusterConfig": cluster_spec("ray:2", workers=0)}}
         await transport.request(Call("PATCH", RAY_SERVICES.path("default", name), body=body, content_type=MERGE))
@@ -288,7 +290,9 @@ async def many(kubeconfig: Path, count: int) -> None:
     items = (await transport.request(Call.get(RAY_SERVICES.path("default"))))["items"]
     spans = [_moved(item["status"]["switchover"]) for item in items]
     print(f"{count} services switched at once, old sides gone: {took:.1f} s")
-    print(f"writes per switch: {counted.writes / count:.2f} (events not counted)")
+    each = {what: number / count for what, number in sorted(counted.writes.items())}
+    print(f"writes per switch: {sum(each.values()):.2f} (events not counted): {json.dumps(each)}")
+    print(f"refused because the object had changed since: {counted.conflicts / count:.2f} per switch")
     print(f"first service moved to committed: median {statistics.median(spans):.3f} s, max {max(spans):.3f} s")
     for task in tasks:
         task.cancel()
@@ -307,16 +311,26 @@ def _moved(record: dict[str, Any]) -> float:
 
 
 class _Counting:
-    """A transport that counts writes."""
+    """A transport that counts writes, by what is written, and those that met a conflict apart."""
 
     def __init__(self, inner: Transport) -> None:
-        self._inner, self.writes = inner, 0
+        self._inner = inner
+        self.writes: Counter[str] = Counter()
+        self.conflicts = 0
 
     async def request(self, call: Call) -> Any:
         """See `Transport.request`."""
+        try:
+            answer = await self._inner.request(call)
+        except WriteConflict:
+            self.conflicts += 1
+            raise
         if call.writes and "/leases" not in call.path and "/events" not in call.path:
-            self.writes += 1
-        return await self._inner.request(call)
+            parts = call.path.split("/")
+            at = parts.index("default")
+            kind = "/".join([parts[at + 1], *parts[at + 3 :]])
+            self.writes[f"{call.method} {kind}"] += 1
+        return answer
 
     def watch(self, call: Call, silence_s: float) -> Any:
         """See `Transport.watch`."""

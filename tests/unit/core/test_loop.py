@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from rayctl.core.controller import Caches, Documents, Key, Refusal, Watch, same_name
+from rayctl.core.controller import Caches, Document, Documents, Key, Refusal, Watch, same_name
 from rayctl.core.host import ControllerHost, HostSettings
+from rayctl.core.metrics import Metrics as CountedByLoops
 from rayctl.core.plan import Create, Patch, Plan, Ref
 from rayctl.core.record import PassRecord, replay
 from rayctl.kube.calls import Resource
@@ -66,10 +67,13 @@ class Marker:
         return Plan()
 
 
-def played(script: Callable[[World, Marker, ControllerHost], Any], metrics: Metrics | None = None) -> Any:
+def played(
+    script: Callable[[World, Marker, ControllerHost], Any], metrics: Metrics | None = None, marker: Marker | None = None
+) -> Any:
+    marker = marker or Marker()
+
     async def main() -> Any:
         world = await World().start()
-        marker = Marker()
         settings = HostSettings("host", "kube-system")
         host = ControllerHost(world.transport("process"), [marker], settings, world.wall, metrics=metrics)
         running = asyncio.ensure_future(host.run())
@@ -158,14 +162,49 @@ def test_passes_are_recorded_and_can_be_decided_again_offline() -> None:
         PassRecord.from_json('{"key": 3}')
 
 
+def value(metrics: Metrics, series: str) -> float:
+    lines = [line for line in metrics.text().decode().splitlines() if line.startswith(series + " ")]
+    return float(lines[0].rsplit(" ", 1)[1])
+
+
+class Measured(Marker):
+    """Counts objects that were marked, and how they were before."""
+
+    def measure(self, old: Document, new: Document, metrics: CountedByLoops) -> None:
+        before = "marked" in (old["metadata"].get("annotations") or {})
+        if not before and "marked" in (new["metadata"].get("annotations") or {}):
+            metrics.switched("marked", 3.0)
+
+
+def test_what_objects_go_through_is_counted_once_by_who_leads() -> None:
+    metrics = Metrics()
+
+    async def script(world: World, marker: Marker, host: ControllerHost) -> None:
+        await make(world, "one", "mark")
+        assert await world.until(lambda: marked(world, "one"), 10)
+        await world.patch(CONFIG_MAPS, "one", {"data": {"more": "1"}})
+        await asyncio.sleep(30)  # virtual
+
+    played(script, metrics, Measured())
+    assert value(metrics, 'rayctl_switchover_seconds_count{phase="marked"}') == 1
+    assert value(metrics, 'rayctl_switchover_seconds_sum{phase="marked"}') == 3
+
+
 def test_what_happens_is_counted() -> None:
     metrics = Metrics()
 
     async def script(world: World, marker: Marker, host: ControllerHost) -> None:
         await make(world, "one", "mark")
         await make(world, "bad", "raise")
-        await asyncio.sleep(30)
+        await make(world, "slow", "hang")
+        await asyncio.sleep(20)
         host.sample()
+        assert (
+            19 < value(metrics, 'workqueue_longest_running_processor_seconds{controller="marker",name="marker"}') < 21
+        )
+        await asyncio.sleep(10.5)  # then the look is given up, and nothing is in work: virtual time
+        host.sample()
+        assert value(metrics, 'workqueue_unfinished_work_seconds{controller="marker",name="marker"}') < 1
 
     played(script, metrics)
     text = metrics.text().decode()

@@ -37,7 +37,12 @@ class World:
         self.seen: dict[Any, Any] = {}
         self.changes: list[Change] = []
         selection = Selection(resource, "default")
-        self.reflector = Reflector(self.faults, selection, self.store, self._take, random.Random(1))
+        self.counted: list[tuple[str, str, str]] = []
+
+        def count(what: str, plural: str, reason: str) -> None:
+            self.counted.append((what, plural, reason))
+
+        self.reflector = Reflector(self.faults, selection, self.store, self._take, random.Random(1), count)
         self.task = asyncio.ensure_future(self.reflector.run())
 
     def _take(self, change: Change) -> None:
@@ -126,13 +131,28 @@ def test_a_server_that_is_down_is_asked_seldom_and_then_found_again() -> None:
     play(body)
 
 
-@pytest.mark.parametrize(("fault", "lists"), [(Cut(0), 1), (End(0), 1), (Expire(0), 40), (Answer(500), 1)])
-def test_watches_that_fail_at_once_are_not_asked_for_in_a_loop(fault: Fault, lists: int) -> None:
+@pytest.mark.parametrize(
+    ("fault", "lists", "reason"),
+    [(Cut(0), 1, "silence"), (End(0), 1, "silence"), (Expire(0), 40, "expired"), (Answer(500), 1, "refused")],
+)
+def test_watches_that_fail_at_once_are_not_asked_for_in_a_loop(fault: Fault, lists: int, reason: str) -> None:
     async def body(local: Local) -> None:
         world = World(local, lambda number, call: fault if ("watch", "true") in call.query else None)
         await asyncio.sleep(600)
         assert 1 <= world.reflector.lists <= lists
         assert 10 < world.reflector.watches < 40
+        again = [("watch", "configmaps", reason)] * (world.reflector.watches - 1)
+        again += [("list", "configmaps", reason)] * (world.reflector.lists - 1)
+        assert sorted(world.counted) == sorted(again)
+
+    play(body)
+
+
+def test_a_watch_that_ends_as_it_was_asked_to_is_counted_as_such() -> None:
+    async def body(local: Local) -> None:
+        world = World(local, lambda number, call: None)
+        await asyncio.sleep(700)
+        assert world.counted == [("watch", "configmaps", "ended")] * (world.reflector.watches - 1) != []
 
     play(body)
 
