@@ -33,12 +33,16 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         _rule(_RAY, ("rayclusters",), ("list",)),
         _rule("", ("pods",), ("list",)),
         _rule("", ("services",), ("get", "patch")),
+        _rule("", ("secrets",), ("get",)),
     ),
     "replicaset-controller": (
         _rule(_AIBRIX, ("rayclusterreplicasets",), _READ),
         _rule(_AIBRIX, ("rayclusterreplicasets/status",), ("update",)),
         _rule(_AIBRIX, ("rayclusterreplicasets/finalizers",), ("update",)),
         _rule(_RAY, ("rayclusters",), (*_SEEN, "create", "patch", "delete")),
+        # What runs on a cluster that drains: its dashboard wants its token, its pods have the metrics.
+        _rule("", ("secrets",), ("get",)),
+        _rule("", ("pods",), ("list",)),
     ),
     "raycluster-controller": (
         _rule(_RAY, ("rayclusters",), (*_SEEN, "get", "patch")),

@@ -18,8 +18,9 @@ __all__ = ["ReplicaSetControllerActor", "build_replicaset_controller"]
 
 def build_replicaset_controller(transport: Transport) -> Built:
     """Return the controller of replica sets on a transport."""
-    observer = DashboardObserver(DashboardClient(transport), os.environ.get("RAYCTL_PROMETHEUS_URL"))
-    return Built([ReplicaSetController(observer, TransportReader(transport))], close=[observer])
+    reader = TransportReader(transport)
+    observer = DashboardObserver(DashboardClient(transport), os.environ.get("RAYCTL_PROMETHEUS_URL"), reader)
+    return Built([ReplicaSetController(observer, reader)], close=[observer])
 
 
 class ReplicaSetControllerActor(ControllerActor):

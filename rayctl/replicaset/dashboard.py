@@ -11,14 +11,19 @@ from urllib.parse import urlencode
 import aiohttp
 
 from rayctl.cluster.dashboard import DashboardClient
+from rayctl.cluster.in_flight import requests_in_flight
+from rayctl.cluster.keys import CLUSTER
 from rayctl.core.controller import Document
 from rayctl.kube.errors import KubernetesError
+from rayctl.kube.kinds import PODS
 from rayctl.replicaset.observe import Work
+from rayctl.replicaset.reader import Reader
 
 __all__ = ["DashboardObserver"]
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _ASK_S = 3.0
+_METRICS_S = 1.5
 
 
 class DashboardObserver:
@@ -27,10 +32,11 @@ class DashboardObserver:
     Args:
         client: The way to clusters' dashboards.
         prometheus: Base address of a Prometheus server; None: metrics are unknown.
+        reader: Finds the pods of a cluster, whose proxies count requests; None: requests are unknown.
     """
 
-    def __init__(self, client: DashboardClient, prometheus: str | None = None) -> None:
-        self._client = client
+    def __init__(self, client: DashboardClient, prometheus: str | None = None, reader: Reader | None = None) -> None:
+        self._client, self._reader = client, reader
         self._prometheus = prometheus.rstrip("/") if prometheus else None
 
     async def close(self) -> None:
@@ -38,15 +44,24 @@ class DashboardObserver:
         await self._client.close()
 
     async def work(self, cluster: Document) -> Work:
-        """Return how many jobs run; requests are 0 where no Serve application runs, else unknown.
+        """Return how many jobs run and how many Serve requests are in flight; requests None: nobody knows.
 
         Raises:
             OSError: The dashboard did not answer as it should.
         """
-        jobs = await self._json(cluster, "/api/jobs/")
+        jobs, serve = await asyncio.gather(self._json(cluster, "/api/jobs/"), self.serve(cluster))
         running = sum(1 for job in jobs or () if isinstance(job, Mapping) and job.get("status") not in _ENDED)
-        applications = (await self.serve(cluster))["applications"]
-        return {"jobs": running, "requests": None if applications else 0}
+        return {"jobs": running, "requests": await self._requests(cluster) if serve["applications"] else 0}
+
+    async def _requests(self, cluster: Document) -> int | None:
+        if self._reader is None:
+            return None
+        metadata = cluster["metadata"]
+        try:
+            pods = await self._reader.list(PODS, metadata["namespace"], f"{CLUSTER}={metadata['name']}")
+        except KubernetesError:
+            return None  # of the jobs it is known how many run
+        return await requests_in_flight(self._client, pods, _METRICS_S)
 
     async def serve(self, cluster: Document) -> Mapping[str, Any]:
         """Return the state of each Serve application.

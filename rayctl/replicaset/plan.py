@@ -196,7 +196,7 @@ def _blocker(seen: SetSeen, counts: Counts, moves: _Moves) -> Blocker | None:
         return Blocker("WaitingForDeletion", text, ending.ref, ending.health.since_at or None, _HINTS["deletion"])
     if drained:
         first = drained[0]
-        text = f"cluster {first.name} finishes its work ({'unknown' if first.jobs is None else first.jobs} jobs)"
+        text = f"cluster {first.name} finishes its work ({_work_of(first)})"
         return Blocker("Draining", text, first.ref, first.draining_at, _HINTS["drain"])
     member = _worst(seen)
     if member is None:
@@ -206,6 +206,13 @@ def _blocker(seen: SetSeen, counts: Counts, moves: _Moves) -> Blocker | None:
         return Blocker("WaitingForMinReadySeconds", text, member.ref, member.health.since_at or None)
     text = f"cluster {member.name} is {member.health.phase.value.lower()}: {member.health.message}"
     return Blocker(member.health.reason, text, member.ref, member.health.since_at or None, _HINTS["cluster"])
+
+
+def _work_of(member: Member) -> str:
+    """Return what a cluster still does. Requests come and go: their number would be a new status every time."""
+    jobs = "unknown" if member.jobs is None else str(member.jobs)
+    requests = "unknown" if member.requests is None else "some" if member.requests else "no"
+    return f"{jobs} jobs, {requests} requests"
 
 
 _HINTS = {

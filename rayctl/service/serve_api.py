@@ -5,29 +5,25 @@ Every call has a timeout; what goes wrong is part of the answer.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
-from rayctl.cluster.dashboard import DashboardClient, url_host
+from rayctl.cluster.dashboard import DashboardClient
+from rayctl.cluster.in_flight import requests_in_flight
 from rayctl.core.controller import Document
 from rayctl.core.plan import Ref
 from rayctl.errors import InvalidRequest, Unavailable
 from rayctl.kube.errors import KubernetesError
 
-__all__ = ["ServeApi", "ongoing"]
+__all__ = ["ServeApi"]
 
 LOOK_S = 4.0
 """For one look at a cluster. KubeRay waits 2 s; a head that starts its applications needs longer now and then."""
 SUBMIT_S = 45.0
 """For one submission: the first one starts Serve itself."""
 _APPLICATIONS = "/api/serve/applications/"
-_ONGOING = re.compile(r"^(?:ray_)?serve_num_ongoing_(?:http|grpc)_requests(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -77,20 +73,7 @@ class ServeApi:
 
     async def in_flight(self, cluster: Document, pods: Sequence[Document]) -> int | None:
         """Return how many requests all proxies of a cluster are answering; None if one of them does not say."""
-        ports = [(pod, _metrics_port(pod)) for pod in pods if (pod.get("status") or {}).get("podIP")]
-        if not ports or len(ports) < len(pods):
-            return None
-        texts = await asyncio.gather(*(self._metrics(pod["status"]["podIP"], port) for pod, port in ports))
-        counts = [ongoing(text) for text in texts]
-        known = [count for count in counts if count is not None]
-        # Nodes without a proxy have no such figure, but one node at least must have it.
-        return sum(known) if known and all(texts) else None
-
-    async def _metrics(self, host: str, port: int) -> str:
-        try:
-            return (await self._client.fetch("GET", f"http://{url_host(host)}:{port}/metrics", {}, None, LOOK_S))[1]
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError):
-            return ""
+        return await requests_in_flight(self._client, pods, LOOK_S)
 
     # Submitting ---------------------------------------------------------------------------------------
 
@@ -119,26 +102,6 @@ class ServeApi:
             self._submitted[cluster.uid] = _Submitted(before.accepted, str(request["digest"]), said)
             raise InvalidRequest(f"{cluster.name} refuses the Serve configuration: {said}")
         raise Unavailable(f"The Serve API of {cluster.name} answers {status}: {_first_line(text)}")
-
-
-def ongoing(text: str) -> int | None:
-    """Return the requests in flight that a node's metrics (Prometheus text) speak of; None if they do not."""
-    found = _ONGOING.findall(text)
-    return round(sum(float(value) for value in found)) if found else None
-
-
-def _metrics_port(pod: Document) -> int:
-    """Return the port of a pod's metrics: the declared one, or where the embedded kubelet has moved it to."""
-    wanted = 8080
-    for container in ((pod.get("spec") or {}).get("containers") or ())[:1]:
-        for port in container.get("ports") or ():
-            if port.get("name") == "metrics":
-                wanted = int(port["containerPort"])
-    try:
-        moved = json.loads((pod["metadata"].get("annotations") or {})["rayctl.io/ports"])
-        return int(moved.get(str(wanted), wanted))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return wanted
 
 
 def _needed(details: Any) -> Any:

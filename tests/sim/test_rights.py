@@ -37,6 +37,8 @@ SERIES = "a repeated event is counted in the first one"
 OWNERS = "servers that check owner references ask for it where deletion of the owner is to wait for the child"
 ORPHANS = "asked before objects without an owner are adopted, or old ones counted"
 BLUE_GREEN = "the blue/green strategy moves a service; no workload here has one"
+GATES = "gates ask dashboards, which want their cluster's token; these workloads have no sockets"
+DRAINS = "clusters that drain are asked for their jobs and requests; these workloads have no sockets"
 GRANTS = "the autoscaler's role has it, and nobody can give what he does not have"
 OPTIONAL = (
     "made and mended for clusters with an autoscaler, an ingress, network rules or a volume; not in these workloads"
@@ -56,12 +58,15 @@ UNUSED: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("list", "ray.io", "rayclusters", ORPHANS),
         ("list", "", "pods", ORPHANS),
         ("get patch", "", "services", BLUE_GREEN),
+        ("get", "", "secrets", GATES),
         ("delete", AIBRIX, "rayclusterreplicasets", "beyond the history limit; these workloads stay below it"),
     ),
     "replicaset-controller": (
         ("patch", EVENTS, "events", SERIES),
         ("update", AIBRIX, "rayclusterreplicasets/finalizers", OWNERS),
         ("get", AIBRIX, "rayclusterreplicasets", ORPHANS),
+        ("get", "", "secrets", DRAINS),
+        ("list", "", "pods", DRAINS),
     ),
     "raycluster-controller": (
         ("update", "ray.io", "rayclusters/finalizers", OWNERS),

@@ -95,7 +95,8 @@ def _show(document: Mapping[str, Any], answer: Any, everything: bool) -> None:
     values = answer.document()
     resources = values["resources"]
     if resources["peak"]:
-        say(f"holds    {resources['before'] or 'nothing'} → at most {resources['peak']} → {resources['after']}")
+        before, after = resources["before"] or "nothing", resources["after"] or "nothing"
+        say(f"holds    {before} → at most {resources['peak']} → {after}")
     fewest = "" if answer.fewest is None else f", never fewer than {answer.fewest} ready"
     if steps:
         say(f"peak     {answer.most} clusters{fewest}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ from aiohttp import web
 
 from rayctl.cluster import dashboard
 from rayctl.cluster.dashboard import DashboardClient, dashboard_address
-from rayctl.kube.calls import Call
+from rayctl.core.controller import Document
+from rayctl.kube.calls import Call, Resource
 from rayctl.kube.errors import from_status
+from rayctl.kube.kinds import PODS
+from rayctl.replicaset import dashboard as replicaset_dashboard
 from rayctl.replicaset.dashboard import DashboardObserver
 
 
@@ -42,6 +45,7 @@ class Head:
 
     def __init__(self, token: str) -> None:
         self.token, self.seen, self.url = token, list[str](), ""
+        self.applications = {"app": {"status": "RUNNING"}}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request.headers.get("Authorization", ""))
@@ -53,7 +57,7 @@ class Head:
             return web.Response(status=401)
         if request.path == "/api/jobs/":
             return web.json_response([{"status": "RUNNING"}, {"status": "SUCCEEDED"}, {"status": "PENDING"}])
-        return web.json_response({"applications": {"app": {"status": "RUNNING"}}})
+        return web.json_response({"applications": self.applications})
 
 
 @pytest.fixture
@@ -81,6 +85,40 @@ async def test_jobs_and_applications_are_read_with_the_clusters_token(head: Head
     assert found == {"jobs": 2, "requests": None}
     assert secrets.asked == 1
     await observer.close()
+
+
+class Pods:
+    """A `Reader` that knows the pods of one cluster."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.trouble = trouble
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Document | None:
+        raise NotImplementedError
+
+    async def list(self, resource: Resource, namespace: str, selector: str) -> list[Document]:
+        assert (resource, namespace, selector) == (PODS, "default", "ray.io/cluster=one")
+        if self.trouble is not None:
+            raise self.trouble
+        return [{"metadata": {}, "status": {"podIP": "node"}}]
+
+
+async def test_requests_in_flight_are_counted_where_applications_run(
+    head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def count(client: object, pods: Sequence[Document], timeout_s: float) -> int:
+        assert [pod["status"]["podIP"] for pod in pods] == ["node"]
+        return 5
+
+    monkeypatch.setattr(replicaset_dashboard, "requests_in_flight", count)
+    client = DashboardClient(Secrets(one="secret-1"), lambda cluster: head.url)
+    observer = DashboardObserver(client, None, Pods())
+    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "requests": 5}
+    refused = DashboardObserver(client, None, Pods(from_status(403, {"reason": "Forbidden"}, None, False)))
+    assert await refused.work(cluster(secretName="one")) == {"jobs": 2, "requests": None}
+    head.applications = {}
+    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "requests": 0}
+    await client.close()
 
 
 async def test_a_token_that_was_renewed_is_read_again_and_a_wrong_one_is_not_repeated(head: Head) -> None:

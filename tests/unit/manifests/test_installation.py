@@ -66,7 +66,8 @@ def test_no_role_is_too_strong(chosen: Installation) -> None:
 
 def test_only_those_secrets_that_must_be_read_are() -> None:
     readers = {where for where, rule in roles(documents(Installation())) if "secrets" in rule["resources"]}
-    assert readers == {"ClusterRole rayctl-raycluster-controller", "ClusterRole rayctl-rayservice-controller"}
+    # All of them ask dashboards (Serve, jobs of clusters that drain, gates), which want their cluster's token.
+    assert readers == {f"ClusterRole rayctl-{name}" for name in CONTROLLERS}
 
 
 def test_with_a_namespace_nothing_holds_everywhere() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from rayctl.errors import InvalidRequest, Unavailable
 from rayctl.kube.calls import Call
 from rayctl.kube.errors import ObjectNotFound
 from rayctl.service import serve_api
-from rayctl.service.serve_api import ServeApi, ongoing
+from rayctl.service.serve_api import ServeApi
 from rayctl.service.serve_state import parse_serve
 
 CLUSTER = {
@@ -169,29 +169,3 @@ async def test_submitting(made: Made) -> None:
     assert (await api.look(CLUSTER))["rejected"] == "d2", "an answer that says nothing changes nothing"
     with pytest.raises(Unavailable):
         await api.call(Ref("ray.io/v1", "RayCluster", "n", "c", "another"), PUT)
-
-
-@pytest.mark.parametrize(("text", "count"), [
-    ("", None),
-    ("ray_other 5\n", None),
-    ('ray_serve_num_ongoing_http_requests{NodeId="a"} 2.0\nray_serve_num_ongoing_grpc_requests{NodeId="a"} 1.0\n', 3),
-    ("# HELP ray_serve_num_ongoing_http_requests x\nray_serve_num_ongoing_http_requests 0.0\n", 0),
-])  # fmt: skip
-def test_requests_in_flight(text: str, count: int | None) -> None:
-    assert ongoing(text) == count
-
-
-async def test_a_node_that_does_not_say_makes_the_count_unknown(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    api, _, _ = made
-    texts = {"1": "ray_serve_num_ongoing_http_requests 4.0\n", "2": "ray_x 1\n", "3": ""}
-
-    async def metrics(host: str, port: int) -> str:
-        assert port == 8080
-        return texts[host]
-
-    monkeypatch.setattr(api, "_metrics", metrics)
-    pods: Callable[..., list[dict[str, Any]]] = lambda *hosts: [{"status": {"podIP": host}} for host in hosts]  # noqa: E731
-    assert await api.in_flight(CLUSTER, pods("1", "2")) == 4
-    assert await api.in_flight(CLUSTER, pods("1", "3")) is None
-    assert await api.in_flight(CLUSTER, pods("2")) is None
-    assert await api.in_flight(CLUSTER, []) is None
