@@ -59,8 +59,8 @@ def change_children(seen: ClusterSeen) -> ChildrenChange:
             actions.append(Create(document))
         elif not is_owned(live, seen.spec.uid):
             # A claim that was kept is taken over: that is how its state comes back.
-            if document["kind"] != "PersistentVolumeClaim" and blocked_on is None:
-                left_over = is_left_over(live, seen.spec.uid)
+            left_over = is_left_over(live, seen.spec.uid) or bool(live["metadata"].get("deletionTimestamp"))
+            if blocked_on is None and (left_over or document["kind"] != "PersistentVolumeClaim"):
                 blocked_on = _going(Ref.to(live)) if left_over else _taken(live)
         else:
             action = _mended(document, live)

@@ -21,6 +21,7 @@ __all__ = [
     "NAMESPACES",
     "NETWORK_POLICIES",
     "NODES",
+    "PERSISTENT_VOLUMES",
     "PERSISTENT_VOLUME_CLAIMS",
     "PODS",
     "POD_DISRUPTION_BUDGETS",
@@ -44,6 +45,7 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SECRETS = Resource("", "v1", "secrets", "Secret")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 PERSISTENT_VOLUME_CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
@@ -76,6 +78,7 @@ KINDS: dict[tuple[str, str], Resource] = {
         SECRETS,
         SERVICE_ACCOUNTS,
         PERSISTENT_VOLUME_CLAIMS,
+        PERSISTENT_VOLUMES,
         INGRESSES,
         NETWORK_POLICIES,
         ENDPOINT_SLICES,

@@ -90,11 +90,11 @@ class Node:
         await self.transport.request(Call("DELETE", PODS.path("default", name), body=body))
         await self.until_gone(name, gone_s)
 
-    async def until_gone(self, name: str, timeout_s: float = 30) -> None:
-        """Look until the API has no such pod."""
+    async def until_gone(self, name: str, timeout_s: float = 30, resource: Resource = PODS) -> None:
+        """Look until the API has no such object."""
         deadline = time.monotonic() + timeout_s
-        while await self.get(name) is not None:
-            assert time.monotonic() < deadline, await self.get(name)
+        while await self.get(name, resource) is not None:
+            assert time.monotonic() < deadline, await self.get(name, resource)
             await asyncio.sleep(0.05)
 
     async def patch(self, resource: Resource, name: str, body: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rayctl.embedded.kubelet.account import ApiPlace
+from rayctl.embedded.kubelet.environment import Missing
 from rayctl.embedded.kubelet.images import Images
 from rayctl.embedded.kubelet.network.port import Attached, Network
 from rayctl.embedded.kubelet.spec import PodSpec
@@ -20,7 +21,7 @@ from rayctl.kube.calls import MERGE, Call, Transport
 from rayctl.kube.errors import ObjectNotFound, WriteConflict
 from rayctl.kube.events import EventRecorder, Happening
 from rayctl.kube.informer import Informers
-from rayctl.kube.kinds import CONFIG_MAPS, PODS, SECRETS, SERVICES
+from rayctl.kube.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS, SERVICES
 from rayctl.kube.store import Object
 
 __all__ = ["ADDRESS", "PORTS", "Host", "host_lines"]
@@ -51,6 +52,8 @@ class Host:
     short: Path
     programs: Path
     hidden: tuple[Path, ...]
+    claims: Path = Path("claims")
+    """Folder with a folder per claim of a volume, named after its uid."""
     server: ApiPlace | None = None
     """Where the API server is on this machine."""
 
@@ -75,6 +78,22 @@ class Host:
         if found is None:
             return None
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+
+    def claim_folder(self, namespace: str, name: str) -> Path:
+        """Return the folder of a claim.
+
+        Raises:
+            Missing: There is no such claim, it is not bound, or its folder is gone.
+        """
+        claim = self.informers.get(PERSISTENT_VOLUME_CLAIMS).store.get(namespace, name)
+        if claim is None:
+            raise Missing(f'persistentvolumeclaim "{name}" not found')
+        folder = self.claims / str(claim["metadata"]["uid"])
+        if (claim.get("status") or {}).get("phase") != "Bound":
+            raise Missing(f'persistentvolumeclaim "{name}" is not bound')
+        if not folder.is_dir():
+            raise Missing(f'the folder of persistentvolumeclaim "{name}" is not there any more')
+        return folder
 
     def config_map_text(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Return a ConfigMap's data as texts, or None."""

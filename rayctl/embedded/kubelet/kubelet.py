@@ -14,12 +14,13 @@ from rayctl.embedded.kubelet.host import ADDRESS, Host
 from rayctl.embedded.kubelet.logserver import LogServer
 from rayctl.embedded.kubelet.network.plan import free_address
 from rayctl.embedded.kubelet.node import NodeFacts, beat, node_labels, register
+from rayctl.embedded.kubelet.provisioner import Provisioner
 from rayctl.embedded.kubelet.scheduler import Scheduler
 from rayctl.embedded.kubelet.spec import PodSpec, parse_pod
 from rayctl.embedded.kubelet.worker import PodWorker
 from rayctl.kube.calls import MERGE, Call
 from rayctl.kube.errors import KubernetesError
-from rayctl.kube.kinds import CONFIG_MAPS, PODS, SECRETS, SERVICES
+from rayctl.kube.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SECRETS, SERVICES
 from rayctl.kube.store import Change, Object, key_of
 
 __all__ = ["Kubelet"]
@@ -37,7 +38,7 @@ class Kubelet:
         self._host, self._headless = host, headless_network
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._scheduler = Scheduler(host)
+        self._scheduler, self._provisioner = Scheduler(host), Provisioner(host)
         self._stale = asyncio.Event()
         self._closing = False
         self._socket = host.short / "kubelet.sock"
@@ -59,17 +60,22 @@ class Kubelet:
         await self._host.network.prepare()
         await self._logs.start()
         kinds = [self._host.informers.get(kind) for kind in (PODS, SERVICES, CONFIG_MAPS, SECRETS)]
+        claims = [self._host.informers.get(kind) for kind in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)]
         loops = [self._forever(self._host.informers.run()), self._forever(self._host.events.run())]
         loops.append(asyncio.create_task(self._heart()))
         try:
-            for informer in kinds:
+            for informer in (*kinds, *claims):
                 await informer.reflector.synced.wait()
             self._adopt()
             kinds[0].listen(self._take_pod)
             kinds[0].listen(self._scheduler.take)
+            claims[0].listen(self._scheduler.look_again)
+            for informer in (kinds[0], *claims):
+                informer.listen(self._provisioner.take)
             for informer in kinds:
                 informer.listen(self._take_other)
             loops += [asyncio.create_task(self._scheduler.run()), asyncio.create_task(self._refresh())]
+            loops.append(asyncio.create_task(self._provisioner.run()))
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -82,10 +82,19 @@ def object_store_bytes(container: ContainerSpec) -> int:
     return max(LEAST_OBJECT_STORE, int(parse_quantity(limit) * OBJECT_STORE_SHARE))
 
 
+def _read_only(pod: PodSpec) -> Collection[str]:
+    """Return the volumes that nobody may write to, whatever their mounts say."""
+    documents = pod.document["spec"].get("volumes") or ()
+    return {found["name"] for found in documents if (found.get("persistentVolumeClaim") or {}).get("readOnly")}
+
+
 def mounts_of(
-    container: ContainerSpec, volumes: Mapping[str, Path], variables: Mapping[str, str]
+    container: ContainerSpec,
+    volumes: Mapping[str, Path],
+    variables: Mapping[str, str],
+    read_only: Collection[str] = (),
 ) -> list[tuple[Path, str, bool]]:
-    """Return (folder or file, mount path, read-only) for each mount.
+    """Return (folder or file, mount path, read-only) for each mount. ``read_only``: volumes that are it everywhere.
 
     Raises:
         Missing: A path leads out of its volume, or a sub path is not there.
@@ -99,7 +108,7 @@ def mounts_of(
             source = _below(source, inner)
         if ".." in PurePosixPath(target).parts or "\0" in target or target == "/":
             raise Missing(f"the mount path {target[:80]!r} cannot be used")
-        found.append((source, target, bool(mount.get("readOnly"))))
+        found.append((source, target, bool(mount.get("readOnly")) or mount["name"] in read_only))
     return found
 
 
@@ -167,7 +176,7 @@ def _prepare(pod: PodSpec, container: ContainerSpec, around: Surroundings, attem
         if around.mode == "ports"
         else around.folder / "containers" / container.name / str(attempt) / "tmp"
     )
-    mounts = mounts_of(container, around.volumes, variables)
+    mounts = mounts_of(container, around.volumes, variables, _read_only(pod))
     if around.account is not None and all(target != MOUNT_PATH for _, target, _ in mounts):
         mounts.append((around.account, MOUNT_PATH, True))
     texts = _Texts(around, {target: str(source) for source, target, _ in mounts if target != "/dev/shm"})  # noqa: S108

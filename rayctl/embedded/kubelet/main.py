@@ -173,6 +173,7 @@ def build(options: KubeletOptions, transport: Any, server: ApiPlace | None = Non
         short=_short_folder(data),
         programs=_programs(data),
         hidden=(data, *(Path(folder) for folder in options.hidden)),
+        claims=data / "claims",
         server=server,
     )
     return Kubelet(host, pod_network(options.slot, "ports").replace(".0.0/16", ".128.0/17") if mode == "ports" else "")

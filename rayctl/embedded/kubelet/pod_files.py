@@ -41,11 +41,16 @@ class PodFiles:
             self.volumes[name] = short / f"v{index}" if is_short else folder / "volumes" / str(index)
 
     def prepare(self) -> None:
-        """Make the folders. Raises OSError."""
+        """Make the folders. Raises Missing, OSError."""
         for place in (self._folder, self._folder / "volumes", self._folder / "root", self._short):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, volume in self._documents.items():
             place = self.volumes[name]
+            if volume.get("persistentVolumeClaim"):
+                _point_to(
+                    place, self._host.claim_folder(self._spec.namespace, volume["persistentVolumeClaim"]["claimName"])
+                )
+                continue
             place.mkdir(mode=0o700, exist_ok=True)
             memory = (volume.get("emptyDir") or {}).get("medium") == "Memory"
             if memory and self._inside and not os.path.ismount(place):
@@ -111,3 +116,9 @@ class PodFiles:
         for place in self.volumes.values():
             if os.path.ismount(place):
                 kernel.unmount(str(place))
+
+
+def _point_to(place: Path, folder: Path) -> None:
+    """Have a volume be a folder that outlives the pod: a link, which is all that goes with the pod."""
+    if not place.is_symlink():
+        place.symlink_to(folder)

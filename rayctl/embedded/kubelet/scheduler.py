@@ -8,13 +8,14 @@ import time
 from typing import Any
 
 from rayctl.embedded.apiserver.schema.formats import now_seconds
+from rayctl.embedded.kubelet.claims import hindrance
 from rayctl.embedded.kubelet.host import Host
 from rayctl.embedded.kubelet.node import node_labels
 from rayctl.embedded.kubelet.scheduling import lacking, used_by
 from rayctl.kube.calls import MERGE, Call
 from rayctl.kube.errors import KubernetesError, ObjectNotFound, WriteConflict
 from rayctl.kube.events import Happening
-from rayctl.kube.kinds import PODS
+from rayctl.kube.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
 from rayctl.kube.store import Change, Object
 
 __all__ = ["Scheduler"]
@@ -32,6 +33,10 @@ class Scheduler:
         self._bound: dict[str, Object] = {}
         self._said: dict[str, str] = {}
         self._labels = node_labels(host.node_name, host.network.mode)
+
+    def look_again(self, _: Change, __: bool = True) -> None:
+        """Take note of a change of what pods may wait for."""
+        self._woken.set()
 
     def take(self, change: Change, _: bool = True) -> None:
         """Take note of a change of a pod."""
@@ -59,7 +64,11 @@ class Scheduler:
         waiting = [pod for pod in pods if self._is_waiting(pod)]
         for pod in sorted(waiting, key=_order):
             used = used_by([*there.values(), *self._bound.values()])
-            sentence = lacking(pod, self._host.capacity, used, self._labels)
+            claims = self._host.informers.get(PERSISTENT_VOLUME_CLAIMS).store
+            words = hindrance(pod, claims)
+            sentence = (
+                f"0/1 nodes are available: {words}." if words else lacking(pod, self._host.capacity, used, self._labels)
+            )
             if sentence:
                 await self._refuse(pod, sentence)
             elif await self._bind(pod):

@@ -13,7 +13,7 @@ __all__ = ["ContainerSpec", "PodSpec", "ProbeSpec", "Role", "parse_pod", "refusa
 Role = Literal["init", "sidecar", "main"]
 """``init``: runs to its end before the next; ``sidecar``: an init container that stays; ``main``: the others."""
 
-VOLUME_KINDS = ("emptyDir", "configMap", "secret", "projected", "downwardAPI")
+VOLUME_KINDS = ("emptyDir", "configMap", "secret", "projected", "downwardAPI", "persistentVolumeClaim")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _UID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]{0,63}")
 

@@ -240,7 +240,7 @@ def _canonical(value: Any) -> Any:
 
 
 class ClaimRules(Record):
-    """A claim is a record here; nothing binds it."""
+    """A claim is a record here; the kubelet binds it."""
 
     returns_deleted = True
 
@@ -254,7 +254,11 @@ class ClaimRules(Record):
         if subresource or new.get("spec") == old.get("spec"):
             return []
         changed = {name for name in {*new["spec"], *old["spec"]} if new["spec"].get(name) != old["spec"].get(name)}
-        if changed <= {"resources", "volumeName"} and old.get("status", {}).get("phase") == "Bound":
+        # Whoever binds a claim says which volume it is, and of which class.
+        allowed = {name for name in ("volumeName", "storageClassName") if not old["spec"].get(name)}
+        if old.get("status", {}).get("phase") == "Bound":
+            allowed |= {"resources", "volumeName"}
+        if changed <= allowed:
             return []
         text = (
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
