@@ -15,7 +15,8 @@ pytestmark = pytest.mark.timeout(120)
 
 USES = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}]}
 MOUNT = {"volumeMounts": [{"name": "data", "mountPath": "/data/kept", "subPath": "below"}]}
-COUNT = "echo $(( $(cat /data/kept/n 2>/dev/null || echo 0) + 1 )) > /data/kept/n; echo run $(cat /data/kept/n); sleep 1000"
+ONE_MORE = "echo $(( $(cat /data/kept/n 2>/dev/null || echo 0) + 1 )) > /data/kept/n"
+COUNT = f"{ONE_MORE}; echo run $(cat /data/kept/n); sleep 1000"
 
 
 @pytest.mark.parametrize("mode", MODES)

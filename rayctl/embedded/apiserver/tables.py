@@ -225,6 +225,26 @@ _EVENTS = (
     Column("Name", "string", NAME.read, priority=1),
 )
 
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def _modes(part: Mapping[str, Any]) -> str:
+    """Return kubectl's letters for access modes, in their usual order."""
+    wanted = part.get("accessModes") or ()
+    return ",".join(letters for mode, letters in _MODES.items() if mode in wanted)
+
+
+def _storage_phase(document: Mapping[str, Any]) -> str:
+    if document["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    return str(document.get("status", {}).get("phase", ""))
+
+
+def _claim(document: Mapping[str, Any]) -> str:
+    reference = document.get("spec", {}).get("claimRef") or {}
+    return f"{reference.get('namespace', '')}/{reference['name']}" if reference.get("name") else ""
+
+
 _PRINTED: dict[str, tuple[Column, ...]] = {
     "pods": (
         NAME,
@@ -299,10 +319,20 @@ _PRINTED: dict[str, tuple[Column, ...]] = {
     ),
     "persistentvolumeclaims": (
         NAME,
-        _column("Status", _at("status", "phase")),
+        _column("Status", _storage_phase),
         _column("Volume", _at("spec", "volumeName")),
         _column("Capacity", _at("status", "capacity", "storage")),
-        _column("Access Modes", lambda d: ",".join(d.get("spec", {}).get("accessModes", []))),
+        _column("Access Modes", lambda d: _modes(d.get("status", {}))),
+        _column("StorageClass", _at("spec", "storageClassName")),
+        AGE,
+    ),
+    "persistentvolumes": (
+        NAME,
+        _column("Capacity", _at("spec", "capacity", "storage")),
+        _column("Access Modes", lambda d: _modes(d.get("spec", {}))),
+        _column("Reclaim Policy", _at("spec", "persistentVolumeReclaimPolicy")),
+        _column("Status", _storage_phase),
+        _column("Claim", _claim),
         _column("StorageClass", _at("spec", "storageClassName")),
         AGE,
     ),

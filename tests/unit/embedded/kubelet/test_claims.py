@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from rayctl.embedded.apiserver.registry import Registry
+from rayctl.embedded.apiserver.tables import columns_of
 from rayctl.embedded.kubelet.claims import (
     PROTECTED,
     bound_status,
@@ -96,3 +98,12 @@ def test_any_class_is_served() -> None:
 )
 def test_a_pod_waits_for_its_claim(claims: list[Document], words: str) -> None:
     assert hindrance(pod(), claims) == words
+
+
+def test_kubectl_sees_a_claim_that_must_wait_as_terminating() -> None:
+    resource = Registry().find("", "v1", "persistentvolumeclaims")
+    assert resource is not None
+    going = claim(spec={"volumeName": "pvc-c", "storageClassName": "rayctl-local"}, **GOING)
+    going["status"] = bound_status(going)
+    cells = {column.name: column.read(going, 0) for column in columns_of(resource) if column.name != "Age"}
+    assert list(cells.values()) == ["c", "Terminating", "pvc-c", "1Gi", "RWO", "rayctl-local"]
