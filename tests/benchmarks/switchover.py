@@ -79,31 +79,35 @@ def service(answer: str, words: str) -> dict[str, Any]:
 
 
 class Load:
-    """Requests at a steady rate, whatever their answers take; each on a connection of its own."""
+    """Requests at a steady rate, whatever their answers take; each on a connection of its own, or on kept ones.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    They are POST: no client repeats those by itself, so that what is lost is seen.
+    """
+
+    def __init__(self, url: str, rate: float = RATE, kept: bool = False) -> None:
+        self.url, self.rate, self.kept = url, rate, kept
         self.done: list[tuple[float, float, str]] = []
         self.failed: list[tuple[float, str]] = []
 
     async def run(self, until: asyncio.Event) -> None:
         """Send until told to stop, then wait for the last answers."""
         tasks: set[asyncio.Task[None]] = set()
-        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        kept: dict[str, Any] = {"keepalive_timeout": 600} if self.kept else {"force_close": True}
+        connector = aiohttp.TCPConnector(limit=0, **kept)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
             due = time.monotonic()
             while not until.is_set():
                 task = asyncio.ensure_future(self._one(session))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-                due += 1 / RATE
+                due += 1 / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
             await asyncio.gather(*tasks)
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
         began = time.time()
         try:
-            async with session.get(self.url) as answer:
+            async with session.post(self.url) as answer:
                 text = await answer.text()
                 if answer.status != 200:
                     self.failed.append((began, f"{answer.status} {text[:100]}"))
@@ -113,10 +117,13 @@ class Load:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             self.failed.append((began, f"{type(error).__name__}: {error}"))
 
-    def p99(self, begin: float, end: float) -> float:
-        """Milliseconds, of the requests that began in a time."""
+    def p99(self, begin: float, end: float) -> str:
+        """Milliseconds, of the requests that began in a time; and the longest, and of how many."""
         took = sorted(took for at, took, _ in self.done if begin <= at < end)
-        return 1000 * took[min(len(took) - 1, int(len(took) * 0.99))] if took else float("nan")
+        if not took:
+            return "no answer"
+        at = min(len(took) - 1, int(len(took) * 0.99))
+        return f"p99 {1000 * took[at]:.0f} ms (longest {1000 * took[-1]:.0f}, {len(took)} requests)"
 
 
 @contextlib.contextmanager
@@ -185,20 +192,20 @@ async def real(kubeconfig: Path) -> None:
     await until(transport, "ready", 280, lambda s: s.get("numServeEndpoints", 0) > 0)
     print(f"first start: {time.monotonic() - began:.1f} s", flush=True)
     found = await transport.request(Call.get(SERVICES.path("default", "answer-serve-svc")))
-    load, stop = Load(f"http://{found['spec']['clusterIP']}:8000/"), asyncio.Event()
-    task = asyncio.ensure_future(load.run(stop))
+    url = f"http://{found['spec']['clusterIP']}:8000/"
+    load, kept, stop = Load(url), Load(url, 5.0, kept=True), asyncio.Event()
+    tasks = [asyncio.ensure_future(one.run(stop)) for one in (load, kept)]
     await asyncio.sleep(15)
-    quiet = (time.time() - 12, time.time())
-    base = load.p99(*quiet)
-    print(f"before: p99 {base:.0f} ms, {len(load.failed)} failed", flush=True)
+    print(f"before: {load.p99(time.time() - 12, time.time())}, {len(load.failed)} failed", flush=True)
     try:
         await _switches(transport, load)
     finally:
         stop.set()
-        await task
-        print(f"in all: {len(load.done)} answered, {len(load.failed)} failed", flush=True)
-        for at, why in load.failed[:10]:
-            print(f"  failed at {at:.3f}: {why}")
+        await asyncio.gather(*tasks)
+        for title, one in (("new connections", load), ("kept connections", kept)):
+            print(f"{title}: {len(one.done)} answered, {len(one.failed)} failed", flush=True)
+            for at, why in one.failed[:10]:
+                print(f"  failed at {at:.3f}: {why}")
     await transport.request(Call("DELETE", RAY_SERVICES.path("default", "answer")))
     await asyncio.sleep(5)
     await transport.close()
@@ -229,13 +236,16 @@ async def _switches(transport: Transport, load: Load) -> None:
             await asyncio.sleep(0.1)
         record = status["switchover"]
         at = {line["step"]: line["at"] for line in record.get("trace") or ()}
+        took = time.time() - begin
+        await asyncio.sleep(max(0.0, 15 - took))  # the measured time: long enough for a 99th percentile
         print(
-            f"{title}: {time.time() - begin:.1f} s, {len(load.failed) - failed} failed, "
-            f"p99 {load.p99(begin, time.time()):.0f} ms; trace {json.dumps(at)}",
+            f"{title}: {took:.1f} s, {len(load.failed) - failed} failed, "
+            f"{load.p99(begin, time.time())}; trace {json.dumps(at)}",
             flush=True,
         )
-        await asyncio.sleep(20)
-        print(f"  after: p99 {load.p99(time.time() - 15, time.time()):.0f} ms", flush=True)
+        ended = time.time()
+        await asyncio.sleep(15)  # the measured time
+        print(f"  after: {load.p99(ended, time.time())}", flush=True)
 
 
 # Many services ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""In which order a new connection tries the backends. Pure but for the source of chance."""
+"""Which backends a connection tries, in which order, and which it may keep. Pure but for the source of chance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rayctl.embedded.proxy.table import Backend
 
-__all__ = ["order"]
+__all__ = ["order", "stays"]
 
 
 def order(backends: Sequence[Backend], turn: int, chance: random.Random) -> list[Backend]:
@@ -32,3 +32,13 @@ def order(backends: Sequence[Backend], turn: int, chance: random.Random) -> list
         found += [*members[start:], *members[:start]]
         del left[name]
     return found
+
+
+def stays(backend: Backend, backends: Sequence[Backend]) -> bool:
+    """Tell whether a connection may stay with its backend for another request.
+
+    It may not where the Service leads to others instead, or gives its group no weight any more. Where there is no
+    other, it may: one that is not ready is better than none.
+    """
+    wanted = [found for found in backends if found.weight > 0]
+    return not wanted or any((found.host, found.port) == (backend.host, backend.port) for found in wanted)

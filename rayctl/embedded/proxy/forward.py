@@ -1,8 +1,10 @@
 """Carrying connections: accepted at a Service's address, joined with the first backend that answers, both ways.
 
-A connection that is joined stays with its backend until one side ends it, whatever becomes of the backend meanwhile:
-that is the draining of endpoints. A backend that does not answer is passed over, which costs the client nothing,
-because nothing was sent to it yet.
+A connection that is joined stays with its backend while a request is in flight, whatever becomes of the backend: that
+is the draining of endpoints. Between two requests (of HTTP/1.1; other protocols have no such moment that could be seen)
+it leaves a backend to which the Service does not lead any more: the client keeps its connection, and its next request
+goes to another backend. A backend that does not answer is passed over, which costs the client nothing, because nothing
+was sent to it yet.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 
-from rayctl.embedded.proxy.balance import order
+from rayctl.embedded.proxy.balance import order, stays
+from rayctl.embedded.proxy.boundaries import Boundaries
 from rayctl.embedded.proxy.table import Backend
 
 __all__ = ["Frontend"]
@@ -33,7 +36,7 @@ class _End(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: asyncio.Transport | None = None
         self._early: list[bytes] = []
-        self._ended = self.lost = False
+        self.ended = self.lost = self.full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -48,7 +51,7 @@ class _End(asyncio.Protocol):
         for data in self._early:
             other.write(data)
         self._early = []
-        if self._ended:
+        if self.ended:
             self._finish()
 
     def data_received(self, data: bytes) -> None:
@@ -58,7 +61,7 @@ class _End(asyncio.Protocol):
             self.other.write(data)
 
     def eof_received(self) -> bool:
-        self._ended = True
+        self.ended = True
         if self.other is not None:
             self._finish()
         return True  # half closed: the answer may still come
@@ -78,12 +81,106 @@ class _End(asyncio.Protocol):
 
     # Called when our own transport cannot take more: then the other end is not read.
     def pause_writing(self) -> None:
+        self.full = True
         if self.other is not None and not self.other.is_closing():
             self.other.pause_reading()
 
     def resume_writing(self) -> None:
+        self.full = False
         if self.other is not None and not self.other.is_closing():
             self.other.resume_reading()
+
+
+class _Backend(_End):
+    """A backend's end; ``client``: whose it is, once it is joined."""
+
+    client: _Client | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.client is not None:
+            self.client.answered(data)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.client is not None:
+            self.client.review()
+
+
+class _Client(_End):
+    """The client's end. It asks for a backend as soon as it is there, and again for the request after it left one.
+
+    Args:
+        begin: Finds a backend and joins the two.
+        stays: Whether the Service leads to a backend that a connection already has.
+        gone: Told when the client has ended.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[_Client], None],
+        stays: Callable[[Backend], bool],
+        gone: Callable[[_Client], None],
+    ) -> None:
+        super().__init__()
+        self._begin, self._stays, self._gone = begin, stays, gone
+        self._boundaries = Boundaries()
+        self._end: _Backend | None = None
+        self._place: Backend | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._begin(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._gone(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._boundaries.sent(data)
+        super().data_received(data)
+        if self._idle:
+            self._place = None
+            self._begin(self)
+
+    def eof_received(self) -> bool:
+        return super().eof_received() and not self._idle  # nothing is to be answered: this is the end
+
+    @property
+    def _idle(self) -> bool:
+        """Whether it left a backend and did not ask for another yet."""
+        return self._place is not None and self._end is None
+
+    def meet(self, end: _Backend, place: Backend) -> None:
+        """Be joined with a backend."""
+        assert self.transport is not None
+        assert end.transport is not None
+        self._end, self._place, end.client = end, place, self
+        end.join(self.transport)
+        self.join(end.transport)
+
+    def answered(self, data: bytes) -> None:
+        """Note what the backend has answered."""
+        self._boundaries.received(data)
+        self.review()
+
+    def review(self) -> None:
+        """Leave the backend, if the Service does not lead to it any more and no request is in flight.
+
+        Nor while one of the two waits until the other has taken what it sent.
+        """
+        end, place = self._end, self._place
+        if end is None or place is None or self.ended or end.ended or self.lost or end.lost:
+            return
+        if self.full or end.full or not self._boundaries.between or self._stays(place):
+            return
+        assert end.transport is not None
+        self._end = self.other = end.other = end.client = None
+        end.transport.close()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.review()
 
 
 def _reset(transport: asyncio.Transport) -> None:
@@ -102,7 +199,7 @@ class Frontend:
         backends: Asked at every connection: who is ready now.
 
     Attributes:
-        joined: Connections that are being carried.
+        joined: Connections that have been carried to a backend; one that is carried to two counts twice.
     """
 
     def __init__(self, backends: Callable[[], Sequence[Backend]], chance: random.Random | None = None) -> None:
@@ -110,6 +207,7 @@ class Frontend:
         self._server: asyncio.Server | None = None
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[_Client] = set()
         self.joined = 0
 
     async def listen(self, host: str, port: int) -> None:
@@ -122,34 +220,41 @@ class Frontend:
         if self._server is not None:
             self._server.close()
 
-    def _accept(self) -> _End:
-        client = _Client(self._begin)
-        return client
+    def review(self) -> None:
+        """Have idle connections leave backends to which the Service does not lead any more."""
+        for client in list(self._clients):
+            client.review()
 
-    def _begin(self, client: _End) -> None:
+    def _stays(self, place: Backend) -> bool:
+        return stays(place, self._backends())
+
+    def _accept(self) -> _End:
+        return _Client(self._begin, self._stays, self._clients.discard)
+
+    def _begin(self, client: _Client) -> None:
+        self._clients.add(client)
         task = asyncio.create_task(self._join(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _join(self, client: _End) -> None:
+    async def _join(self, client: _Client) -> None:
         assert client.transport is not None
         client.transport.pause_reading()
         found = await self._reach()
         if found is None or client.lost:
             _reset(client.transport)
-            if found is not None and found.transport is not None:
-                found.transport.abort()
+            if found is not None and found[0].transport is not None:
+                found[0].transport.abort()
             return
-        assert found.transport is not None
+        end, place = found
         self.joined += 1
-        found.join(client.transport)
-        client.join(found.transport)
-        if found.lost:
+        client.meet(end, place)
+        if end.lost:
             client.transport.close()
             return
         client.transport.resume_reading()
 
-    async def _reach(self) -> _End | None:
+    async def _reach(self) -> tuple[_Backend, Backend] | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         while True:
@@ -158,23 +263,11 @@ class Frontend:
             for backend in order(self._backends(), self._turn, self._chance):
                 tried = True
                 try:
-                    connecting = loop.create_connection(_End, backend.host, backend.port)
+                    connecting = loop.create_connection(_Backend, backend.host, backend.port)
                     _, end = await asyncio.wait_for(connecting, CONNECT_S)
-                    return end
+                    return end, backend
                 except (OSError, asyncio.TimeoutError):
                     continue
             if loop.time() >= deadline:
                 return None
             await asyncio.sleep(RETRY_S if not tried else RETRY_S * 2)
-
-
-class _Client(_End):
-    """The client's end, which asks for a backend as soon as it is there."""
-
-    def __init__(self, begin: Callable[[_End], None]) -> None:
-        super().__init__()
-        self._begin = begin
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._begin(self)

@@ -50,6 +50,8 @@ class Proxy:
                 # Backends first: they count at once, for listeners that are there already.
                 self.table = frontends(*(informer.store for informer in kinds))
                 await self._follow()
+                for frontend in self._open.values():
+                    frontend.review()
         finally:
             informing.cancel()
             await asyncio.gather(informing, return_exceptions=True)
