@@ -233,11 +233,15 @@ def _last_valid(
     document: Mapping[str, Any], revisions: Sequence[Revision]
 ) -> tuple[Mapping[str, Any], ServiceSpec | None]:
     """Return the newest specification that is still valid by the present rules, as written and as read."""
-    metadata = {"name": document["metadata"]["name"], "annotations": {}}
+    # Of annotations there are no revisions: the present ones count, as far as they are valid.
+    name, annotations = document["metadata"]["name"], document["metadata"].get("annotations") or {}
+    wrong = {problem.path for problem in parse_spec(document["metadata"], document.get("spec") or {})[1]}
+    valid = {key: value for key, value in annotations.items() if f"metadata.annotations[{key}]" not in wrong}
     for revision in revisions:
-        spec, problems = parse_spec(metadata, revision.spec)
-        if not problems:
-            return revision.spec, spec
+        for rules in (valid, {}):
+            spec, problems = parse_spec({"name": name, "annotations": rules}, revision.spec)
+            if not problems:
+                return revision.spec, spec
     return {}, None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 
 import pytest
 
-from rayctl.core.plan import Patch, SetStatus
+from rayctl.core.plan import Delete, Patch, Plan, SetStatus
 from rayctl.service.plan import plan_service
 from rayctl.service.seen import see
 from tests.unit.service.world import (
@@ -76,6 +77,23 @@ def test_2_a_crash_between_the_two_services_is_ended_by_the_next_write(new_side_
     assert world.pointers == ((new, new) if new_side_holds else (old, old))
 
 
+def test_2_also_on_the_way_back() -> None:
+    world, old, new = upgrading(ready=True)
+    until_half(world)
+    world.execute(world.plan())
+    assert world.pointers == (new, new)
+    world.rays[new].head_ready = world.rays[new].workers_ready = False
+    while world.pointers == (new, new):
+        world.operate()
+        world.execute(world.plan())
+    assert world.record["phase"] == "Back"
+    assert world.pointers == (new, old)
+    plan = world.plan()
+    assert len(plan.writes) == 1
+    world.execute(plan)
+    assert world.pointers == (old, old)
+
+
 def test_3_a_new_side_that_fails_before_the_commit_is_left_and_later_edits_do_not_drop_the_serving_side() -> None:
     world, old, new = upgrading(ready=True)
     until_half(world)
@@ -91,6 +109,20 @@ def test_3_a_new_side_that_fails_before_the_commit_is_left_and_later_edits_do_no
     world.settle(seconds=3)
     assert world.get("RayCluster", old) is not None
     assert world.pointers[1] in (old, world.active)
+
+
+def test_3_a_new_side_that_fails_after_the_commit_is_left_as_long_as_the_old_one_is_warm() -> None:
+    world, old, new = upgrading(ready=True)
+    for _ in range(6):
+        world.step()
+    assert (world.record["phase"], world.pointers) == ("Switched", (new, new))
+    world.rays[new].status = "UNHEALTHY"
+    world.settle(seconds=5)
+    assert world.pointers == (old, old)
+    assert world.active == old
+    assert world.record["reason"] == "Unhealthy"
+    world.settle(seconds=300, each=5)
+    assert [c["metadata"]["name"] for c in world.all("RayCluster")] == [old], "what failed is not tried again"
 
 
 def test_4_deadlines_and_what_was_submitted_survive_a_restart() -> None:
@@ -305,6 +337,20 @@ def test_12_an_invalid_edit_is_told_and_the_last_valid_one_is_kept_up(wrong: dic
     assert world.condition("ConfigValid") == ("True", "Valid")
 
 
+@pytest.mark.parametrize("more", [{}, {"capacity-fraction": "much"}], ids=["spec", "annotation too"])
+def test_12_the_rules_of_a_switch_hold_although_an_edit_is_invalid(more: dict[str, str]) -> None:
+    """An invalid edit in the middle of a switch ends neither its policy nor the way back."""
+    world, old, new = upgrading(annotations={"rayctl.io/switchover-timeout": "10m", "rayctl.io/on-timeout": "pause"})
+    world.edit("RayService", "chat", serveConfigV2="applications: [")
+    world.annotate("RayService", "chat", **more)
+    world.settle(seconds=690, each=10)
+    assert world.pointers == (old, old)
+    assert world.record["phase"] == "Forward"
+    world.ready(new)
+    world.settle(seconds=5)
+    assert world.record["phase"] == "Switched"
+
+
 def test_13_without_spare_capacity_the_old_side_is_stopped_first() -> None:
     world = running(annotations={"rayctl.io/strategy": "StopThenStart"})
     old = world.active
@@ -347,6 +393,73 @@ def test_14_a_settled_service_is_not_written_to() -> None:
         before = world.revision
         world.settle(seconds=300, each=2)
         assert world.revision == before
+
+
+def test_a_new_side_that_cannot_be_asked_is_not_taken_for_a_broken_one() -> None:
+    world, old, new = upgrading(ready=True)
+    for _ in range(6):
+        world.step()
+    assert (world.record["phase"], world.pointers) == ("Switched", (new, new))
+    world.rays[new].reachable = False
+    world.settle(seconds=200)
+    assert world.pointers == (new, new)
+    assert world.get("RayCluster", old) is not None, "kept warm: it may be needed yet"
+    world.rays[new].reachable = True
+    world.settle(seconds=5)
+    assert world.get("RayCluster", old) is None
+
+
+def test_a_late_write_of_a_switch_that_was_taken_back_fails() -> None:
+    """A first controller is about to move traffic and stalls; a second one moves it, and back; the first wakes up."""
+    world, old, new = upgrading(ready=True)
+    stalled = world.plan()
+    while not any(isinstance(write, Patch) and write.ref.kind == "Service" for write in stalled.writes):
+        world.execute(stalled)
+        world.operate()
+        stalled = world.plan()
+    world.rays[new].head_ready = world.rays[new].workers_ready = False
+    world.edit("RayService", "chat", rayClusterConfig=cluster_spec())
+    world.settle(seconds=5)
+    assert (world.record["phase"], world.pointers) == ("RolledBack", (old, old))
+    with pytest.raises(ConflictError):
+        world.execute(stalled)
+    assert world.pointers == (old, old)
+
+
+def test_a_side_that_a_later_switch_returns_to_is_safe_from_those_that_would_delete_it() -> None:
+    """A first controller is about to delete the drained side and stalls; meanwhile the edit is taken back."""
+    world, old, new = upgrading(ready=True)
+    deletes: tuple[Delete, ...] = ()
+    while not deletes:
+        world.now += 5
+        world.operate()
+        plan = world.plan()
+        deletes = tuple(write for write in plan.writes if isinstance(write, Delete) and write.ref.name == old)
+        if not deletes:
+            world.execute(plan)
+    world.edit("RayService", "chat", rayClusterConfig=cluster_spec())
+    for _ in range(6):
+        world.step()
+    assert world.pointers == (old, old)
+    with pytest.raises(ConflictError):
+        world.execute(Plan(deletes))
+    assert world.active == old
+    assert [c["metadata"]["name"] for c in world.all("RayCluster") if "deletionTimestamp" in c["metadata"]] in (
+        [],
+        [new],
+    )
+
+
+def test_a_cluster_that_no_switch_knows_of_goes_when_it_is_known_to_be_one() -> None:
+    """It was created by a write whose switch was superseded before the answer came."""
+    world = running()
+    stray = copy.deepcopy(world.all("RayCluster")[0])
+    stray["metadata"] = {**stray["metadata"], "name": "chat-stray"}
+    world.add(stray)
+    world.settle(seconds=50, each=5)
+    assert len(world.all("RayCluster")) == 2
+    world.settle(seconds=20, each=5)
+    assert [c["metadata"]["name"] for c in world.all("RayCluster")] == [world.active]
 
 
 def test_two_controllers_and_a_stale_status_never_win() -> None:
