@@ -71,7 +71,7 @@ class TenantWork:
                 str(found["python"]),
                 str(found["ray"]),
                 str(found["rayctl"]),
-                bool(found["in_venv"]),
+                str(found["venv"]) if found["venv"] else None,
                 str(found["overlays"]),
             )
         return Carried(envelope, merged(prepare(config, self._facts), own), config)

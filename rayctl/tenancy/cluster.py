@@ -59,7 +59,7 @@ def facts_of() -> Facts:
         python=found["python"],
         ray=found["ray"],
         rayctl=found["rayctl"],
-        in_venv=found["in_venv"],
+        venv=found["venv"],
         overlays=found["overlays"],
         missing=tuple(found["missing"]),
     )
@@ -159,7 +159,7 @@ def warm(spec: EnvironmentSpec, facts: Facts) -> float:
         DeadlineExceeded: ``environment-timeout``.
     """
     packages = requirements(spec)
-    if not packages or not facts.in_venv or spec.isolation == "image":
+    if not packages or facts.venv is None or spec.isolation == "image":
         return 0.0
     name = overlay_name(spec, facts)
     limit_s = spec.setup_timeout_s
@@ -195,7 +195,8 @@ def start_process(context: TenantContext) -> None:
 def environments() -> dict[str, list[dict[str, Any]]]:
     """Return node id → the environments that rayctl built there.
 
-    Each has name, requirements, bytes, built_at, seconds (of its building), used_at, and whether it is in_use.
+    Each has name, requirements, base (the installation under it),
+    bytes, built_at, seconds (of its building), used_at, and whether it is in_use.
     """
     return _on_every_node(overlay.inventory, timeout_s=_PROBE_S)
 

@@ -24,14 +24,15 @@ class Facts:
     """What a cluster said of itself.
 
     ``python``: version of its interpreter; ``ray``, ``rayctl``: versions (None: rayctl is not installed there).
-    ``in_venv``: its interpreter lives in a virtual environment, which Ray would copy as a whole for every environment
-    (0.8 GB each), so that packages are put on top of it instead. ``overlays``: folder for these, on every node.
+    ``venv``: the virtual environment that its interpreter lives in (None: none). Ray would copy it as a whole for
+    every environment (0.8 GB each), so that packages are put on top of it instead. ``overlays``: folder for these, on
+    every node.
     """
 
     python: str
     ray: str
     rayctl: str | None = None
-    in_venv: bool = False
+    venv: str | None = None
     overlays: str | None = None
     missing: tuple[str, ...] = ()
 
@@ -49,8 +50,11 @@ def digest(spec: EnvironmentSpec) -> str:
 
 
 def overlay_name(spec: EnvironmentSpec, facts: Facts) -> str:
-    """Return the folder name of the packages' virtual environment, which tenants with the same packages share."""
-    text = json.dumps([requirements(spec), facts.python, facts.ray])
+    """Return the folder name of the packages' virtual environment, which tenants with the same packages share.
+
+    What it lies on top of is part of the name: two installations of Ray on one machine share no environment.
+    """
+    text = json.dumps([requirements(spec), facts.python, facts.ray, facts.venv])
     return sha256(text.encode()).hexdigest()[:24]
 
 
@@ -74,7 +78,7 @@ def runtime_env(spec: EnvironmentSpec, facts: Facts) -> dict[str, Any] | None:
     if spec.isolation == "image":
         found["image_uri"] = spec.image
     packages = requirements(spec)
-    if packages and facts.in_venv and facts.overlays is not None:
+    if packages and facts.venv is not None and facts.overlays is not None:
         found["py_executable"] = f"{facts.overlays}/{overlay_name(spec, facts)}/bin/python"
     elif packages:
         found[spec.installer] = {"packages": packages}

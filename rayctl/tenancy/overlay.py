@@ -62,7 +62,7 @@ def look() -> dict[str, object]:
         found["rayctl"] = rayctl.__version__
     needed = ("pydantic", "msgpack", "packaging")
     found["missing"] = [name for name in needed if importlib.util.find_spec(name) is None]
-    found["in_venv"] = sys.prefix != sys.base_prefix
+    found["venv"] = sys.prefix if sys.prefix != sys.base_prefix else None
     found["overlays"] = folder()
     found["container_runtime"] = shutil.which("podman")  # the one that Ray starts containers with
     return found
@@ -90,7 +90,7 @@ def build(name: str, requirements: list[str], timeout_s: float) -> dict[str, obj
     target = os.path.join(base, name)
     with _locked(os.path.join(base, f"{name}.lock")):
         ready = os.path.join(target, READY)
-        if os.path.exists(ready):
+        if _lies_on(ready) == sys.prefix:
             os.utime(ready)
             return {"ok": True, "seconds": 0.0, "built": False}
         shutil.rmtree(target, ignore_errors=True)
@@ -104,7 +104,12 @@ def build(name: str, requirements: list[str], timeout_s: float) -> dict[str, obj
             problem = f"{error.strerror}: {error.filename}"
         else:
             seconds = time.monotonic() - began
-            document = {"requirements": requirements, "built_at": time.time(), "seconds": round(seconds, 3)}
+            document = {
+                "requirements": requirements,
+                "base": sys.prefix,
+                "built_at": time.time(),
+                "seconds": round(seconds, 3),
+            }
             with open(ready + ".part", "w") as file:
                 json.dump(document, file)
             os.replace(ready + ".part", ready)
@@ -113,7 +118,18 @@ def build(name: str, requirements: list[str], timeout_s: float) -> dict[str, obj
         return {"ok": False, "message": problem}
 
 
+def _lies_on(ready: str) -> str | None:
+    """Return the Python installation that a complete environment falls back on; None: it is not complete."""
+    try:
+        with open(ready) as file:
+            return str(json.load(file).get("base"))
+    except (OSError, ValueError):
+        return None
+
+
 def _make(target: str, requirements: list[str], timeout_s: float) -> None:
+    import ray
+
     ends = time.monotonic() + timeout_s
 
     def run(*command: str) -> None:
@@ -129,6 +145,12 @@ def _make(target: str, requirements: list[str], timeout_s: float) -> None:
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     _fall_back_on_base(target)
     run(*install, "--", *requirements)
+    try:
+        # Where this fails, Ray would start its processes again and again, without an end.
+        run(python, "-c", f"import ray; assert ray.__version__ == {ray.__version__!r}, ray.__version__")
+    except subprocess.CalledProcessError as error:
+        error.stdout = f"with these packages Ray itself does not start:\n{error.stdout}"
+        raise
 
 
 def _run(command: tuple[str, ...], timeout_s: float) -> None:
@@ -174,7 +196,11 @@ def _tail(text: str | None) -> str:
 
 
 def inventory() -> list[dict[str, object]]:
-    """Return the complete environments of this node: name, requirements, bytes, built_at, seconds, used_at, in_use."""
+    """Return the complete environments of this node, each with name, requirements, base, bytes, built_at, seconds,
+    used_at, in_use.
+
+    ``base``: the Python installation that each falls back on.
+    """
     base = folder()
     found = []
     for name in sorted(os.listdir(base)):
@@ -211,14 +237,16 @@ def _in_use(target: str) -> bool:
 def prune(keep_bytes: int) -> list[str]:
     """Remove the environments used longest ago until the rest takes at most so many bytes; returns their names.
 
-    What a process runs in stays, and what was asked for a moment ago, because its processes are about to start.
+    What a process runs in stays, and what was asked for a moment ago, because its processes are about to start. What
+    falls back on an installation that is gone is of no use to anybody and goes first, whatever its size.
     """
-    there = sorted(inventory(), key=lambda found: float(str(found["used_at"])))
+    there = sorted(inventory(), key=lambda found: (os.path.isdir(str(found.get("base"))), float(str(found["used_at"]))))
     total = sum(int(str(found["bytes"])) for found in there)
     removed = []
     for found in there:
-        if total <= keep_bytes:
-            break
+        useless = not os.path.isdir(str(found.get("base")))
+        if total <= keep_bytes and not useless:
+            continue
         if found["in_use"] or float(str(found["used_at"])) > time.time() - RECENT_S:
             continue
         name = str(found["name"])

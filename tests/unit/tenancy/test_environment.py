@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rayctl.tenancy.policy import NEVER, Policy, check, normal_requirement, norm
 from rayctl.tenancy.secrets import SECRETS_FOLDER_VARIABLE, resolve
 
 PLAIN = Facts(python="3.11.7", ray="2.60.0", rayctl="0.1.0")
-VENV = Facts(python="3.11.7", ray="2.60.0", rayctl="0.1.0", in_venv=True, overlays="/overlays")
+VENV = Facts(python="3.11.7", ray="2.60.0", rayctl="0.1.0", venv="/home/a/.venv", overlays="/overlays")
 
 
 def spec(**fields: Any) -> EnvironmentSpec:
@@ -61,7 +62,9 @@ def test_packages_are_installed_by_ray_or_lie_on_top_of_a_virtual_environment() 
     assert on_top["py_executable"] == f"/overlays/{overlay_name(wanted, VENV)}/bin/python"
     assert "uv" not in on_top
     assert overlay_name(wanted, VENV) == overlay_name(spec(packages=["SIX==1.16.0"]), VENV), "variables do not matter"
-    assert overlay_name(wanted, VENV) != overlay_name(wanted, Facts("3.12.1", "2.60.0", in_venv=True))
+    assert overlay_name(wanted, VENV) != overlay_name(wanted, Facts("3.12.1", "2.60.0", venv=VENV.venv))
+    elsewhere = replace(VENV, venv="/home/b/.venv")
+    assert overlay_name(wanted, VENV) != overlay_name(wanted, elsewhere), "the one under it may go before the other"
 
 
 def test_an_image_stands_beside_variables_alone_because_ray_allows_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,36 @@ def test_a_broken_requirement_leaves_nothing_and_says_what_the_installer_said(ba
     assert "none-1.0" in str(found["message"])
     assert overlay.inventory() == []
     assert not (base / "one").exists()
+
+
+def test_packages_that_break_ray_are_an_error_instead_of_calls_without_an_end(base: Path, tmp_path: Path) -> None:
+    found = build("one", wheel(tmp_path, "ray", "0.1"))
+    assert found["ok"] is False
+    assert "with these packages Ray itself does not start" in str(found["message"])
+    assert not (base / "one").exists()
+
+
+def test_an_environment_whose_base_is_another_is_built_again(base: Path, tmp_path: Path) -> None:
+    """Its processes would not find Ray, should the other installation be gone, and would find another one if not."""
+    line = wheel(tmp_path, "rctiny", "1.0")
+    build("one", line)
+    ready = base / "one" / "ready.json"
+    ready.write_text(ready.read_text().replace(json.dumps(sys.prefix), '"/gone"'))
+    assert overlay.inventory()[0]["base"] == "/gone"
+    assert build("one", line)["built"] is True
+    assert build("one", line)["built"] is False
+
+
+def test_what_falls_back_on_an_installation_that_is_gone_goes_whatever_its_size(base: Path, tmp_path: Path) -> None:
+    line = wheel(tmp_path, "rctiny", "1.0")
+    for name in ("gone", "good"):
+        build(name, line)
+        ready = base / name / "ready.json"
+        if name == "gone":
+            ready.write_text(ready.read_text().replace(json.dumps(sys.prefix), json.dumps(str(tmp_path / "none"))))
+        os.utime(ready, (1000, 1000))
+    assert overlay.prune(10**9) == ["gone"]
+    assert [found["name"] for found in overlay.inventory()] == ["good"]
 
 
 def test_an_installation_ends_within_its_time_with_everything_that_it_started(
