@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-from rayctl.cluster import quantity
 from rayctl.cluster.raystart import is_gpu
 from rayctl.cluster.spec import MAX_INT32, ClusterSpec
+from rayctl.core.quantity import format_bytes, format_count, parse_quantity
 
 __all__ = ["resource_totals", "worker_counts"]
 
@@ -27,26 +27,26 @@ def worker_counts(spec: ClusterSpec) -> dict[str, int]:
 
 def resource_totals(spec: ClusterSpec) -> dict[str, str]:
     """Return what head and wanted workers ask for together: requests, else limits, of all containers."""
-    totals: dict[str, Decimal] = {}
+    totals: dict[str, Fraction] = {}
     parts = [(spec.head.template, 1), *((group.template, group.wanted * group.hosts) for group in spec.groups)]
     for template, pods in parts:
         for name, amount in _of_template(template).items():
-            totals[name] = totals.get(name, Decimal(0)) + amount * pods
-    gpus = sum((amount for name, amount in totals.items() if is_gpu(name)), Decimal(0))
-    zero = Decimal(0)
+            totals[name] = totals.get(name, Fraction(0)) + amount * pods
+    gpus = sum((amount for name, amount in totals.items() if is_gpu(name)), Fraction(0))
+    zero = Fraction(0)
     return {
-        "desiredCPU": quantity.format_count(totals.get("cpu", zero)),
-        "desiredMemory": quantity.format_bytes(totals.get("memory", zero)),
-        "desiredGPU": quantity.format_count(gpus),
-        "desiredTPU": quantity.format_count(totals.get("google.com/tpu", zero)),
+        "desiredCPU": format_count(totals.get("cpu", zero)),
+        "desiredMemory": format_bytes(totals.get("memory", zero)),
+        "desiredGPU": format_count(gpus),
+        "desiredTPU": format_count(totals.get("google.com/tpu", zero)),
     }
 
 
-def _of_template(template: Mapping[str, Any]) -> dict[str, Decimal]:
-    totals: dict[str, Decimal] = {}
+def _of_template(template: Mapping[str, Any]) -> dict[str, Fraction]:
+    totals: dict[str, Fraction] = {}
     for container in (template.get("spec") or {}).get("containers") or ():
         resources = container.get("resources") or {}
         for name, text in {**(resources.get("limits") or {}), **(resources.get("requests") or {})}.items():
             with suppress(ValueError):
-                totals[name] = totals.get(name, Decimal(0)) + quantity.parse(text)
+                totals[name] = totals.get(name, Fraction(0)) + parse_quantity(text)
     return totals

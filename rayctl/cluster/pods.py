@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayctl import __version__
-from rayctl.cluster import keys, names, quantity, raystart
+from rayctl.cluster import keys, names, raystart
 from rayctl.cluster.auth import add_token, auth_of, give_token
 from rayctl.cluster.autoscaler import autoscaler_container, service_account
 from rayctl.cluster.env import init_env, ray_env
@@ -17,6 +17,7 @@ from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.probes import add_probes
 from rayctl.cluster.revision import group_revision, head_revision
 from rayctl.cluster.spec import ClusterSpec, GroupSpec
+from rayctl.core.quantity import parse_quantity
 
 __all__ = ["head_pod", "pod_labels", "worker_pod"]
 
@@ -180,7 +181,7 @@ def _memory(ray: Mapping[str, Any]) -> dict[str, str]:
     for kind in ("limits", "requests"):
         amount = (resources.get(kind) or {}).get("memory")
         if amount is not None:
-            return {"sizeLimit": str(amount)} if quantity.parse(amount) else {}
+            return {"sizeLimit": str(amount)} if parse_quantity(amount) else {}
     return {}
 
 

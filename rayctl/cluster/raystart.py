@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from rayctl.cluster import keys, quantity
+from rayctl.cluster import keys
+from rayctl.core.quantity import parse_quantity, whole
 
 __all__ = ["command_line", "is_gpu", "start_params"]
 
@@ -61,14 +62,14 @@ def _add_group(found: dict[str, str], resources: Mapping[str, str], labels: Mapp
     others: dict[str, float] = {}
     for name, text in resources.items():
         try:
-            amount = quantity.parse(text)
+            amount = parse_quantity(text)
         except ValueError:
             continue  # `validate` tells of it
         lower = name.lower()
         if lower in ("cpu", "memory"):
-            found["num-cpus" if lower == "cpu" else "memory"] = str(quantity.whole(text))
+            found["num-cpus" if lower == "cpu" else "memory"] = str(whole(text))
         elif is_gpu(lower):
-            found["num-gpus"] = str(quantity.whole(text))
+            found["num-gpus"] = str(whole(text))
         else:
             others[name] = float(amount)
     if others:
@@ -98,7 +99,7 @@ def _add_accelerator(found: dict[str, str], limits: Document) -> None:
         return
     for name in sorted(limits):
         if name in _ACCELERATORS and _amount(limits, name):
-            own[_ACCELERATORS[name]] = float(quantity.parse(limits[name]))
+            own[_ACCELERATORS[name]] = float(parse_quantity(limits[name]))
             found["resources"] = _quoted(own)
             return
 
@@ -117,7 +118,7 @@ def _ray_resources(found: Mapping[str, str]) -> dict[str, float] | None:
 
 def _amount(source: Document, name: str) -> int:
     with suppress(ValueError):
-        return quantity.whole(source.get(name, 0))
+        return whole(source.get(name, 0))
     return 0
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayctl.cluster import keys, names, quantity
+from rayctl.cluster import keys, names
 from rayctl.cluster.gcs_ft import validate as gcs_ft
 from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.problems import Problem
@@ -15,6 +15,7 @@ from rayctl.cluster.spec import ClusterSpec, GroupSpec, env_of
 from rayctl.cluster.status import SUSPENDED, SUSPENDING
 from rayctl.cluster.versions import at_least, parse_version
 from rayctl.core.conditions import parse_conditions
+from rayctl.core.quantity import parse_quantity
 
 __all__ = ["check_cluster", "warnings"]
 
@@ -92,7 +93,7 @@ def _resources(path: str, params: Mapping[str, str], resources: Mapping[str, str
         yield f"{path}.resources", f"resources are set here and by rayStartParams ({', '.join(raw)}); use only one"
     for name, amount in resources.items():
         try:
-            quantity.parse(amount)
+            parse_quantity(amount)
         except ValueError as error:
             yield f"{path}.resources.{name}", str(error)
 

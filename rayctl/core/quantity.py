@@ -1,12 +1,14 @@
-"""Kubernetes quantities (``500m``, ``2Gi``, ``1e3``) as exact numbers."""
+"""Kubernetes quantities (``500m``, ``2Gi``, ``1e3``): to exact numbers, and back to text."""
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
-__all__ = ["parse_quantity"]
+__all__ = ["format_bytes", "format_count", "parse_quantity", "whole"]
 
 _FORM = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?\d{1,3})?")
 _SCALE = {
@@ -23,17 +25,18 @@ _SCALE = {
 }
 
 
-def parse_quantity(value: str | int | float) -> Fraction:
+_BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
+
+
+def parse_quantity(value: Any) -> Fraction:
     """Return the number that a quantity means.
 
     Raises:
         ValueError: It is none.
     """
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a quantity")
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Fraction(str(value))
-    found = _FORM.fullmatch(value.strip())
+    found = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{value!r} is not a quantity")
     number, suffix = found.groups()
@@ -43,3 +46,26 @@ def parse_quantity(value: str | int | float) -> Fraction:
     if suffix in _SCALE:
         return amount * _SCALE[suffix]
     return amount * Fraction(10) ** int(suffix[1:])
+
+
+def whole(value: Any) -> int:
+    """Return a quantity rounded up to a whole number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return math.ceil(parse_quantity(value))
+
+
+def format_count(amount: Fraction) -> str:
+    """Write an amount of CPUs, GPUs and the like: whole, or in thousandths, rounded up."""
+    return str(amount) if amount.denominator == 1 else f"{math.ceil(amount * 1000)}m"
+
+
+def format_bytes(amount: Fraction) -> str:
+    """Write an amount of memory, with the largest binary suffix that leaves it whole."""
+    number = math.ceil(amount)
+    for suffix in _BINARY:
+        if number and number % _SCALE[suffix] == 0:
+            return f"{number // _SCALE[suffix]}{suffix}"
+    return str(number)

@@ -71,7 +71,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"groups": [group(maxReplicas=-1, minReplicas=-2)]}, "negative"),
     ({"groups": [group(minReplicas=5, maxReplicas=4)]}, "greater than maxReplicas"),
     ({"groups": [group(resources={"cpu": "1"}, rayStartParams={"num-cpus": "1"})]}, "use only one"),
-    ({"head": {"template": template(), "resources": {"cpu": "many"}}}, "not an amount"),
+    ({"head": {"template": template(), "resources": {"cpu": "many"}}}, "not a quantity"),
     ({"groups": [group(rayStartParams={"labels": "a=b"})]}, "use the field labels"),
     ({"groups": [group(labels={"a/b/c": "d"})]}, "name of a label"),
     ({"groups": [group(labels={"a": "-"})]}, "value of a label"),
