@@ -157,3 +157,13 @@ def test_a_watch_shows_changes_as_they_happen(server: Running) -> None:
     finally:
         watching.terminate()
         watching.wait(10)
+
+
+def test_a_list_of_several_kinds_is_applied_and_its_fields_are_checked(server: Running) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "listed"}}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "listed"}, "data": {"k": "v"}}
+    whole = {"apiVersion": "v1", "kind": "List", "items": [account, settings]}
+    said = kubectl(server, "apply", "-f", "-", given=json.dumps(whole))
+    assert said.splitlines() == ["serviceaccount/listed created", "configmap/listed created"]
+    wrong = {**whole, "items": [account, {**settings, "date": {}}]}
+    assert 'unknown field "date"' in kubectl(server, "apply", "-f", "-", given=json.dumps(wrong), code=1)

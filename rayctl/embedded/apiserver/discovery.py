@@ -70,7 +70,19 @@ def discover(request: Request, registry: Registry) -> Response | None:
         return _json(VERSION)
     if not parts:
         return _json(
-            {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+            {
+                "paths": [
+                    "/api",
+                    "/api/v1",
+                    "/apis",
+                    "/healthz",
+                    "/livez",
+                    "/openapi/v2",
+                    "/openapi/v3",
+                    "/readyz",
+                    "/version",
+                ]
+            }
         )
     return None
 

@@ -45,6 +45,8 @@ class OpenApi:
         if self._version != self._registry.version:
             self._documents.clear()
             self._version = self._registry.version
+        if request.path == "/openapi/v2":
+            return _second_version(request)
         rest = request.path.removeprefix("/openapi/v3").strip("/")
         if not request.path.startswith("/openapi/v3"):
             raise PlainText(404, "404 page not found\n")
@@ -73,6 +75,30 @@ class OpenApi:
             group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
             found = self._documents[name] = dumps(_document(self._registry, group, version))
         return found
+
+
+_V2_MEDIA = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+def _second_version(request: Request) -> Response:
+    """Answer with an OpenAPI v2 document without definitions.
+
+    kubectl asks for it before it applies a ``List``, to check the items itself, and leaves out kinds that are not
+    defined there. All fields are checked by this server in any case.
+    """
+    title, version = "Kubernetes", "unversioned"
+    if _V2_MEDIA not in request.headers.get("accept", ""):
+        return Response(200, dumps({"swagger": "2.0", "info": {"title": title, "version": version}, "paths": {}}))
+    information = _text(1, title) + _text(2, version)
+    return Response(
+        200, _text(1, "2.0") + _text(2, information), _V2_MEDIA.replace("@", ".")
+    )  # "@" is no part of a media type
+
+
+def _text(number: int, content: str | bytes) -> bytes:
+    """Return a field of a protobuf message; ``content``: at most 127 bytes."""
+    found = content.encode() if isinstance(content, str) else content
+    return bytes([number << 3 | 2, len(found)]) + found
 
 
 def _document(registry: Registry, group: str, version: str) -> dict[str, Any]:
