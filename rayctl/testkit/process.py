@@ -58,6 +58,7 @@ class Process:
         self.failures: list[str] = []
         self.last_write_at = 0.0
         self.world, self._body, self._plan = world, body, plan
+        world.lags = plan.lag
         self.chance = random.Random(plan.seed)
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0

@@ -77,11 +77,13 @@ class World:
     Attributes:
         history: All changes after `start`, oldest first.
         chance: For scripts and surroundings.
+        lags: Plural (``*``: all) → seconds by which the process under test learns late of changes; for oracles.
     """
 
     def __init__(self, seed: int = 0, definitions: Sequence[Mapping[str, Any]] = ()) -> None:
         self.history: list[Happened] = []
         self.chance = random.Random(seed)
+        self.lags: Mapping[str, float] = {}
         self._definitions = definitions
         self._listeners: list[Callable[[Happened], None]] = []
         self._store = Store(None, self.wall)

@@ -98,8 +98,28 @@ def _told_the_truth(world: World, happened: Happened) -> str:
     after = (happened.new["metadata"].get("annotations") or {}).get(TOLD)
     if after == before or after is None:
         return ""
-    count = len(children(world))
-    return "" if f'"copies": {count},' in after else f"it tells {after} while there are {count}"
+    counts = _counts(world, happened.at - world.lags.get("configmaps", world.lags.get("*", 0.0)))
+    if any(f'"copies": {count},' in after for count in counts):
+        return ""
+    return f"it tells {after} while there are {counts[0]}, and since its cache was new {counts[1:]}"
+
+
+def _counts(world: World, since: float) -> list[int]:
+    """How many copies there are, and before each change since then, newest first.
+
+    A late write of a process that never heard of it can add a copy that its cache, lagging, does not show yet.
+    """
+    names = set(children(world))
+    found = [len(names)]
+    for happened in reversed(world.history):
+        if happened.at < since:
+            break
+        name = happened.new["metadata"]["name"]
+        if happened.plural != "configmaps" or not name.startswith(f"{PARENT}-") or happened.type == "MODIFIED":
+            continue
+        (names.discard if happened.type == "ADDED" else names.add)(name)
+        found.append(len(names))
+    return found
 
 
 INVARIANTS = (
