@@ -14,7 +14,7 @@ from rayctl.kube.errors import NoAnswer, from_status
 from rayctl.testkit.plans import FaultPlan
 from rayctl.testkit.world import World
 
-__all__ = ["PROCESS", "Process", "spared"]
+__all__ = ["PROCESS", "WAY_S", "Process", "spared"]
 
 PROCESS = "process"
 """The actor that all incarnations are in the history."""
@@ -58,7 +58,6 @@ class Process:
         self.failures: list[str] = []
         self.last_write_at = 0.0
         self.world, self._body, self._plan = world, body, plan
-        world.lags = plan.lag
         self.chance = random.Random(plan.seed)
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0
@@ -155,6 +154,8 @@ class _Faulty:
         await asyncio.sleep(process.chance.uniform(0.0, WAY_S))
         if number and number == plan.lost_answer:
             raise self._lost(call)
+        if call.method == "GET" and "items" in answer:
+            process.world.knows(call.path.rsplit("/", 1)[-1], int(answer["metadata"]["resourceVersion"]))
         return answer
 
     async def _gates(self, call: Call) -> None:
@@ -195,6 +196,8 @@ class _Faulty:
         count = 0
         async with aclosing(self._seen(call, silence_s, plural)) as stream:
             async for event in stream:
+                if event["type"] not in (OPENED, "ERROR"):
+                    process.world.knows(plural, int(event["object"]["metadata"]["resourceVersion"]))
                 yield event
                 if event["type"] in _NO_CHANGE:
                     continue

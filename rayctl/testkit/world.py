@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -77,13 +79,12 @@ class World:
     Attributes:
         history: All changes after `start`, oldest first.
         chance: For scripts and surroundings.
-        lags: Plural (``*``: all) → seconds by which the process under test learns late of changes; for oracles.
     """
 
     def __init__(self, seed: int = 0, definitions: Sequence[Mapping[str, Any]] = ()) -> None:
         self.history: list[Happened] = []
         self.chance = random.Random(seed)
-        self.lags: Mapping[str, float] = {}
+        self._known: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         self._definitions = definitions
         self._listeners: list[Callable[[Happened], None]] = []
         self._store = Store(None, self.wall)
@@ -141,6 +142,17 @@ class World:
     def on_change(self, listener: Callable[[Happened], None]) -> None:
         """Have every change told at once: the place for oracles."""
         self._listeners.append(listener)
+
+    def knows(self, plural: str, revision: int) -> None:
+        """Note that the process under test has been told of a kind up to this resourceVersion."""
+        if revision > self.known(plural, self.time()):
+            self._known[plural].append((self.time(), revision))
+
+    def known(self, plural: str, at: float) -> int:
+        """Return the resourceVersion up to which the process had been told at this virtual second; 0: of nothing."""
+        told = self._known[plural]
+        index = bisect_right(told, at, key=lambda one: one[0])
+        return told[index - 1][1] if index else 0
 
     # Access -------------------------------------------------------------------------------------------
 

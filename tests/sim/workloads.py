@@ -7,6 +7,7 @@ from typing import Any
 
 from rayctl.core.controller import Controller
 from rayctl.kube.kinds import CONFIG_MAPS
+from rayctl.testkit.process import WAY_S
 from rayctl.testkit.simulation import Invariant, Workload
 from rayctl.testkit.world import Happened, World
 from tests.sim.fanout import TOLD, FanOut
@@ -98,21 +99,22 @@ def _told_the_truth(world: World, happened: Happened) -> str:
     after = (happened.new["metadata"].get("annotations") or {}).get(TOLD)
     if after == before or after is None:
         return ""
-    counts = _counts(world, happened.at - world.lags.get("configmaps", world.lags.get("*", 0.0)))
+    # It was decided up to a request's way ago.
+    counts = _counts(world, world.known("configmaps", happened.at - WAY_S))
     if any(f'"copies": {count},' in after for count in counts):
         return ""
-    return f"it tells {after} while there are {counts[0]}, and since its cache was new {counts[1:]}"
+    return f"it tells {after} while there are {counts[0]}, and since what it knows {counts[1:]}"
 
 
-def _counts(world: World, since: float) -> list[int]:
-    """How many copies there are, and before each change since then, newest first.
+def _counts(world: World, known: int) -> list[int]:
+    """How many copies there are, and before each change after what the process has been told of, newest first.
 
-    A late write of a process that never heard of it can add a copy that its cache, lagging, does not show yet.
+    A write that is late adds a copy that nobody waits for: a cache that lags then, or has no watch, does not show it.
     """
     names = set(children(world))
     found = [len(names)]
     for happened in reversed(world.history):
-        if happened.at < since:
+        if happened.revision <= known:
             break
         name = happened.new["metadata"]["name"]
         if happened.plural != "configmaps" or not name.startswith(f"{PARENT}-") or happened.type == "MODIFIED":
