@@ -1,5 +1,9 @@
 """Keeps a store equal to what the server has: one list, then a watch for ever; slow with a server in trouble.
 
+The list is the beginning of the watch where the server offers that (streaming lists, Kubernetes 1.32 and later): all
+there is comes as events, and a mark tells where that ends. Where it is refused, or the mark does not come, the list is
+read in pages.
+
 The waiting is that of Kubernetes' own clients: 0.8 s, doubled up to 30 s, stretched by chance up to twofold, forgotten
 after two minutes of health. A server that is down is so asked about once in five to a hundred seconds.
 """
@@ -8,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from rayctl.kube.calls import OPENED, Call, Resource, Transport
-from rayctl.kube.errors import Expired, KubernetesError, NoAnswer, ObjectNotFound, from_status
-from rayctl.kube.store import Change, Store, key_of
+from rayctl.kube.errors import Expired, KubernetesError, NoAnswer, ObjectNotFound, Rejected, from_status
+from rayctl.kube.store import Change, Key, Store, key_of
 
 __all__ = ["Counted", "Reflector", "Selection", "Waiting"]
 
@@ -30,6 +34,10 @@ RELIST_S = 30.0
 """Two lists are not closer together than this without waiting."""
 SHORT_S = 1.0
 """A watch that ended this soon and brought nothing counts as a failure."""
+MARK_S = 10.0
+"""A streamed list to which nothing was added between two looks so long apart is given up."""
+MARK = "k8s.io/initial-events-end"
+"""The annotation of the bookmark at the end of a streamed list."""
 
 
 Counted = Callable[[str, str, str], None]
@@ -76,6 +84,41 @@ class Selection:
         return call.asking(labelSelector=self.labels or None, fieldSelector=self.fields or None)
 
 
+class _NotOffered(Exception):
+    """The server does not begin watches with lists."""
+
+
+def _failure(event: dict[str, Any]) -> KubernetesError:
+    item = event["object"]
+    return from_status(int(item.get("code") or 500), item, None, writes=False)
+
+
+async def _read_list(stream: AsyncGenerator[dict[str, Any], None], found: dict[Key, dict[str, Any]]) -> str:
+    """Fill in what a stream begins with; return the resourceVersion at its mark."""
+    try:
+        async for event in stream:
+            kind = event["type"]
+            if kind == OPENED:
+                continue
+            item = event["object"]
+            if kind == "BOOKMARK":
+                metadata = item["metadata"]
+                if (metadata.get("annotations") or {}).get(MARK) != "true":
+                    raise _NotOffered
+                return str(metadata["resourceVersion"])
+            if kind == "ERROR":
+                raise _failure(event)
+            if kind == "DELETED":
+                found.pop(key_of(item), None)
+            else:
+                found[key_of(item)] = item
+                if len(found) % PAGE == 0:
+                    await asyncio.sleep(0)
+    except Rejected as error:
+        raise _NotOffered from error
+    raise NoAnswer("The stream of a list ended before the list was whole.")
+
+
 class Reflector:
     """One list and watch.
 
@@ -85,6 +128,7 @@ class Reflector:
         store: What is kept up to date; nobody else writes into it.
         listener: Told of every change after the store has it; must not raise and must not wait.
         chance: Source of jitter.
+        streaming: Whether to ask for lists as streams.
         counted: Told of every list after the first and of every watch begun anew: ``list`` or ``watch``, the plural
             name, and why, in one word (``ended``: as it was asked to).
 
@@ -92,6 +136,7 @@ class Reflector:
         synced: Set once the first list is complete.
         revision: The resourceVersion up to which the store has seen everything; empty before.
         heard_at: When the server was last heard of, by the event loop's clock.
+        streaming: Whether lists are asked for as streams: not any more once the server has refused that.
         trouble: The last failure; None while all is well. A kind that is not there is trouble too, and is waited for.
     """
 
@@ -103,9 +148,11 @@ class Reflector:
         listener: Callable[[Change], None],
         chance: random.Random | None = None,
         counted: Counted | None = None,
+        streaming: bool = True,
     ) -> None:
         self.synced = asyncio.Event()
         self.revision = ""
+        self.streaming = streaming
         self.trouble: KubernetesError | None = None
         self.lists = self.watches = 0
         self.heard_at = 0.0
@@ -113,47 +160,53 @@ class Reflector:
         self._chance = chance or random.Random()
         self._counted = counted or _uncounted
         self._because = "first"
+        self._must_list = self._stream_next = True
+        self._listed_at = float("-inf")
         self._waiting = Waiting()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        must_list, listed_at = True, float("-inf")
         failure: KubernetesError
         while True:
+            loop = asyncio.get_running_loop()
             try:
-                if must_list:
+                if self._must_list and not (self.streaming and self._stream_next):
                     await self._list()
-                    must_list, listed_at = False, asyncio.get_running_loop().time()
                 await self._watch()
                 self._because = "ended"
                 continue
             except Expired as error:
                 # The server has forgotten what we have not seen. Normal after a pause: no waiting, but not twice.
-                soon = must_list or asyncio.get_running_loop().time() - listed_at < RELIST_S
-                must_list, failure = True, error
+                soon = self._must_list or loop.time() - self._listed_at < RELIST_S
+                self._must_list, failure = True, error
                 self._because = "expired"
                 if not soon:
                     self.trouble = error
                     continue
             except ObjectNotFound as error:
-                must_list, failure = True, error
+                self._must_list, failure = True, error
                 self._because = "missing"
+            except _NotOffered:
+                self.streaming = False
+                continue
             except KubernetesError as error:
                 failure = error
                 self._because = "silence" if isinstance(error, NoAnswer) else "refused"
             self.trouble = failure
-            now = asyncio.get_running_loop().time()
-            await asyncio.sleep(self._waiting.next_s(now, self._chance, failure.retry_after_s))
+            if self._must_list:
+                # In turns, one request for each time of waiting: a server may be able to do only the other.
+                self._stream_next = not self._stream_next
+            await asyncio.sleep(self._waiting.next_s(loop.time(), self._chance, failure.retry_after_s))
 
     def _count(self, what: str, before: int) -> None:
         if before:
             self._counted(what, self._selection.resource.plural, self._because)
 
     async def _list(self) -> None:
-        call = self._selection.call(CONNECT_S)
-        found: list[dict[str, Any]] = []
         self._count("list", self.lists)
         self.lists += 1
+        call = self._selection.call(CONNECT_S)
+        found: list[dict[str, Any]] = []
         page = await self._transport.request(call.asking(limit=PAGE))
         while True:
             kind, version = self._selection.resource.kind, self._selection.resource.api_version
@@ -171,9 +224,13 @@ class Reflector:
                 # The pages grew too old while they were read: all at once, then.
                 found = []
                 page = await self._transport.request(call)
+        await self._listed(found, page["metadata"]["resourceVersion"])
+
+    async def _listed(self, found: list[dict[str, Any]], revision: str) -> None:
         await self._replace(found)
-        self.revision = page["metadata"]["resourceVersion"]
-        self.heard_at = asyncio.get_running_loop().time()
+        self.revision = revision
+        self.heard_at = self._listed_at = asyncio.get_running_loop().time()
+        self._must_list, self._stream_next = False, True
         self.synced.set()
 
     async def _replace(self, found: list[dict[str, Any]]) -> None:
@@ -199,14 +256,23 @@ class Reflector:
 
     async def _watch(self) -> None:
         lasting_s = self._chance.randint(*WATCH_S)
-        call = self._selection.call(CONNECT_S).asking(
-            watch=True, resourceVersion=self.revision, allowWatchBookmarks=True, timeoutSeconds=lasting_s
-        )
+        call = self._selection.call(CONNECT_S).asking(watch=True, allowWatchBookmarks=True, timeoutSeconds=lasting_s)
+        listing = self._must_list
+        if listing:
+            self._count("list", self.lists)
+            self.lists += 1
+            call = call.asking(sendInitialEvents=True, resourceVersionMatch="NotOlderThan")
+        else:
+            call = call.asking(resourceVersion=self.revision)
         self._count("watch", self.watches)
         self.watches += 1
         loop = asyncio.get_running_loop()
         began, events = loop.time(), 0
         async with aclosing(self._transport.watch(call, lasting_s + SILENCE_S)) as stream:
+            if listing:
+                await self._begin(stream)
+                self.trouble = None
+                events += 1
             async for event in stream:
                 if event["type"] == OPENED:
                     self.trouble = None
@@ -220,10 +286,30 @@ class Reflector:
         if not events and loop.time() - began < SHORT_S:
             raise NoAnswer(f"The watch of {self._selection.resource.plural} was ended at once and brought nothing.")
 
+    async def _begin(self, stream: AsyncGenerator[dict[str, Any], None]) -> None:
+        """Take the list that a stream begins with.
+
+        Raises:
+            KubernetesError: The stream failed, ended, or came to a halt before its list was whole.
+            _NotOffered: The server does not begin streams with lists.
+        """
+        found: dict[Key, dict[str, Any]] = {}
+        reading = asyncio.ensure_future(_read_list(stream, found))
+        try:
+            while not reading.done():
+                before = len(found)
+                await asyncio.wait([reading], timeout=MARK_S)
+                if not reading.done() and len(found) == before:
+                    raise NoAnswer(f"The list of {self._selection.resource.plural} stopped after {before} objects.")
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        await self._listed(list(found.values()), reading.result())
+
     def _take(self, event: dict[str, Any]) -> None:
         kind, item = event["type"], event["object"]
         if kind == "ERROR":
-            raise from_status(int(item.get("code") or 500), item, None, writes=False)
+            raise _failure(event)
         if kind == "DELETED":
             self._tell(self._store.drop(key_of(item), item))
         elif kind in ("ADDED", "MODIFIED"):

@@ -11,7 +11,7 @@ from typing import Any
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import NoAnswer, from_status
 
-__all__ = ["Answer", "Cut", "End", "Expire", "Fault", "FaultTransport", "Hang", "LostAnswer", "Unreachable"]
+__all__ = ["Answer", "Cut", "End", "Expire", "Fault", "FaultTransport", "Hang", "LostAnswer", "Stall", "Unreachable"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,14 @@ class Expire:
     events: int
 
 
-Fault = Unreachable | LostAnswer | Answer | Hang | Cut | End | Expire
+@dataclass(frozen=True)
+class Stall:
+    """Of a watch nothing comes after so many events, until its silence is over."""
+
+    events: int
+
+
+Fault = Unreachable | LostAnswer | Answer | Hang | Cut | End | Expire | Stall
 
 
 class FaultTransport:
@@ -117,7 +124,7 @@ class FaultTransport:
             await asyncio.sleep(silence_s)
             raise self._lost(call)
         self._refuse(fault, call)
-        left = fault.events if isinstance(fault, (Cut, End, Expire)) else -1
+        left = fault.events if isinstance(fault, (Cut, End, Expire, Stall)) else -1
         async with aclosing(self._inner.watch(call, silence_s)) as stream:
             yield await anext(stream)
             if left != 0:
@@ -132,7 +139,9 @@ class FaultTransport:
             gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
             yield {"type": "ERROR", "object": gone}
             return
-        if isinstance(fault, Cut):
+        if isinstance(fault, Stall):
+            await asyncio.sleep(silence_s)
+        if isinstance(fault, (Cut, Stall)):
             raise NoAnswer(f"{call.path}: the watch broke")
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ CUTS = 5
 
 WAY_S = 0.01
 """A request and its answer are on their way so long at most, each."""
+_LISTING = ("sendInitialEvents", "true")
 _NO_CHANGE = (OPENED, "BOOKMARK", "ERROR")
 Body = Callable[[Transport, Callable[[], float], str], Awaitable[None]]
 """What the process runs: (its transport, its wall clock, its identity)."""
@@ -195,8 +196,8 @@ class _Faulty:
         plural = call.path.rsplit("/", 1)[-1]
         count = 0
         async with aclosing(self._seen(call, silence_s, plural)) as stream:
-            async for event in stream:
-                if event["type"] not in (OPENED, "ERROR"):
+            async for event, listed in stream:
+                if event["type"] not in (OPENED, "ERROR") and not listed:
                     process.world.knows(plural, int(event["object"]["metadata"]["resourceVersion"]))
                 yield event
                 if event["type"] in _NO_CHANGE:
@@ -204,7 +205,7 @@ class _Faulty:
                 count += 1
                 if plan.duplicate and process.chance.random() < plan.duplicate:
                     yield event
-                if plan.expire_at == (plural, process.told[plural]):
+                if not listed and plan.expire_at == (plural, process.told[plural]):
                     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
                     yield {"type": "ERROR", "object": gone}
                     return
@@ -212,33 +213,49 @@ class _Faulty:
                     process.cuts += 1
                     raise NoAnswer(f"{call.path}: the watch broke")
 
-    async def _seen(self, call: Call, silence_s: float, plural: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the changes that get through, when they do."""
+    async def _seen(
+        self, call: Call, silence_s: float, plural: str
+    ) -> AsyncGenerator[tuple[dict[str, Any], bool], None]:
+        """Yield the events that get through, when they do, and whether each is of the list that the watch begins with.
+
+        Such a list is like one in pages: a request like others, and not stale.
+        """
         await self._gates(call)
+        listing = _LISTING in call.query
+        if listing:
+            await asyncio.sleep(self._process.chance.uniform(0.0, WAY_S))
+            self._process.requests += 1
+            self._refuse(call, self._process.requests)
         held: dict[str, Any] | None = None
         async with aclosing(_Pump(self._inner.watch(call, silence_s))) as stream:
             while True:
                 event = await stream.next(HELD_S if held is not None else None)
                 if event is None:
                     assert held is not None
-                    yield held  # nothing newer came: late, not lost
+                    yield held, False  # nothing newer came: late, not lost
                     held = None
                 elif not event:
                     return
+                elif listing:
+                    await self._connected(call)
+                    listing = event["type"] != "BOOKMARK"
+                    if not listing:
+                        await asyncio.sleep(self._process.chance.uniform(0.0, WAY_S))
+                    yield event, listing
                 elif event["type"] in _NO_CHANGE:
                     if held is None:
-                        yield event
+                        yield event, False
                 else:
                     await self._arrive(call, plural, event)
                     if self._plan.suppress == (plural, self._process.told[plural]):
                         held = event
                         continue
                     if held is not None and held["object"]["metadata"]["uid"] != event["object"]["metadata"]["uid"]:
-                        yield held  # only what happens between two changes of one object can go unseen
+                        yield held, False  # only what happens between two changes of one object can go unseen
                     held = None
-                    yield event
+                    yield event, False
 
-    async def _arrive(self, call: Call, plural: str, event: dict[str, Any]) -> None:
+    async def _connected(self, call: Call) -> None:
         if self.dead:
             await asyncio.Future()
         if self._silent():
@@ -246,6 +263,9 @@ class _Faulty:
             assert self._plan.silent is not None
             await asyncio.sleep(self._plan.silent[1] - asyncio.get_running_loop().time())
             raise self._lost(call)
+
+    async def _arrive(self, call: Call, plural: str, event: dict[str, Any]) -> None:
+        await self._connected(call)
         self._process.told[plural] += 1
         lag = self._plan.lag.get(plural, self._plan.lag.get("*", 0.0))
         if lag:

@@ -16,7 +16,7 @@ from rayctl.core.controller import Caches, Document, Documents, Key
 from rayctl.core.execute import Ending, Outcome
 from rayctl.core.plan import Action, Apply, Create, Delete, Patch, Plan, Ref, Together
 from rayctl.kube import informer, own_writes, reflector, store
-from rayctl.kube.errors import Expired, ServerTrouble
+from rayctl.kube.errors import Expired
 from rayctl.kube.kinds import CONFIG_MAPS
 from tests.sim.fanout import TOLD, FanOut, child_of, wanted
 
@@ -327,29 +327,18 @@ def relists_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
 
 def expired_skips(patch: pytest.MonkeyPatch) -> None:
     """When the history is too old, the watch goes on from now without a list."""
-    right = reflector.Reflector._list
-
-    async def wrong(self: Any) -> None:
-        if not self.synced.is_set():
-            await right(self)
-            return
-        page = await self._transport.request(self._selection.call(30.0).asking(limit=1))
-        self.revision = page["metadata"]["resourceVersion"]
-
-    patch.setattr(reflector.Reflector, "_list", wrong)
-    _breaks_expire(patch)
-
-
-def _breaks_expire(patch: pytest.MonkeyPatch) -> None:
     right = reflector.Reflector._watch
 
-    async def watch(self: Any) -> None:
+    async def wrong(self: Any) -> None:
         try:
             await right(self)
-        except ServerTrouble as error:
-            raise Expired(str(error)) from error
+        except Expired:
+            if not self.synced.is_set():
+                raise
+            page = await self._transport.request(self._selection.call(30.0).asking(limit=1))
+            self.revision = page["metadata"]["resourceVersion"]
 
-    patch.setattr(reflector.Reflector, "_watch", watch)
+    patch.setattr(reflector.Reflector, "_watch", wrong)
 
 
 IN_THE_KERNEL = [

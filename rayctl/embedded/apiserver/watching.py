@@ -73,6 +73,7 @@ class Hub:
         self._views: dict[str, dict[Hashable, tuple[View, dict[Watch, None]]]] = defaultdict(dict)
         self.per_user = per_user
         self._users: Counter[str] = Counter()
+        self._later: dict[Watch, tuple[int, Callable[[], None]]] = {}
         self.closed_as_slow = 0
         api.store.subscribe(self._told)
 
@@ -89,8 +90,13 @@ class Hub:
         _, members = self._views[watch.view.storage].setdefault(watch.key, (watch.view, {}))
         members[watch] = None
 
+    def at_revision(self, watch: Watch, revision: int, reached: Callable[[], None]) -> None:
+        """Do something once the store has reached a revision and the watch knows, if it still is one then."""
+        self._later[watch] = (revision, reached)
+
     def remove(self, watch: Watch) -> None:
         """Tell it no more."""
+        self._later.pop(watch, None)
         views = self._views[watch.view.storage]
         found = views.get(watch.key)
         if found is None or watch not in found[1]:
@@ -122,6 +128,11 @@ class Hub:
                 for watch in members:
                     if not watch.offer(line, event.revision):
                         self.closed_as_slow += 1
+        if self._later:
+            due = [(watch, reached) for watch, (revision, reached) in self._later.items() if revision <= event.revision]
+            for watch, reached in due:
+                del self._later[watch]
+                reached()
 
 
 class Watch:
@@ -249,22 +260,39 @@ def open_watch(
     revision = options.revision
     store = api.store
     # A watch from a revision that has not been reached waits for it.
-    watch = Watch(view, key, user.name, options.bookmarks, max(0, revision or 0))
+    after = 0 if options.initial_events else max(0, revision or 0)
+    watch = Watch(view, key, user.name, options.bookmarks, after)
     timeout_s = _timeout(options)
-    if revision and revision < store.compacted:
+    if options.initial_events:
+        _begin_with_list(api, hub, watch, revision or 0, paint_bookmark)
+    elif revision and revision < store.compacted:
         error = expired(f"too old resource version: {revision} ({store.compacted})")
         watch.push(b'{"type":"ERROR","object":' + dumps(error.document()) + b"}\n")
         watch.end()
     else:
         hub.add(watch)
-        if options.initial_events or (options.initial_events is None and not revision):
-            watch.begin_with(view.lines_now(api))
-        elif revision:
+        if revision:
             past = (view.line_of(event) for event in store.changes_after(resource.storage, revision))
             watch.begin_with(line for line in past if line is not None)
-        if options.initial_events and options.bookmarks:
-            watch.push(paint_bookmark(store.revision, INITIAL_END))
+        elif options.initial_events is None:
+            watch.begin_with(view.lines_now(api))
     return _Chunks(hub, watch, timeout_s, lambda: paint_bookmark(store.revision, None))
+
+
+def _begin_with_list(api: Api, hub: Hub, watch: Watch, revision: int, paint_bookmark: Any) -> None:
+    """Begin a streamed list: what is there, not older than a revision, then the mark, then what changes."""
+    hub.add(watch)
+    watch.begin_with(watch.view.lines_now(api))
+    if not watch.bookmarks:
+        return
+
+    def mark() -> None:
+        watch.push(paint_bookmark(api.store.revision, INITIAL_END))
+
+    if revision <= api.store.revision:
+        mark()
+    else:
+        hub.at_revision(watch, revision, mark)
 
 
 class _Chunks(AsyncGenerator[bytes, None]):

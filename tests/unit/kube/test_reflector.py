@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,32 +18,35 @@ from rayctl.kube.calls import Call, Resource
 from rayctl.kube.errors import Denied, ObjectNotFound
 from rayctl.kube.reflector import Reflector, Selection
 from rayctl.kube.store import Change, Store, key_of
-from rayctl.testkit.faults import Answer, Cut, End, Expire, Fault, FaultTransport, Hang, LostAnswer, Unreachable
+from rayctl.testkit.faults import Answer, Cut, End, Expire, Fault, FaultTransport, Hang, LostAnswer, Stall, Unreachable
 from rayctl.testkit.local_transport import LocalTransport
 from rayctl.testkit.virtual_time import run_virtual
 from tests.unit.embedded.local import Local
 
 MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 WIDGETS = Resource("test.io", "v1", "widgets", "Widget")
+WATCHED = ("watch", "true")
+STREAMED = ("sendInitialEvents", "true")
 Decide = Callable[[int, Call], Fault | None]
 
 
 class World:
     """A server, a way to it without faults, and a reflector behind faults."""
 
-    def __init__(self, local: Local, decide: Decide, resource: Resource = MAPS) -> None:
+    def __init__(self, local: Local, decide: Decide, resource: Resource = MAPS, streaming: bool = True) -> None:
         self.clean = LocalTransport(local.handler, "t")
         self.faults = FaultTransport(self.clean, decide)
         self.store = Store()
         self.seen: dict[Any, Any] = {}
         self.changes: list[Change] = []
+        self.told: Callable[[Change], object] = self.changes.append
         selection = Selection(resource, "default")
         self.counted: list[tuple[str, str, str]] = []
 
         def count(what: str, plural: str, reason: str) -> None:
             self.counted.append((what, plural, reason))
 
-        self.reflector = Reflector(self.faults, selection, self.store, self._take, random.Random(1), count)
+        self.reflector = Reflector(self.faults, selection, self.store, self._take, random.Random(1), count, streaming)
         self.task = asyncio.ensure_future(self.reflector.run())
 
     def _take(self, change: Change) -> None:
@@ -57,7 +61,7 @@ class World:
         else:
             assert before == change.old
             self.seen[key] = change.new
-        self.changes.append(change)
+        self.told(change)
 
     async def write(self, name: str, value: str | None) -> None:
         path = MAPS.path("default", name)
@@ -92,6 +96,8 @@ FAULTS = st.one_of(
     st.builds(Cut, st.integers(0, 3)),
     st.builds(Expire, st.integers(0, 3)),
     st.builds(End, st.integers(0, 3)),
+    st.builds(Stall, st.integers(0, 3)),
+    st.just(Answer(422, "Invalid")),
 )
 WRITES = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["1", "2", None]), st.sampled_from([0.0, 0.5, 40.0])), max_size=12
@@ -99,10 +105,11 @@ WRITES = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(faults=st.lists(FAULTS, max_size=12), writes=WRITES)
-def test_the_store_ends_as_the_server_is(faults: list[Fault | None], writes: list[Any]) -> None:
+@given(faults=st.lists(FAULTS, max_size=12), writes=WRITES, streaming=st.booleans())
+def test_the_store_ends_as_the_server_is(faults: list[Fault | None], writes: list[Any], streaming: bool) -> None:
     async def body(local: Local) -> None:
-        world = World(local, lambda number, call: faults[number] if number < len(faults) else None)
+        decide: Decide = lambda number, call: faults[number] if number < len(faults) else None  # noqa: E731
+        world = World(local, decide, streaming=streaming)
         for name, value, pause_s in writes:
             await world.write(name, value)
             await asyncio.sleep(pause_s)
@@ -133,12 +140,16 @@ def test_a_server_that_is_down_is_asked_seldom_and_then_found_again() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "lists", "reason"),
-    [(Cut(0), 1, "silence"), (End(0), 1, "silence"), (Expire(0), 40, "expired"), (Answer(500), 1, "refused")],
+    [(Cut(0), 2, "silence"), (End(0), 2, "silence"), (Expire(0), 60, "expired"), (Answer(500), 2, "refused")],
 )
-def test_watches_that_fail_at_once_are_not_asked_for_in_a_loop(fault: Fault, lists: int, reason: str) -> None:
+@pytest.mark.parametrize("streaming", [True, False])
+def test_watches_that_fail_at_once_are_not_asked_for_in_a_loop(
+    fault: Fault, lists: int, reason: str, streaming: bool
+) -> None:
     async def body(local: Local) -> None:
-        world = World(local, lambda number, call: fault if ("watch", "true") in call.query else None)
+        world = World(local, lambda number, call: fault if WATCHED in call.query else None, streaming=streaming)
         await asyncio.sleep(600)
+        assert world.reflector.synced.is_set()
         assert 1 <= world.reflector.lists <= lists
         assert 10 < world.reflector.watches < 40
         again = [("watch", "configmaps", reason)] * (world.reflector.watches - 1)
@@ -199,7 +210,7 @@ def test_no_right_is_told_and_kept_trying() -> None:
 def test_an_object_made_anew_under_its_name_is_two_changes() -> None:
     async def body(local: Local) -> None:
         silent = True
-        world = World(local, lambda number, call: Hang() if silent and number == 1 else None)
+        world = World(local, lambda number, call: Hang() if silent and number == 1 else None, streaming=False)
         await world.write("a", "1")
         await asyncio.sleep(1)  # listed; the watch brings nothing
         await world.write("a", None)
@@ -214,17 +225,112 @@ def test_an_object_made_anew_under_its_name_is_two_changes() -> None:
 
 def test_many_objects_come_in_pages() -> None:
     async def body(local: Local) -> None:
-        world = World(local, lambda number, call: Answer(410, "Expired") if number == 1 else None)
+        world = World(local, lambda number, call: None)
         world.task.cancel()
         for number in range(1203):
             await world.write(f"m{number}", "1")
-        world = World(local, lambda number, call: Answer(410, "Expired") if number == 1 else None)
+        world = World(local, lambda number, call: Answer(410, "Expired") if number == 1 else None, streaming=False)
         await asyncio.sleep(10)
         assert len(world.store) == 1203 + sum(not name.startswith("m") for name in await world.truth())
         limits = [dict(call.query).get("limit") for _, call in world.faults.calls[:3]]
         assert limits == ["500", "500", None]
 
     play(body)
+
+
+def test_a_streamed_list_is_the_beginning_of_its_watch() -> None:
+    async def body(local: Local) -> None:
+        clean = LocalTransport(local.handler, "t")
+        for number in range(1203):
+            path = MAPS.path("default", f"m{number}")
+            await clean.request(
+                Call("POST", MAPS.path("default"), body={"metadata": {"name": f"m{number}"}, "data": {"v": "1"}})
+            )
+        world = World(local, lambda number, call: None)
+        await asyncio.sleep(1)
+        assert world.reflector.synced.is_set()
+        await clean.request(Call("DELETE", path))
+        await world.write("a", "1")
+        await asyncio.sleep(1)
+        assert world.known() == await world.truth()
+        assert [STREAMED in call.query for _, call in world.faults.calls] == [True]
+        assert (world.reflector.lists, world.reflector.watches) == (1, 1)
+
+    play(body)
+
+
+def test_where_streams_are_refused_pages_are_read_at_once_and_from_then_on() -> None:
+    async def body(local: Local) -> None:
+        world = World(local, refusing(Answer(422, "Invalid")))
+        await world.write("a", "1")
+        await asyncio.sleep(0.1)
+        assert world.known() == await world.truth()
+        await asyncio.sleep(700)  # more than one watch
+        asked = [STREAMED in call.query for _, call in world.faults.calls]
+        assert asked.count(True) == 1
+        assert asked[0]
+
+    play(body)
+
+
+@pytest.mark.parametrize("fault", [Cut(1), End(2), Stall(2), Expire(1), Answer(500), Hang()])
+def test_of_a_list_that_does_not_come_to_its_end_nothing_is_taken(fault: Fault) -> None:
+    async def body(local: Local) -> None:
+        world = World(local, lambda number, call: None)
+        world.task.cancel()
+        for name in "abc":
+            await world.write(name, "1")
+        world = World(local, refusing(fault))
+        taken_after: list[int] = []
+        world.told = lambda change: taken_after.append(len(world.faults.calls))
+        await asyncio.sleep(25)
+        assert taken_after[0] == 2  # requests: not from the stream, from the pages after it
+        assert world.known() == await world.truth()
+
+    play(body)
+
+
+def test_a_server_that_takes_it_for_a_plain_watch_is_noticed() -> None:
+    async def body(local: Local) -> None:
+        world = World(local, lambda number, call: None)
+        world.task.cancel()
+        await world.write("a", "1")
+        ignoring = LocalTransport(local.handler, "t")
+        right = ignoring.watch
+
+        def watch(call: Call, silence_s: float) -> Any:
+            query = tuple(one for one in call.query if one[0] not in ("sendInitialEvents", "resourceVersionMatch"))
+            return right(replace(call, query=query), silence_s)
+
+        ignoring.watch = watch  # type: ignore[method-assign]
+        store = Store()
+        reflector = Reflector(ignoring, Selection(MAPS, "default"), store, lambda change: None, random.Random(1))
+        task = asyncio.ensure_future(reflector.run())
+        await asyncio.sleep(25)
+        assert reflector.synced.is_set()
+        assert {item["metadata"]["name"] for item in store} == set(await world.truth())
+        task.cancel()
+
+    play(body)
+
+
+def test_after_an_expiry_the_list_is_streamed_again() -> None:
+    async def body(local: Local) -> None:
+        world = World(local, lambda number, call: Expire(4) if number == 0 else None)
+        await asyncio.sleep(60)
+        await world.write("a", "1")
+        await world.write("a", "2")
+        await world.write("a", "3")
+        await asyncio.sleep(1)
+        assert [STREAMED in call.query for _, call in world.faults.calls] == [True, True]
+        assert world.known() == await world.truth()
+        assert ("list", "configmaps", "expired") in world.counted
+
+    play(body)
+
+
+def refusing(fault: Fault) -> Decide:
+    return lambda number, call: fault if STREAMED in call.query else None
 
 
 def local_definition(plural: str, kind: str) -> dict[str, Any]:
