@@ -127,6 +127,8 @@ class Recording:
         words = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
         found = verb or words.get(call.method) or ("get" if named else "list")
         self.used.add((found, group, resource))
+        if ("sendInitialEvents", "true") in call.query:
+            self.used.add(("list", group, resource))  # what it falls back to on servers without streamed lists
         if call.content_type == APPLY:
             self.used.add(("create", group, resource))
 
