@@ -71,6 +71,7 @@ class NamespaceNetwork:
         self._gateway = str(ipaddress.IPv4Network(self._network)[1])
         self._bridge = bridge_name(slot)
         self._places = Places(pods)
+        self._foreign: set[str] = set()
 
     async def prepare(self) -> None:
         """See `Network.prepare`."""
@@ -81,6 +82,7 @@ class NamespaceNetwork:
             await _ip("addr", "replace", f"{self._gateway}/{prefix}", "dev", self._bridge)
             await _ip("link", "set", self._bridge, "up")
             self._settings()
+            await self._look_around()
         except OSError as error:
             raise Unavailable(
                 f"Network namespaces cannot be used here: {error}",
@@ -94,11 +96,27 @@ class NamespaceNetwork:
         with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
             Path(f"/proc/sys/net/ipv6/conf/{self._bridge}/disable_ipv6").write_text("1")
 
+    async def _look_around(self) -> None:
+        """Remove the namespaces that a killed kubelet of another folder left behind, whose addresses would be given
+        again; where pods still run in one, keep away from its address. The slot is this kubelet's alone by now."""
+        for name in self._others():
+            if (await _ip("netns", "pids", name)).strip():
+                shown = await _ip("-n", name, "-o", "-4", "addr", "show", "dev", "eth0")
+                self._foreign |= {word.partition("/")[0] for word in shown.split() if "/" in word}
+            else:
+                await self._remove(name)
+
+    def _others(self) -> list[str]:
+        """Return the names of this slot's namespaces that belong to none of this kubelet's pods."""
+        own = {self._name(uid) for uid in self._places.pods()}
+        names = os.listdir(_NAMED) if _NAMED.is_dir() else []
+        return sorted(name for name in names if name.startswith(self._name("")) and name not in own)
+
     async def attach(self, uid: str, wanted: tuple[int, ...]) -> Attached:
         """See `Network.attach`."""
         place = self._places.get(uid)
         if place is None:
-            taken = {*self._places.addresses(), self._gateway}
+            taken = {*self._places.addresses(), *self._foreign, self._gateway}
             place = Attached(free_address(self._network, taken, self._places.last_address))
             self._places.put(uid, place)
         name = self._name(uid)

@@ -29,6 +29,10 @@ class Places:
         """Return a pod's place."""
         return self._known.get(uid)
 
+    def pods(self) -> set[str]:
+        """Return the uids of the pods that have a place."""
+        return set(self._known)
+
     def addresses(self) -> set[str]:
         """Return the addresses that are taken."""
         return {place.ip for place in self._known.values()}
