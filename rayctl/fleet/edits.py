@@ -7,6 +7,7 @@ from typing import Any
 
 from rayctl.fleet.arithmetic import Limits
 from rayctl.fleet.revisions import annotations_for, next_revision
+from rayctl.fleet.scaling import Scaled
 from rayctl.fleet.seen import DESIRED, MOST, FleetSeen, SetView
 from rayctl.fleet.target import Target
 
@@ -14,7 +15,7 @@ __all__ = ["edits_for"]
 
 
 def edits_for(
-    seen: FleetSeen, target: Target, sizes: Mapping[str, int], limits: Limits, scaling: bool
+    seen: FleetSeen, target: Target, sizes: Mapping[str, int], limits: Limits, scaled: Scaled | None
 ) -> dict[str, dict[str, Any]]:
     """Return merge patches by name of set; those to which nothing is to change are not there.
 
@@ -23,7 +24,7 @@ def edits_for(
         target: Its revision.
         sizes: New sizes.
         limits: Bounds for which the sizes were computed.
-        scaling: Whether every set in use is to note them.
+        scaled: If the fleet is scaled: every set in use notes the limits, except those whose growth waits.
     """
     found: dict[str, dict[str, Any]] = {}
     for view in (*((target.view,) if target.view else ()), *target.old):
@@ -32,7 +33,8 @@ def edits_for(
         size = sizes.get(view.name, view.replicas)
         if size != view.replicas:
             spec["replicas"] = size
-        if size != view.replicas or (scaling and view.replicas > 0):
+        waits = scaled is not None and view.name in scaled.withheld
+        if not waits and (size != view.replicas or (scaled is not None and view.replicas > 0)):
             annotations = {DESIRED: str(limits.replicas), MOST: str(limits.most)}
         newest = target.view is not None and view.name == target.view.name
         if newest and not target.aborted:

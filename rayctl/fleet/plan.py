@@ -15,7 +15,7 @@ from rayctl.fleet.capacity import demand, room_for, times, total
 from rayctl.fleet.edits import edits_for
 from rayctl.fleet.progress import Totals, complete, progressing, recheck_at, timed_out
 from rayctl.fleet.revisions import merge_to, new_set, next_revision, prepared, rollback_target, template_of_revision
-from rayctl.fleet.scaling import is_scaling, scale
+from rayctl.fleet.scaling import Scaled, is_scaling, scale
 from rayctl.fleet.seen import REVISION, ROLLBACK, FleetSeen, RolloutState, SetView
 from rayctl.fleet.spec import limits_of
 from rayctl.fleet.status import (
@@ -150,21 +150,21 @@ def _situation(seen: FleetSeen, target: Target) -> Situation:
 
 def _plan_rollout(situation: Situation, target: Target, now: float) -> Plan:
     seen, spec = situation.seen, situation.seen.spec
-    scaled: dict[str, int] = {}
+    scaled: Scaled | None = None
     if target.view is not None and target.change and spec.paused:
         # The change waits; what is there is scaled as it is.
         situation = replace(situation, new=None, old=(*situation.old, target.view))
         target = replace(target, view=None, old=situation.old)
     if is_scaling(situation):
         scaled = scale(situation)
-        move = Move(scaled, reason=Reason("scale", "Scaling", f"the fleet goes to {spec.replicas}"))
+        move = _scaling(situation, scaled)
     elif spec.paused:
         behind = _unfinished(situation)
         move = Move(blocked_on=_paused(seen) if behind else None, waits=behind)
     else:
         move = _strategy(situation, now)
-    ended = _judge(situation, target, move, bool(scaled), now)
-    actions: list[Action] = list(_writes(situation, target, move, bool(scaled)))
+    ended = _judge(situation, target, move, scaled is not None and not scaled.withheld, now)
+    actions: list[Action] = list(_writes(situation, target, move, scaled))
     actions += _tidy(situation, ended.done)
     news = [*_size_events(situation, move), *ended.events]
     revision = target.view.revision if target.view else 0
@@ -177,6 +177,17 @@ def _plan_rollout(situation: Situation, target: Target, now: float) -> Plan:
     checks = [at for at in (move.check_at, ended.check_at) if at is not None]
     blocked = None if ended.done else move.blocked_on
     return Plan((*actions, *news), _reasons(situation, move), min(checks, default=None), blocked)
+
+
+def _scaling(situation: Situation, scaled: Scaled) -> Move:
+    wanted = situation.limits.replicas
+    there = {view.name: view.replicas for view in situation.sets}
+    sizes = {name: size for name, size in scaled.sizes.items() if size != there[name]}
+    blocker = None
+    if scaled.withheld:
+        text = f"growing to {wanted} waits until clusters that are going are gone"
+        blocker = Blocker("WaitingForDeletion", text, situation.seen.ref)
+    return Move(sizes, reason=Reason("scale", "Scaling", f"the fleet goes to {wanted}"), blocked_on=blocker)
 
 
 def _strategy(situation: Situation, now: float) -> Move:
@@ -205,9 +216,9 @@ def _unfinished(situation: Situation) -> bool:
     return situation.new is None or any(view.replicas for view in situation.old)
 
 
-def _writes(situation: Situation, target: Target, move: Move, scaling: bool) -> list[Action]:
+def _writes(situation: Situation, target: Target, move: Move, scaled: Scaled | None) -> list[Action]:
     seen, limits = situation.seen, limits_of(situation.seen.spec)
-    edits = edits_for(seen, target, move.sizes, limits, scaling)
+    edits = edits_for(seen, target, move.sizes, limits, scaled)
     actions: list[Action] = []
     if target.change and target.view is not None:
         spec = edits.setdefault(target.view.name, {}).setdefault("spec", {})

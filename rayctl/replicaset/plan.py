@@ -52,6 +52,9 @@ def plan_replicaset(seen: SetSeen, now: float) -> Plan:
     decision = decide_replacements(seen, unsettled, now)
     counts = count(seen, unsettled, now)
     moves = _moves(seen, decision, counts, now)
+    if moves.delete and seen.memory.next_ordinal < _after(seen):
+        # A pass was cut short before it told which names it had used; they must not come again.
+        moves = _Moves(check_at=now)
     created, next_ordinal = _creations(seen, moves.create)
     actions, because = _actions(seen, moves, created, now)
     blocker = _blocker(seen, counts, moves)
@@ -97,7 +100,7 @@ def _moves(seen: SetSeen, decision: Decision, counts: Counts, now: float) -> _Mo
         kept = [member for member in kept if member.uid not in doomed]
     surplus = len(kept) - limit
     if surplus > 0:
-        victims = choose_victims(kept, min(surplus, BURST), doomed)
+        victims = choose_victims(kept, min(surplus, BURST), doomed, counts.settling)
         slow = tuple(member for member in victims if seen.spec.drain.seconds and member.health.ready)
         delete += [member for member in victims if member not in slow]
         return _Moves(0, tuple(delete[:BURST]), slow, (), now + DRAIN_POLL_S if slow else check_at)
@@ -130,12 +133,17 @@ def _creations(seen: SetSeen, number: int) -> tuple[list[Create], int]:
     used = {member.ordinal for member in seen.members if member.ordinal is not None}
     found: list[Create] = []
     mark = in_place_hash(seen.spec.template)
-    ordinal, after = seen.memory.next_ordinal, max(used, default=-1) + 1
+    ordinal = seen.memory.next_ordinal
     while len(found) < number:
         if ordinal not in used and cluster_name(seen.name, ordinal) not in seen.taken:
             found.append(create_cluster(seen, ordinal, mark))
         ordinal += 1
-    return found, max(after, ordinal, seen.memory.next_ordinal)
+    return found, max(_after(seen), ordinal)
+
+
+def _after(seen: SetSeen) -> int:
+    """Return the ordinal after all that clusters have."""
+    return max((member.ordinal for member in seen.members if member.ordinal is not None), default=-1) + 1
 
 
 def slow_start(creations: Sequence[Single]) -> list[Action]:

@@ -39,7 +39,8 @@ _MAX_UNSETTLED = 200
 class Counts:
     """Clusters of a set. ``replicas``: those that exist and are not being deleted, healthy or not.
 
-    ``check_at``: when a cluster will have been ready long enough; None if none waits for that.
+    ``check_at``: when a cluster will have been ready long enough; None if none waits for that. ``settling``: uids of
+    those that wait for it.
     """
 
     replicas: int
@@ -49,6 +50,7 @@ class Counts:
     terminating: int
     draining: int
     check_at: float | None = None
+    settling: frozenset[str] = frozenset()
 
 
 def rfc3339(at: float) -> str:
@@ -68,8 +70,8 @@ def count(seen: SetSeen, unsettled: Mapping[str, tuple[str, float]], now: float)
     there = [member for member in seen.members if not member.terminating]
     ready = [member for member in there if member.health.ready]
     serving = [member for member in ready if not member.draining_at]
-    times = [available_at(seen, member, unsettled) for member in serving] if seen.spec.min_ready_s else []
-    waiting = [at for at in times if at > now]
+    times = {member.uid: available_at(seen, member, unsettled) for member in serving} if seen.spec.min_ready_s else {}
+    waiting = {uid: at for uid, at in times.items() if at > now}
     return Counts(
         len(there),
         sum(1 for member in there if labels <= member.labels.items()),
@@ -77,7 +79,8 @@ def count(seen: SetSeen, unsettled: Mapping[str, tuple[str, float]], now: float)
         len(serving) - len(waiting),
         len(seen.members) - len(there),
         sum(1 for member in there if member.draining_at),
-        min(waiting, default=None),
+        min(waiting.values(), default=None),
+        frozenset(waiting),
     )
 
 

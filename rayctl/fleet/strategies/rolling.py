@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rayctl.core.plan import Blocker, Reason
 from rayctl.fleet.arithmetic import new_size, shrink_old
+from rayctl.fleet.seen import SetView
 from rayctl.fleet.strategies.move import Move, Situation
 
 __all__ = ["roll", "roll_to"]
@@ -36,6 +37,8 @@ def roll_to(situation: Situation, goal: int, floor: int) -> Move:
         unborn = sum(max(0, view.replicas - view.existing - view.terminating) for view in situation.sets)
         wanted = max(current, min(wanted, current + fits - unborn))
     if new is None:
+        # A set that has not seen that it is to shrink may have more clusters than it says: grow when it has.
+        wanted = wanted if situation.unsettled is None else 0
         return Move(create=wanted, reason=Reason("rollout", "CreatingRevision", "a new revision begins"), goal=partial)
     if wanted < current or (wanted > current and situation.unsettled is None):
         text = f"the new revision goes from {current} to {wanted} of {goal}"
@@ -46,6 +49,10 @@ def roll_to(situation: Situation, goal: int, floor: int) -> Move:
         if missing > 0 and stable is not None:
             size = next(view.replicas for view in situation.old if view.name == stable) + missing
             return Move({stable: size}, reason=Reason("rollout", "KeepingOld", f"{floor} keep the old"), goal=partial)
+    stale = next((view for view in situation.old if view.replicas > 0 and not view.settled), None)
+    if stale is not None:
+        # What it says of its clusters is from before its last change: one that seemed broken may serve by now.
+        return Move(blocked_on=_unseen(stale), goal=partial)
     shrunk = shrink_old(limits, new.size, [view.size for view in situation.old], floor)
     sizes = {
         size.name: size.replicas
@@ -64,13 +71,17 @@ def _stable(situation: Situation) -> str | None:
     return known[0].name if known else None
 
 
+def _unseen(view: SetView) -> Blocker:
+    return Blocker("WaitingForReplicaSet", f"{view.name} has not seen its new size yet", view.ref)
+
+
 def _blocker(situation: Situation, goal: int, floor: int) -> Blocker | None:
     new, limits = situation.new, situation.limits
     assert new is not None
     if new.replicas < goal:
         behind = situation.unsettled
         if behind is not None and situation.occupied < limits.most:
-            return Blocker("WaitingForReplicaSet", f"{behind.name} has not seen its new size yet", behind.ref)
+            return _unseen(behind)
         if situation.room.grow == 0 or (situation.room.lacks and limits.surge == limits.unavailable == 0):
             text = situation.room.message or "the ceiling leaves no room for another cluster"
             return Blocker("WaitingForCapacity", text, hint="Raise rollout.capacity.limits, or free clusters.")

@@ -1,145 +1,63 @@
-"""What holds whatever happens: bounds, ownership, numbers, convergence (I1-I10), under random histories."""
+"""What holds whatever happens: bounds, ownership, numbers, convergence (I1-I10), under random histories.
 
-from collections import Counter
+The laws themselves are in `stories`; `planted` has defects that they must notice.
+"""
 
+import copy
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rayctl.core.plan import Create, Delete, Emit
-from rayctl.fleet.arithmetic import fenceposts
+from tests.unit.fleet.planted import PLANTED
+from tests.unit.fleet.stories import BOUNDS, Story, Watched, own, ready, tell
 from tests.unit.fleet.worlds import FleetWorld, rolling
 from tests.unit.replicaset.worlds import NS, STARTING, cluster, status, template
 
-REVISION = "deployment.kubernetes.io/revision"
-BOUND = st.one_of(st.integers(0, 3), st.sampled_from(["0%", "25%", "50%", "100%"]))
+BOUND = st.sampled_from(BOUNDS)
+STORIES = 300
 
 
-def available(world):
-    there = [c for c in own(world) if not c["metadata"].get("deletionTimestamp")]
-    return sum(1 for c in there if ready(c) and "rayctl.io/draining-since" not in c["metadata"]["annotations"])
+class Drawn:
+    """Chooses by hypothesis."""
 
-
-def own(world):
-    return [c for c in world.clusters if c["metadata"].get("ownerReferences")]
-
-
-def ready(document):
-    return any(
-        c["type"] == "RayClusterProvisioned" and c["status"] == "True"
-        for c in (document.get("status") or {}).get("conditions") or ()
-    )
-
-
-class Watched:
-    """A fleet's world that looks at every single write."""
-
-    def __init__(self, world, surge, unavailable):
-        self.w, self.surge, self.unavailable = world, surge, unavailable
-        self.counting = False
-        self.numbers = {}
-        self.act, world.world.act = world.world.act, self.checked
-        self.foreign = {d["metadata"]["uid"] for d in world.clusters if not d["metadata"].get("ownerReferences")}
-        self.observed = 0
-
-    def bounds(self):
-        replicas = self.w.fleet["spec"]["replicas"]
-        more, fewer = fenceposts(self.surge, self.unavailable, replicas)
-        return replicas, (replicas + more if replicas else 0), replicas - min(fewer, replicas)
-
-    def checked(self, action):
-        if isinstance(action, Delete):
-            assert action.ref.uid, "a deletion without a uid"
-            assert action.ref.uid not in self.foreign, "a stranger's cluster is deleted"  # I8
-        before_available, before = available(self.w), len(self.w.clusters)
-        self.act(action)
-        if isinstance(action, Emit):
-            return
-        _, most, fewest = self.bounds()
-        mine = [c for c in self.w.clusters if c["metadata"]["uid"] not in self.foreign]
-        if isinstance(action, Create) and action.ref.kind == "RayCluster":
-            assert len(mine) <= max(most, before - len(self.foreign)), f"{len(mine)} clusters, {most} allowed"  # I2
-        if isinstance(action, Delete) and action.ref.kind == "RayCluster" and available(self.w) < before_available:
-            assert available(self.w) >= fewest or self.scaled_down, f"{available(self.w)} available"  # I3
-        total = sum(s["spec"]["replicas"] for s in self.w.sets)
-        if isinstance(action, Create) and action.ref.kind == "RayClusterReplicaSet":
-            assert total <= max(most, total - action.document["spec"]["replicas"])  # I1
-        for found in self.w.sets:  # I5
-            number = int(found["metadata"]["annotations"][REVISION])
-            assert number >= self.numbers.get(found["metadata"]["uid"], 0)
-            self.numbers[found["metadata"]["uid"]] = number
-        assert max(Counter(self.numbers[s["metadata"]["uid"]] for s in self.w.sets).values(), default=1) == 1
-        seen = self.w.status.get("observedGeneration", 0)
-        assert self.observed <= seen <= self.w.fleet["metadata"]["generation"]  # I9
-        self.observed = seen
-
-    scaled_down = False
-
-
-class Story:
-    """Random things happen to a fleet."""
-
-    def __init__(self, data, lingering, surge, unavailable, **more):
+    def __init__(self, data):
         self.data = data
-        self.w = FleetWorld(lingering=lingering, strategy=rolling(surge, unavailable), **more)
-        self.w.world.put(cluster("foreign", labels={"app": "other"}))
-        self.watch = Watched(self.w, surge, unavailable)
-        self.broken = set()
 
-    def draw(self, strategy):
-        return self.data.draw(strategy)
+    def number(self, least, most):
+        return self.data.draw(st.integers(least, most))
 
-    def happen(self):
-        what = self.draw(
-            st.sampled_from(["fleet", "fleet", "sets", "sets", "ready", "ready", "time", "image", "scale", "gone"])
-        )
-        getattr(self, what)()
-
-    def fleet(self):
-        self.w.fleet_pass()
-
-    def sets(self):
-        names = [s["metadata"]["name"] for s in self.w.sets]
-        if names:
-            self.w.set_pass(self.draw(st.sampled_from(names)))
-            self.watch.scaled_down = False
-
-    def ready(self):
-        waiting = {c["metadata"]["name"]: c for c in own(self.w) if not ready(c)}
-        if waiting:
-            name = self.draw(st.sampled_from(sorted(waiting)))
-            self.w.world.set_status(waiting[name], status(at=self.w.now))
-
-    def time(self):
-        self.w.pass_time(self.draw(st.integers(1, 400)))
-
-    def image(self):
-        self.w.set_image(f"ray:{self.draw(st.integers(1, 3))}")
-
-    def scale(self):
-        wanted = self.draw(st.integers(0, 6))
-        if wanted != self.w.fleet["spec"]["replicas"]:
-            self.watch.scaled_down = True
-            self.w.change(replicas=wanted)
-            self.scale_settles()
-
-    def scale_settles(self):
-        # The bounds have moved; until both controllers have seen that, the old ones hold.
-        self.w.settle()
-        self.watch.scaled_down = False
-
-    def gone(self):
-        self.w.let_go()
+    def of(self, options):
+        return self.data.draw(st.sampled_from(list(options)))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.booleans(), BOUND, BOUND, st.integers(1, 5), st.integers(0, 2))
 def test_never_too_many_never_too_few_and_nothing_foreign(data, lingering, surge, unavailable, replicas, drain):
+    more = {"drain": {"seconds": 300}} if drain else {}
     story = Story(
-        data, lingering, surge, unavailable, replicas=replicas, **({"drain": {"seconds": 300}} if drain else {})
+        Drawn(data), lingering, surge, unavailable, replicas=replicas, replacement={"policy": "Never"}, **more
     )
     for _ in range(data.draw(st.integers(5, 40))):
         story.happen()
-    finish(story.w)
+    story.finish()
+
+
+@pytest.mark.parametrize("first", [0, 20, 40])
+def test_stories_by_seed(first):
+    for seed in range(first, first + 20):
+        tell(seed)
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_defect_is_noticed(plant, monkeypatch):
+    plant(monkeypatch)
+    for seed in [PLANTED[plant], *range(STORIES)]:
+        try:
+            tell(seed)
+        except AssertionError:
+            return
+    pytest.fail(f"{STORIES} stories show nothing of it: {plant.__doc__ or plant.__name__}")
 
 
 def finish(world):
@@ -253,8 +171,6 @@ def test_at_most_one_revision_grows_in_a_pass(data, replicas):
 
 def test_the_template_is_never_changed_by_looking():
     made = template()
-    import copy
-
     kept = copy.deepcopy(made)
     world = FleetWorld(made=made)
     world.roll_out()
