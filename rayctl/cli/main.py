@@ -77,6 +77,7 @@ COMMANDS = {
     "service": ("rayctl.cli.service:service", "Switchovers of RayServices: status, promote, abort, weight, rollback …"),
     "diff": ("rayctl.cli.fleets.diff:diff", "What applying a file would change."),
     "migrate": ("rayctl.cli.migrate:migrate", "Old manifests and objects to what replaces them."),
+    "adopt": ("rayctl.cli.system.adopt:adopt", "Take clusters and services over from KubeRay, or give them back."),
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "install": ("rayctl.cli.system.install:install", "Put rayctl on a Kubernetes cluster."),
     "uninstall": ("rayctl.cli.system.install:uninstall", "Take it away."),

@@ -42,7 +42,8 @@ class Auth:
 def auth_of(spec: ClusterSpec, options: ClusterOptions) -> Auth:
     """Return how a cluster authenticates its callers.
 
-    What the head's template says itself counts; a Ray of before 2.52 knows no tokens.
+    What the head's template says itself counts; a Ray of before 2.52 knows no tokens; and a cluster that was taken
+    over from a controller that gave it none keeps to that.
     """
     asked = spec.spec.get("authOptions") or {}
     mode = asked.get("mode")
@@ -53,6 +54,8 @@ def auth_of(spec: ClusterSpec, options: ClusterOptions) -> Auth:
         return Auth("user")
     if asked.get("enableK8sTokenAuth"):
         return Auth("kubernetes")
+    if mode is None and spec.annotations.get(keys.UNPROTECTED) == "true":
+        return Auth("disabled")
     if mode is None and version is not None and version < (2, 52, 0):
         return Auth("disabled")
     own = asked.get("secretName") or ""

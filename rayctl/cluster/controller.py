@@ -191,14 +191,16 @@ def _with_kind(document: Document, api_version: str, kind: str) -> Document:
 def operator_of(deployment: Document, namespace: str) -> str:
     """Return ``namespace/name`` of a KubeRay operator that is at work in a namespace; empty if this is none.
 
-    An operator scaled to nothing is not at work; one that is broken is: it may come back at any time.
+    An operator scaled to nothing is not at work, once its pods are gone; one that is broken is: it may come back at
+    any time.
     """
     metadata, spec = deployment["metadata"], deployment.get("spec") or {}
     labels = metadata.get("labels") or {}
     is_operator = labels.get(keys.APP_NAME) == "kuberay-operator" or (
         labels.get("app.kubernetes.io/component") == "kuberay-operator"
     )
-    if not is_operator or spec.get("replicas") == 0:
+    pods_left = (deployment.get("status") or {}).get("replicas")
+    if not is_operator or (spec.get("replicas") == 0 and not pods_left):
         return ""
     watched = _watched_namespaces(spec)
     if watched and namespace not in watched:

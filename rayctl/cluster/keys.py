@@ -36,6 +36,9 @@ ENABLE_SERVE_SERVICE = "ray.io/enable-serve-service"
 NO_HEAD_RESTART = "ray.io/disable-provisioned-head-restart"
 REVISION = "rayctl.io/template-revision"
 """On pods: what they were built from (`rayctl.cluster.revision`)."""
+UNPROTECTED = "rayctl.io/started-without-token"
+"""On clusters that say nothing about authentication: ``true``: their head was started without a token, by another
+controller, so that new pods get none either: they could not join it."""
 UPGRADE_STRATEGY = "rayctl.io/upgrade-strategy"
 """On clusters: ``RollingUpdate`` replaces pods one after the other when their template changed."""
 

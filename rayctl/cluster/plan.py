@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from rayctl.cluster import keys, pods
+from rayctl.cluster.auth import auth_of
 from rayctl.cluster.children import LEFT_OVER, change_children
 from rayctl.cluster.deletion import after_deletion
 from rayctl.cluster.gcs_ft.options import fault_tolerance
@@ -22,7 +23,7 @@ from rayctl.core.controller import Refusal
 from rayctl.core.gates import PASS, Gate, Verdict, run_gates
 from rayctl.core.plan import Action, Apply, Blocker, Create, Delete, Emit, Patch, Plan, SetStatus, Single, Together
 
-__all__ = ["plan_cluster", "plan_refused"]
+__all__ = ["POD_GATES", "plan_cluster", "plan_refused"]
 
 OPERATOR_CHECK_S = 60.0
 LEFT_OVER_CHECK_S = 1.0
@@ -55,7 +56,7 @@ def _left_alone(seen: ClusterSeen, now: float) -> Plan:
         blocker = Blocker(
             "KubeRayActive",
             f"the KubeRay operator {seen.operator} looks after this RayCluster, so rayctl leaves it alone",
-            hint="to have rayctl do it, scale the operator to 0 or have it watch other namespaces",
+            hint="`rayctl adopt` has rayctl do it; `--dry-run` shows first what that means",
         )
         return Plan(next_check_at=now + OPERATOR_CHECK_S, blocked_on=blocker)
     text = f"spec.managedBy names {seen.spec.managed_by}, so rayctl leaves this RayCluster alone"
@@ -122,6 +123,19 @@ def _finalizer(seen: ClusterSeen, now: float) -> Verdict:
         change = {"metadata": {"finalizers": others}}
         return Verdict((Patch(seen.spec.ref, change, seen.revision),), "Unmarked", "nothing is in Redis", stop=True)
     return PASS
+
+
+def _unprotected(seen: ClusterSeen, now: float) -> Verdict:
+    """A head that another controller has started without a token gets no workers that ask for one."""
+    auth = auth_of(seen.spec, seen.options)
+    heads = [pod for pod in seen.heads if pod.alive]
+    foreign = heads and not any(pod.shows_token or keys.REVISION in pod.annotations for pod in heads)
+    if not foreign or not auth.ours or (seen.spec.spec.get("authOptions") or {}).get("mode"):
+        return PASS
+    change = {"metadata": {"annotations": {keys.UNPROTECTED: "true"}}}
+    text = "its head runs without a token, so it stays without one; authOptions.mode: token changes that"
+    event = Emit(seen.spec.ref, "Warning", "StartedWithoutToken", text)
+    return Verdict((Patch(seen.spec.ref, change, seen.revision), event), "StartedWithoutToken", text, stop=True)
 
 
 def _suspend(seen: ClusterSeen, now: float) -> Verdict:
@@ -245,16 +259,21 @@ def _deletions(seen: ClusterSeen, doomed: Sequence[PodSeen], why: str, reason: s
     return Together(tuple(Delete(pod.ref) for pod in doomed)), event
 
 
-GATES: tuple[Gate[ClusterSeen], ...] = (
-    Gate("finalizer", _finalizer),
-    Gate("suspend", _suspend),
-    Gate("objects", _children),
+POD_GATES: tuple[Gate[ClusterSeen], ...] = (
     Gate("foreign pods", _strangers),
     Gate("recreate", _recreate),
     Gate("removed groups", _dropped_groups),
     Gate("head", _head),
     Gate("workers", _workers),
     Gate("rolling update", _rolling),
+)
+"""What creates and deletes pods, as long as a cluster is neither suspended nor on its way out."""
+GATES: tuple[Gate[ClusterSeen], ...] = (
+    Gate("finalizer", _finalizer),
+    Gate("no token", _unprotected),
+    Gate("suspend", _suspend),
+    Gate("objects", _children),
+    *POD_GATES,
 )
 
 

@@ -35,7 +35,8 @@ class PodSeen:
         over: Why it will never run again by itself (``Failed``, ``Succeeded``, ``ContainerTerminated``), or empty.
         over_at: Since when; 0 if not known.
         waiting: Reason and message of the first container that is not ready; empty if all are.
-        hosts: ``(replica, host)`` by its labels; -1 where there is none.
+        replica, host: By its labels; -1 where there is none.
+        shows_token: Ray runs with token authentication in it.
     """
 
     ref: Ref
@@ -52,7 +53,7 @@ class PodSeen:
     address: str = ""
     replica: int = -1
     host: int = -1
-    env: Mapping[str, str] = field(default_factory=dict)
+    shows_token: bool = False
 
     @property
     def name(self) -> str:
@@ -92,7 +93,14 @@ def read_pod(document: Document) -> PodSeen:
         address=status.get("podIP") or "",
         replica=_number(labels.get(keys.REPLICA_INDEX)),
         host=_number(labels.get(keys.HOST_INDEX)),
+        shows_token=_shows_token(document),
     )
+
+
+def _shows_token(document: Document) -> bool:
+    containers: Sequence[Document] = (document.get("spec") or {}).get("containers") or ({},)
+    env = {item.get("name"): item.get("value") for item in containers[0].get("env") or ()}
+    return env.get("RAY_AUTH_MODE") == "token"
 
 
 def _number(text: Any) -> int:

@@ -29,7 +29,7 @@ from rayctl.service.suspend import plan_suspend
 from rayctl.service.switchover import POLL_S, advance
 from rayctl.service.terms import Advance, Ask, Claim, Make, Point, Remove, Weigh
 
-__all__ = ["FINALIZER", "plan_service"]
+__all__ = ["FINALIZER", "begins_switch", "plan_service"]
 
 FINALIZER = "ray.io/rayservice-finalizer"
 """KubeRay's. rayctl sets none (clusters go with their owner), and takes this one away where KubeRay is gone."""
@@ -95,6 +95,13 @@ def _plan_life(seen: ServiceSeen, now: float) -> Plan:
     if rest:
         actions.append(rest[0] if len(rest) == 1 else Together(tuple(rest)))
     return Plan(tuple(actions), _because(seen, step), _next_check(seen, step, now), blocked_on)
+
+
+def begins_switch(seen: ServiceSeen, now: float) -> bool:
+    """Return whether the next pass would begin to make a cluster. ``now``: seconds since the epoch."""
+    if seen.spec is None or seen.document["metadata"].get("deletionTimestamp"):
+        return False
+    return _begins(seen, advance(seen.record, seen.world(now), seen.spec.rules, seen.wish(), now))
 
 
 def _begins(seen: ServiceSeen, step: Advance) -> bool:

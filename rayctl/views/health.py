@@ -95,7 +95,11 @@ def check_kuberay(deployments: Sequence[Document] | None) -> Finding:
     if not deployments:
         return Finding("KubeRay", "ok", "is not here: rayctl reconciles RayClusters and RayServices itself")
     where = ", ".join(sorted(f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in deployments))
-    return Finding("KubeRay", "ok", f"{where} reconciles RayClusters and RayServices; rayctl does the fleets")
+    return Finding(
+        "KubeRay",
+        "ok",
+        f"{where} reconciles RayClusters and RayServices; rayctl does the fleets (`rayctl adopt` takes over)",
+    )
 
 
 def check_access(who: str, missing: Sequence[str], asked: int, leads_elsewhere: bool = False) -> Finding:

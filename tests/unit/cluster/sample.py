@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from rayctl.cluster import keys
 from rayctl.cluster.options import ClusterOptions
 from rayctl.cluster.plan import plan_cluster, plan_refused
 from rayctl.cluster.seen import read_seen
@@ -211,3 +212,18 @@ class World:
             if item["type"] == kind:
                 return item["status"], item["reason"]
         return "", ""
+
+
+def made_by_kuberay(world: World) -> World:
+    """Make a settled cluster look as KubeRay makes it: random names, no marks of rayctl, a token only if asked for."""
+    for number, name in enumerate(sorted(world.pods)):
+        pod = world.pods.pop(name)
+        stem = (
+            name
+            if pod["metadata"]["labels"][keys.NODE_TYPE] == keys.HEAD
+            else name.rpartition("-worker-")[0] + "-worker"
+        )
+        pod["metadata"]["name"] = f"{stem}-x{number}k2p"
+        pod["metadata"]["annotations"] = {keys.FT_ENABLED: "false"}
+        world.pods[pod["metadata"]["name"]] = pod
+    return world
