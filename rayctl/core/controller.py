@@ -78,13 +78,15 @@ class Watch:
 class Refusal:
     """A write that the server refused for good: sending it again changes nothing.
 
-    ``status``: 400, 403, 413, 422 …; ``reason``: the server's word; ``message``: its sentence.
+    ``status``: 400, 403, 413, 422 …; ``reason``: the server's word; ``message``: its sentence. ``trouble``: it was not
+    refused, it has failed for long (429, 5xx, no answer: 0), and may succeed at any time.
     """
 
     action: Single
     status: int
     reason: str
     message: str
+    trouble: bool = False
 
 
 class Controller(Protocol):
@@ -117,7 +119,7 @@ class Controller(Protocol):
         ...
 
     def refused(self, found: Documents, refusal: Refusal, now: float) -> Plan:
-        """Return what is to be told about a refused write: usually a status with a condition. Pure.
+        """Return what is to be told about a refused write, or one that fails for long: usually a condition. Pure.
 
         The key comes back by itself, each time later; the plan needs no ``next_check_at``.
         """

@@ -8,13 +8,14 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from rayctl.core.controller import Controller, Key
+from rayctl.core.controller import Controller, Key, Refusal
 from rayctl.core.execute import Ending, Executor, Outcome
 from rayctl.core.metrics import Metrics
-from rayctl.core.plan import Plan
+from rayctl.core.plan import CallServe, Plan
 from rayctl.core.queue import Backoff, QueueClosed, WorkQueue
 from rayctl.core.record import Recorder
 from rayctl.kube.deadline import within
+from rayctl.kube.errors import KubernetesError
 from rayctl.kube.informer import Informer, Informers, View
 from rayctl.kube.own_writes import OwnWrites
 from rayctl.kube.store import Change
@@ -34,6 +35,9 @@ BEHIND_S = 0.05
 """How soon a key is tried again whose own writes the caches have not seen; their arrival brings it back sooner."""
 REFUSED_S = 5.0
 """The shortest pause after a write that the server refused for good."""
+TROUBLE_S = 15.0
+"""How long writes for a key may fail (5xx, 429, no answer) before its object tells of it, as of a refused one. Attempts
+come ever later, each after about twice the time, so that it is told within 30 s."""
 
 
 class Loop:
@@ -69,6 +73,7 @@ class Loop:
         self.failing: dict[Key, str] = {}
         self._passes = 0
         self._began: dict[Key, float] = {}
+        self._troubled: dict[Key, float] = {}
         self._controller, self._executor, self._own_writes = controller, executor, own_writes
         self._wall, self._workers = wall, workers
         self._metrics = metrics or Metrics()
@@ -184,8 +189,9 @@ class Loop:
             plan = self._controller.plan(found, at)
             outcome = await self._executor.perform(key, plan)
             self.recorder.add(self._controller, key, at, found, plan, outcome)
-            if outcome.refusal is not None:
-                told = self._controller.refused(found, outcome.refusal, at)
+            refusal = outcome.refusal or self._lasting(key, outcome)
+            if refusal is not None:
+                told = self._controller.refused(found, refusal, at)
                 self.recorder.add(
                     self._controller, key, at, found, told, await self._executor.perform(key, told), "after a refusal"
                 )
@@ -200,6 +206,20 @@ class Loop:
             return "crashed"
         self._after(key, plan, outcome)
         return outcome.ending.value
+
+    def _lasting(self, key: Key, outcome: Outcome) -> Refusal | None:
+        """Return what has failed, if writes for this key have failed for long."""
+        if outcome.ending not in (Ending.TROUBLE, Ending.LATER):
+            return None
+        now = asyncio.get_running_loop().time()
+        if now - self._troubled.setdefault(key, now) < TROUBLE_S:
+            return None
+        for result in outcome.results:
+            # Calls of Serve fail as long as a cluster starts; their planners know better what that means.
+            if isinstance(result.error, KubernetesError) and not isinstance(result.action, CallServe):
+                error = result.error
+                return Refusal(result.action, error.status, error.reason or error.title, error.message, trouble=True)
+        return None
 
     def _after(self, key: Key, plan: Plan, outcome: Outcome) -> None:
         if outcome.ending is Ending.DONE:
@@ -222,3 +242,4 @@ class Loop:
     def _forget(self, key: Key) -> None:
         self._queue.forget(key)
         self.failing.pop(key, None)
+        self._troubled.pop(key, None)

@@ -134,10 +134,11 @@ class FleetController:
         """See `Controller.refused`."""
         seen, action = parse_fleet(found), refusal.action
         word = "ReplicaSetCreateError" if isinstance(action, Create) else "WriteRefused"
+        word = "ServerTrouble" if refusal.trouble else word
         what = action.cluster if isinstance(action, CallServe) else action.ref
         message = f"{what}: {refusal.message}"[:1000]
         conditions = [
-            Condition(PROGRESSING, "False", word, message),
+            Condition(PROGRESSING, "Unknown" if refusal.trouble else "False", word, message),
             Condition(READY, "False", word, message),
             Condition(DEGRADED, "True", word, message),
         ]

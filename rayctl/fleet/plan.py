@@ -363,7 +363,9 @@ def _conditions(
         found.append(Condition(PAUSED, "True", "DeploymentPaused", "changes of the template wait"))
     bad = why
     if bad is None and state.aborted:
-        text = f"revision {state.aborted} was given up ({state.aborted_message}); change the template to go on"
+        text = (
+            f"revision {state.aborted} was given up ({state.aborted_message}); change the template, or undo, to go on"
+        )
         bad = (state.aborted_reason, text)
     if bad is not None:
         found.append(Condition(DEGRADED, "True", bad[0], bad[1]))
@@ -394,8 +396,13 @@ def _progress_condition(
 ) -> Condition:
     name = target.view.name if target.view else f"{situation.seen.name}-{situation.hash}"
     if state.aborted and (target.aborted or why is not None):
-        text = f"revision {state.aborted} was given up ({state.aborted_message}); {name} is used"
-        return Condition(PROGRESSING, "False", "RolledBack", text)
+        given_up = f"revision {state.aborted} was given up ({state.aborted_message})"
+        if target.aborted and why is not None:
+            return Condition(PROGRESSING, "False", why[0], f"{given_up}; going back to {name}: {why[1]}")
+        if target.aborted and done:
+            return Condition(PROGRESSING, "False", "RolledBack", f"{given_up}; {name} is used")
+        back = f"going back to {name}" if target.aborted else "going back"
+        return Condition(PROGRESSING, "True", "RollingBack", f"{given_up}; {back}")
     if why is not None:
         return Condition(PROGRESSING, "False", why[0], why[1])
     if situation.seen.spec.paused and not done:

@@ -14,10 +14,18 @@ from rayctl.replicaset.seen import controller_of
 
 __all__ = ["EXIT_CODES", "fleet_view", "history", "tree"]
 
-EXIT_CODES = {"complete": 0, "failed": 4, "invalid": 4, "progressing": 5, "paused": 5, "unobserved": 5}
-"""Of ``rayctl rollout status``, by verdict."""
+EXIT_CODES = {
+    "complete": 0,
+    "failed": 4,
+    "rolled-back": 4,
+    "invalid": 4,
+    "progressing": 5,
+    "paused": 5,
+    "unobserved": 5,
+}
+"""Of ``rayctl rollout status``, by verdict. Rolled back: what is wanted was given up, what was good before runs."""
 _MARKS = {"Ready": "✔", "Unready": "✖", "Starting": "◌", "Suspended": "‖", "Terminating": "…"}
-_FINAL = ("RolledBack", "ProgressDeadlineExceeded", "GateFailed", "ReplicaSetCreateError", "WriteRefused")
+_FINAL = ("ProgressDeadlineExceeded", "GateFailed", "ReplicaSetCreateError", "WriteRefused")
 
 
 def fleet_view(
@@ -80,6 +88,8 @@ def _verdict(seen: FleetSeen, conditions: Mapping[str, Condition]) -> tuple[str,
     if ready is not None and ready.is_true:
         return "complete", ready
     progress = conditions.get(PROGRESSING)
+    if progress is not None and progress.status == "False" and progress.reason == "RolledBack":
+        return "rolled-back", progress
     if progress is not None and progress.status == "False" and progress.reason in _FINAL:
         return "failed", progress
     if progress is not None and progress.status == "False":
@@ -87,6 +97,8 @@ def _verdict(seen: FleetSeen, conditions: Mapping[str, Condition]) -> tuple[str,
     paused = conditions.get(PAUSED)
     if seen.spec.paused or (paused is not None and paused.is_true):
         return "paused", paused or ready
+    if progress is not None and progress.reason == "RollingBack":
+        return "progressing", progress
     bad = conditions.get(DEGRADED)
     return "progressing", bad if bad is not None and bad.is_true else ready
 
@@ -129,10 +141,10 @@ def _cluster(document: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 def tree(view: Mapping[str, Any], age: Any) -> list[str]:
     """Return a view as lines of a tree. ``age``: seconds → text."""
-    marks = {"complete": "✔", "failed": "✖", "invalid": "✖", "paused": "‖"}
+    marks = {"complete": "✔", "failed": "✖", "invalid": "✖", "paused": "‖", "rolled-back": "↩"}
     head = (
         f"fleet/{view['name']}  rev {view['revision'] or '–'}   {marks.get(view['verdict'], '◌')} "
-        f"{view['verdict'].capitalize()} {view['updated']}/{view['wanted']}"
+        f"{view['verdict'].capitalize().replace('-', ' ')} {view['updated']}/{view['wanted']}"
     )
     if view["step"]:
         head += f"   step {view['step']['at']} of {view['step']['of']}: {view['step']['text']}"
@@ -157,7 +169,9 @@ def _line(item: Mapping[str, Any], age: Any) -> str:
     if item["age_s"] is not None:
         text += f"  {age(item['age_s'])}"
     if item["phase"] == "Ready":
-        return f"{text}  {item['workers']} workers"
+        return (
+            f"{text}  {item['workers']} workers" if item["workers"] or item["workers_wanted"] else f"{text}  head only"
+        )
     return f"{text}  {item['message']}" if item["message"] else text
 
 

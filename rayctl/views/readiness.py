@@ -6,14 +6,14 @@ Kinds of ours have judges of their own (`JUDGES`); all others are judged by the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from typing import Any
 
 from rayctl.core.conditions import Condition, parse_conditions
 
-__all__ = ["JUDGES", "Judge", "Verdict", "condition_holds", "judge", "moment"]
+__all__ = ["JUDGES", "Judge", "Verdict", "by_convention", "condition_holds", "judge", "moment"]
 
 Document = Mapping[str, Any]
 
@@ -22,19 +22,23 @@ Document = Mapping[str, Any]
 class Verdict:
     """Whether an object is ready; None: its kind has no notion of that.
 
-    ``reason``: one word; ``message``: a sentence; ``since_at``: seconds since the epoch, if known.
+    ``reason``: one word; ``message``: a sentence; ``since_at``: seconds since the epoch, if known; ``failed``: it will
+    not become ready before somebody changes something.
     """
 
     ready: bool | None
     reason: str = ""
     message: str = ""
     since_at: float | None = None
+    failed: bool = False
 
 
 Judge = Callable[[Document], Verdict]
 
 JUDGES: dict[tuple[str, str], str] = {
     ("ray.io", "RayCluster"): "rayctl.views.ray:judge_cluster",
+    ("orchestration.aibrix.ai", "RayClusterFleet"): "rayctl.views.replicas:judge_fleet",
+    ("orchestration.aibrix.ai", "RayClusterReplicaSet"): "rayctl.views.replicas:judge_set",
 }
 """(group, kind) → ``module:function``, a `Judge`; imported when needed."""
 _SUMMARIES = ("Ready", "Available", "Established")
@@ -62,10 +66,12 @@ def judge(document: Document) -> Verdict:
         module, _, name = where.partition(":")
         found: Verdict = getattr(import_module(module), name)(document)
         return found
-    return _by_convention(document, kind)
+    return by_convention(document)
 
 
-def _by_convention(document: Document, kind: str) -> Verdict:
+def by_convention(document: Document) -> Verdict:
+    """Judge an object by what all kinds have in common, but for pods and what counts replicas."""
+    kind = str(document.get("kind"))
     status = document.get("status") or {}
     conditions = parse_conditions(status.get("conditions") if isinstance(status, Mapping) else None)
     if kind == "Pod":
@@ -75,7 +81,7 @@ def _by_convention(document: Document, kind: str) -> Verdict:
         return unseen
     bad = conditions.get("Degraded") or conditions.get("Failed")
     if bad is not None and bad.is_true:
-        return _of(bad, False)
+        return replace(_of(bad, False), failed=bad.reason == "BackoffLimitExceeded")
     for name in ("Complete", *_SUMMARIES):
         summary = conditions.get(name)
         if summary is None:
@@ -134,7 +140,7 @@ def _pod(status: Document, conditions: Mapping[str, Condition]) -> Verdict:
 
     trouble = pod_trouble(status)
     since_at = float(ready.transition_at) or None if ready is not None else None
-    return Verdict(False, trouble.reason, trouble.message, since_at)
+    return Verdict(False, trouble.reason, trouble.message, since_at, failed=status.get("phase") == "Failed")
 
 
 def condition_holds(document: Document, name: str, status: str = "True") -> bool:

@@ -17,6 +17,7 @@ _ASKS = "rayctl explain"
 _FLEET = {
     "paused": (("resume", "go on"), ("undo", "return to the revision before")),
     "progressing": (("status", "see how far it is"), ("pause", "hold it here"), ("undo", "return to the one before")),
+    "rolled-back": (("undo", "take the template back too"), ("history", "see which revision was given up")),
     "failed": (("undo", "return to the revision before"), ("status", "see what is left of it")),
 }
 """Verdict of a fleet → (what ``rayctl rollout`` can do, what that means)."""

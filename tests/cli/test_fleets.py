@@ -175,10 +175,34 @@ def test_a_failed_rollout_and_its_abort(server: Running, run: Callable[..., Resu
     assert failed.exit_code == 4, failed.output
     assert "ProgressDeadlineExceeded" in failed.output
     aborted = run("rollout", "abort", f"fleet/{name}", "--wait", "--timeout", "60s")
-    assert aborted.exit_code == 4, aborted.output
+    assert aborted.exit_code == 0, aborted.output  # as asked
     assert "RolledBack" in aborted.output
     view = json.loads(run("rollout", "status", f"fleet/{name}", "-o", "json").output)
-    assert view["verdict"] == "failed"
+    assert view["verdict"] == "rolled-back"
+
+
+def test_waiting_ends_when_a_rollout_is_rolled_back(run: Callable[..., Result], name: str) -> None:
+    options = {"progressDeadlineSeconds": 1, "rollout": {"onFailure": "RollBack"}}
+    made = run("apply", "-f", "-", "--wait", "--timeout", "60s", given=manifest(name, replicas=1, **options))
+    assert made.exit_code == 0, made.output
+    worse = run("apply", "-f", "-", "--wait", "--timeout", "60s", given=manifest(name, "broken", 1, **options))
+    assert worse.exit_code == 4, worse.output
+    assert "was given up" in worse.output
+    status = run("rollout", "status", f"fleet/{name}")
+    assert status.exit_code == 4
+    assert "↩ Rolled back 1/1" in status.output
+    # What was good before can still be scaled; taking the template back makes the fleet ready.
+    scaled = run("scale", f"rcf/{name}", "--replicas", "2", "--wait", "--timeout", "60s")
+    assert scaled.exit_code == 0, scaled.output
+    undone = run("rollout", "undo", f"fleet/{name}", "--wait", "--timeout", "60s")
+    assert undone.exit_code == 0, undone.output
+
+
+def test_waiting_for_what_cannot_be_ends_at_once(run: Callable[..., Result], name: str) -> None:
+    wrong = manifest(name, replicas=1, strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "many"}})
+    result = run("apply", "-f", "-", "--wait", "--timeout", "60s", given=wrong)
+    assert result.exit_code == 4, result.output
+    assert "'many' is neither an integer nor a percentage" in result.output
 
 
 def test_a_canary_is_promoted(server: Running, run: Callable[..., Result], name: str) -> None:

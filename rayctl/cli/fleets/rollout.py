@@ -26,7 +26,7 @@ COMMANDS = {
     "abort": ("rayctl.cli.fleets.steer:abort", "Give the newest revision up and use the last good one."),
 }
 _WAIT_S = 600.0
-_FINAL = ("complete", "failed", "invalid")
+_FINAL = ("complete", "failed", "rolled-back", "invalid")
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
@@ -41,7 +41,7 @@ def rollout() -> None:
 def status(kube: Kube, target: str, wait: bool) -> None:
     """Show revisions and clusters of a fleet as a tree.
 
-    Exit codes: 0 complete, 4 failed, 5 still progressing or paused, or --timeout passed.
+    Exit codes: 0 complete, 4 failed or rolled back, 5 still progressing or paused, or --timeout passed.
     """
     name = fleet_name(target)
     view = wait_for(kube, name, kube.settings.timeout_s or _WAIT_S) if wait else look(kube, name)

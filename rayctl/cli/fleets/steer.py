@@ -77,11 +77,13 @@ def abort(kube: Kube, target: str, change: Change) -> None:
     """Give the newest revision up: the last good one takes its place until the template is changed."""
     from rayctl.fleet import steer
 
-    _carry_out(kube, target, steer.abort(kube.get(FLEETS, fleet_name(target))), change)
+    _carry_out(kube, target, steer.abort(kube.get(FLEETS, fleet_name(target))), change, wanted="rolled-back")
 
 
-def _carry_out(kube: Kube, target: str, steered: Steered, change: Change, waits: bool = True) -> None:
-    """Change the fleet, say so, and wait for the end if that is asked for."""
+def _carry_out(
+    kube: Kube, target: str, steered: Steered, change: Change, waits: bool = True, wanted: str = "complete"
+) -> None:
+    """Change the fleet, say so, and wait for the end if that is asked for. ``wanted``: the verdict that is success."""
     name = fleet_name(target)
     began = time.monotonic()
     if not change.only_client:
@@ -95,4 +97,4 @@ def _carry_out(kube: Kube, target: str, steered: Steered, change: Change, waits:
         from rayctl.fleet.view import EXIT_CODES
 
         show(kube, view)
-        click.get_current_context().exit(EXIT_CODES[view["verdict"]])
+        click.get_current_context().exit(0 if view["verdict"] == wanted else EXIT_CODES[view["verdict"]])

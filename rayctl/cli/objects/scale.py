@@ -52,7 +52,13 @@ def scale(
     if change.waits:
         from rayctl.cli.objects.waiting import wait_ready
 
-        wait_ready(kube, named.served.resource, named.name, change)
+        wait_ready(kube, named.served.resource, named.name, change, enough=lambda now: _there(now, replicas))
+
+
+def _there(document: dict[str, Any], replicas: int) -> bool:
+    """Tell whether so many replicas are there and available, although their owner has failed: rolled back, say."""
+    status = document.get("status") or {}
+    return {int(status.get(name) or 0) for name in ("replicas", "availableReplicas")} == {replicas}
 
 
 def _scale_call(kube: Kube, named: Named, before: dict[str, Any], replicas: int, current: int | None) -> Call:

@@ -71,8 +71,17 @@ def wait_until(
     )
 
 
-def wait_ready(kube: Kube, resource: Resource, name: str, change: Change, namespace: str | None = None) -> None:
+def wait_ready(
+    kube: Kube,
+    resource: Resource,
+    name: str,
+    change: Change,
+    namespace: str | None = None,
+    enough: Callable[[Document], bool] = lambda _: False,
+) -> None:
     """Wait until an object is ready, for the newest specification; kinds without such a notion are at once.
+
+    ``enough``: of one that has failed: whether what is waited for has been reached all the same.
 
     Raises:
         DeadlineExceeded, ObjectNotFound: See `wait_until`.
@@ -88,13 +97,14 @@ def wait_ready(kube: Kube, resource: Resource, name: str, change: Change, namesp
 
     def done(document: Document) -> bool:
         verdict = judge(document)
-        phase = (document.get("status") or {}).get("phase") if document.get("kind") == "Pod" else None
-        if phase == "Failed" or verdict.reason == "BackoffLimitExceeded":
-            raise ObjectFailed(
-                f"{resource.kind.lower()}/{name} has failed: {verdict.message}",
-                hint=f"`rayctl explain {resource.kind.lower()}/{name}` says more.",
-            )
-        return verdict.ready is not False
+        if not verdict.failed:
+            return verdict.ready is not False
+        if enough(document):
+            return True
+        raise ObjectFailed(
+            f"{resource.kind.lower()}/{name} has failed: {says(document)}",
+            hint=f"`rayctl explain {resource.kind.lower()}/{name}` says more.",
+        )
 
     wait_until(kube, resource, name, done, says, "ready", change, namespace)
 

@@ -15,9 +15,10 @@ from rayctl.core.host import ControllerHost, HostSettings
 from rayctl.core.metrics import Metrics as CountedByLoops
 from rayctl.core.plan import Create, Patch, Plan, Ref
 from rayctl.core.record import PassRecord, replay
-from rayctl.kube.calls import Resource
+from rayctl.kube.calls import Call, Resource, Transport
 from rayctl.kube.kinds import CONFIG_MAPS
 from rayctl.telemetry.metrics import Metrics
+from rayctl.testkit.faults import Answer, FaultTransport
 from rayctl.testkit.virtual_time import run_virtual
 from rayctl.testkit.world import World
 
@@ -68,14 +69,17 @@ class Marker:
 
 
 def played(
-    script: Callable[[World, Marker, ControllerHost], Any], metrics: Metrics | None = None, marker: Marker | None = None
+    script: Callable[[World, Marker, ControllerHost], Any],
+    metrics: Metrics | None = None,
+    marker: Marker | None = None,
+    wrap: Callable[[Transport], Transport] = lambda inner: inner,
 ) -> Any:
     marker = marker or Marker()
 
     async def main() -> Any:
         world = await World().start()
         settings = HostSettings("host", "kube-system")
-        host = ControllerHost(world.transport("process"), [marker], settings, world.wall, metrics=metrics)
+        host = ControllerHost(wrap(world.transport("process")), [marker], settings, world.wall, metrics=metrics)
         running = asyncio.ensure_future(host.run())
         try:
             return await script(world, marker, host)
@@ -217,3 +221,30 @@ def test_what_happens_is_counted() -> None:
         'rayctl_informer_objects{resource="configmaps"}',
     ):
         assert line in text, text
+
+
+def test_trouble_that_lasts_is_told_as_a_refusal_is_until_it_is_over() -> None:
+    """I10: a server that answers 500 for long is told about within 30 s, one that does for a moment is not."""
+    broken: set[str] = set()
+
+    def decide(_: int, call: Call) -> Answer | None:
+        return Answer(500, "InternalError") if call.method == "PATCH" and call.path.split("/")[-1] in broken else None
+
+    async def script(world: World, marker: Marker, host: ControllerHost) -> None:
+        broken.update(("short", "long"))
+        await make(world, "short", "mark")
+        await make(world, "long", "mark")
+        await asyncio.sleep(5)
+        broken.remove("short")
+        assert await world.until(lambda: marked(world, "short"), 30)
+        await asyncio.sleep(25)
+        assert {refusal.action.ref.name for refusal in marker.refusals} == {"long"}  # type: ignore[union-attr]
+        assert marker.refusals[0].status == 500
+        assert marker.refusals[0].trouble
+        broken.clear()
+        assert await world.until(lambda: marked(world, "long"), 60)
+        told = len(marker.refusals)
+        await asyncio.sleep(60)
+        assert len(marker.refusals) == told
+
+    played(script, wrap=lambda inner: FaultTransport(inner, decide))

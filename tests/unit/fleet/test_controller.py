@@ -7,6 +7,7 @@ import pytest
 from rayctl.core.controller import Refusal
 from rayctl.core.plan import Create
 from rayctl.fleet.controller import FleetController
+from rayctl.fleet.view import fleet_view
 from rayctl.kube.kinds import FLEETS, PODS, RAY_CLUSTERS, REPLICA_SETS, SERVICES
 from rayctl.replicaset.controller import ReplicaSetController
 from tests.unit.fleet.worlds import FleetWorld, rolling
@@ -184,3 +185,21 @@ def test_a_refused_set_is_told(status):
     assert world.conditions["Progressing"]["reason"] == "ReplicaSetCreateError"
     assert "exceeded quota: sets" in world.conditions["Ready"]["message"]
     assert world.reasons() == ["ReplicaSetCreateError"]
+
+
+def test_trouble_of_the_server_is_told_but_is_not_the_end():
+    """I10: a plain 5xx that lasts is a condition and an event; the rollout has not failed by that."""
+    world = FleetWorld()
+    controller = FleetController()
+    found = look(controller, Cache(world.world))
+    create = next(a for a in controller.plan(found, world.now).singles if isinstance(a, Create))
+    refusal = Refusal(create, 503, "ServiceUnavailable", "the webhook does not answer", trouble=True)
+    world.world.perform(controller.refused(found, refusal, world.now))
+    told = {kind: (c["status"], c["reason"]) for kind, c in world.conditions.items()}
+    assert told["Progressing"] == ("Unknown", "ServerTrouble")
+    assert told["Ready"] == ("False", "ServerTrouble")
+    assert world.reasons() == ["ServerTrouble"]
+    view = fleet_view(world.fleet, [], [], world.now)
+    assert (view["verdict"], view["reason"]) == ("progressing", "ServerTrouble")
+    world.roll_out()
+    assert world.conditions["Ready"]["status"] == "True"

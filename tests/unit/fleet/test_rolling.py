@@ -460,6 +460,10 @@ def test_abort_goes_back_to_the_last_good_revision_and_stays_there():
     world.settle()
     value = next(s["metadata"]["labels"][HASH] for s in world.sets if s["spec"]["replicas"] == 1)
     world.annotate(**{"rayctl.io/abort": value})
+    world.fleet_pass()
+    world.fleet_pass()
+    progress = world.conditions["Progressing"]
+    assert (progress["status"], progress["reason"]) == ("True", "RollingBack")  # not back before it is
     world.roll_out()
     assert world.images() == {"ray:2.59": 3}
     assert world.conditions["Progressing"]["reason"] == "RolledBack"
@@ -483,6 +487,23 @@ def test_a_bad_revision_is_rolled_back_by_itself():
     assert "nothing has moved for 60 s" in world.conditions["Degraded"]["message"]
     world.pass_time(1000)
     assert world.settle().writes == ()  # it does not try again
+
+
+def test_going_back_has_a_deadline_too():
+    world = FleetWorld(
+        replicas=2, strategy=rolling(0, 1), rollout={"onFailure": "RollBack"}, progressDeadlineSeconds=60
+    )
+    world.roll_out()
+    world.set_image("broken")
+    world.roll_out(image="ray:2.59")
+    world.pass_time(61)
+    world.settle()  # the old set gets its second cluster again, which nobody makes ready
+    assert world.conditions["Progressing"]["reason"] == "RollingBack"
+    world.pass_time(61)
+    world.settle()
+    progress = world.conditions["Progressing"]
+    assert (progress["status"], progress["reason"]) == ("False", "ProgressDeadlineExceeded")
+    assert "going back to" in progress["message"]
 
 
 def test_the_first_revision_has_nothing_to_go_back_to():

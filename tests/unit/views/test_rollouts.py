@@ -6,6 +6,7 @@ from typing import Any
 
 from rayctl.views.explanation import Surroundings, explain
 from rayctl.views.family import family
+from rayctl.views.readiness import judge
 
 NOW = 1_800_000_000.0
 
@@ -58,3 +59,24 @@ def test_a_service_says_where_its_traffic_goes() -> None:
     assert found.ready is False
     assert ("traffic", "100% on chat-a (active, 1/1 workers)") in found.facts
     assert found.document()["facts"]["traffic"].startswith("100%")
+
+
+def test_what_cannot_come_to_be_has_failed() -> None:
+    group = "orchestration.aibrix.ai/v1alpha1"
+    waiting = [
+        condition("Progressing", "True", "ReplicaSetUpdated"),
+        condition("Ready", "False", "WaitingForAvailable"),
+    ]
+    over = [condition("Progressing", "False", "RolledBack"), condition("Ready", "False", "GateFailed", "a gate")]
+    for conditions, failed in ((waiting, False), (over, True)):
+        status = {"observedGeneration": 1, "conditions": conditions}
+        verdict = judge(thing(group, "RayClusterFleet", "embed", status=status))
+        assert (verdict.ready, verdict.failed) == (False, failed)
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {}}
+    spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template}
+    status = {"observedGeneration": 1, "conditions": [condition("Ready", "False", "NotAllAvailable")]}
+    assert not judge(thing(group, "RayClusterReplicaSet", "set", spec=spec, status=status)).failed
+    foreign = {**spec, "selector": {"matchLabels": {"app": "y"}}}
+    assert judge(thing(group, "RayClusterReplicaSet", "set", spec=foreign, status=status)).failed
+    status["conditions"].append(condition("Quarantined", "True", "ReplacementDidNotHelp"))
+    assert judge(thing(group, "RayClusterReplicaSet", "set", spec=spec, status=status)).failed
