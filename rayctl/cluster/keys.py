@@ -42,6 +42,14 @@ controller, so that new pods get none either: they could not join it."""
 UPGRADE_STRATEGY = "rayctl.io/upgrade-strategy"
 """On clusters: ``RollingUpdate`` replaces pods one after the other when their template changed."""
 
+BATCH_SCHEDULING = frozenset(
+    {
+        *("ray.io/scheduler-name", "ray.io/gang-scheduling-enabled", "ray.io/priority-class-name"),
+        *("volcano.sh/queue-name", "yunikorn.apache.org/app-id", "yunikorn.apache.org/queue", "kai.scheduler/queue"),
+    }
+)
+"""Labels of clusters that KubeRay acts on when it was started for a batch scheduler."""
+
 FINALIZER = "ray.io/gcs-ft-redis-cleanup-finalizer"
 MANAGED_BY_OPERATOR = "ray.io/kuberay-operator"
 

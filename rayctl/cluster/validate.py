@@ -194,4 +194,12 @@ def warnings(spec: ClusterSpec) -> list[tuple[str, str]]:
     if spec.annotations.get(keys.ENABLE_SERVE_SERVICE) == "true" and serve_service(spec) is None:
         text = "no service for Serve: the head's container has no port called serve (or serve-…)"
         told.append(("ServePortMissing", text))
+    asked = sorted(set(spec.labels) & keys.BATCH_SCHEDULING)
+    groups = (spec.head, *spec.groups)
+    if asked and not any((group.template.get("spec") or {}).get("schedulerName") for group in groups):
+        text = (
+            f"rayctl makes no gangs for a batch scheduler, so {', '.join(asked)} has no effect: name the scheduler in "
+            "the pod templates (schedulerName, and the labels that it asks of pods), or let Kueue suspend the cluster"
+        )
+        told.append(("BatchSchedulerNotUsed", text))
     return told

@@ -165,6 +165,7 @@ def test_the_embedded_store_can_be_switched_off() -> None:
             },
             "StorageNamespaceShared",
         ),
+        ({"labels": {"volcano.sh/queue-name": "q"}}, "BatchSchedulerNotUsed"),
     ],
 )
 def test_warned(asked: dict[str, Any], reason: str) -> None:
