@@ -195,8 +195,8 @@ def warnings(spec: ClusterSpec) -> list[tuple[str, str]]:
         text = "no service for Serve: the head's container has no port called serve (or serve-…)"
         told.append(("ServePortMissing", text))
     asked = sorted(set(spec.labels) & keys.BATCH_SCHEDULING)
-    groups = (spec.head, *spec.groups)
-    if asked and not any((group.template.get("spec") or {}).get("schedulerName") for group in groups):
+    templates = [spec.head.template, *(group.template for group in spec.groups)]
+    if asked and not any((template.get("spec") or {}).get("schedulerName") for template in templates):
         text = (
             f"rayctl makes no gangs for a batch scheduler, so {', '.join(asked)} has no effect: name the scheduler in "
             "the pod templates (schedulerName, and the labels that it asks of pods), or let Kueue suspend the cluster"
