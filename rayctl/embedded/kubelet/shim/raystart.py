@@ -10,6 +10,10 @@ What is put in (an option that the pod gives wins, except for ports that would c
   listen-port``, ``--metrics-export-port`` and further ports that the pod names); ``--dashboard-host`` becomes the
   pod's address; worker ports are left to the kernel; ``--temp-dir`` is a short folder of this container.
 
+- a head's processes get ``GRPC_ENABLE_FORK_SUPPORT=0``, unless the pod says otherwise: Ray's client server forks a
+  process for each client while gRPC's threads run, and gRPC's own care for forks aborts some of these before they
+  begin (ray-project/ray#63202).
+
 Facts come in the variable ``RAYCTL_RAY_START`` (JSON). Part of the shim: nothing of rayctl may be imported here.
 """
 
@@ -106,4 +110,6 @@ def main() -> None:
     if not real:
         raise SystemExit("ray: this pod's environment has no Ray")
     words = sys.argv[2:] if facts is None else rewrite(sys.argv[2:], facts)
+    if words[:1] == ["start"] and "--head" in words:
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.execv(real, [real, *words])  # noqa: S606

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from rayctl.embedded.kubelet.containers import shim_command
 from rayctl.embedded.kubelet.environment import Facts, Missing, expand, resolve_command, resolve_environment
 from rayctl.embedded.kubelet.probing import ProbeState, next_at, seen
 from rayctl.embedded.kubelet.rewriting import local_ports, paths, ray_ports, service_names, services_named
@@ -270,3 +274,24 @@ def test_a_node_in_a_namespace_keeps_its_ports() -> None:
 @pytest.mark.parametrize("words", [["status"], ["health-check", "--address", "x:1"], [], ["start", "--help"]])
 def test_other_commands_stay(words: list[str]) -> None:
     assert rewrite(words, PORTS) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "found"),
+    [
+        (["start", "--head"], {}, "0"),
+        (["start", "--head"], {"GRPC_ENABLE_FORK_SUPPORT": "1"}, "1"),
+        (["start"], {}, ""),
+    ],
+    ids=["head", "pod's own", "worker"],
+)
+def test_a_heads_client_servers_are_not_aborted_by_grpc(
+    tmp_path: Path, words: list[str], own: dict[str, str], found: str
+) -> None:
+    ray = tmp_path / "ray"
+    ray.write_text('#!/bin/sh\nprintf %s "$GRPC_ENABLE_FORK_SUPPORT"\n')
+    ray.chmod(0o755)
+    facts = {"mode": "netns", "ip": "10.1.1.1", "object_store_memory": None}
+    env = {"RAYCTL_RAY": str(ray), "RAYCTL_RAY_START": json.dumps(facts), "PATH": os.environ["PATH"], **own}
+    done = subprocess.run([*shim_command("raystart"), *words], env=env, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == (found, "")
