@@ -29,6 +29,7 @@ from rayctl.embedded.apiserver.errors import (
     not_found,
     unauthorized,
 )
+from rayctl.embedded.apiserver.fairness import Fairness, Limits, seats_of
 from rayctl.embedded.apiserver.openapi import OpenApi
 from rayctl.embedded.apiserver.patching import is_apply, patch
 from rayctl.embedded.apiserver.presenting import Presenter, negotiate
@@ -64,9 +65,17 @@ class Handler:
         tokens: Who is known.
         authorizer: What they may do.
         audit: Where changes are noted; None: nowhere.
+        limits: How much users may ask for at once.
     """
 
-    def __init__(self, api: Api, tokens: Tokens, authorizer: Authorizer, audit: Audit | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        tokens: Tokens,
+        authorizer: Authorizer,
+        audit: Audit | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self._api = api
         self._tokens = tokens
         self._authorizer = authorizer
@@ -74,17 +83,26 @@ class Handler:
         self._openapi = OpenApi(api.registry)
         api.gates.append(Escalation(authorizer))
         self.hub = Hub(api)
+        self.fairness = Fairness(limits)
 
     async def handle(self, request: Request) -> Response | Stream:
         """Answer a request. Never raises for what a client did."""
         began = self._api.now()
         user: User | None = None
         info = parse_info(request)
+        lane, seats, entered = self.fairness.lane(info), self._seats(request, info), False
         try:
-            user = self._authenticate(request)
-            user = self._impersonate(request, user, info)
+            known = self._tokens.authenticate(request.headers.get("authorization", ""))
+            flow = self.fairness.flow("" if known is None else known.name, info)
+            if lane is not None:
+                if not lane.enter(flow, seats):
+                    await lane.wait(flow, seats)
+                entered = True
+            if known is None:
+                raise unauthorized()
+            user = self._impersonate(request, known, info)
             self._authorize(user, info)
-            answer = await self._dispatch(request, info, user)
+            answer = await self._dispatch(request, info, user, flow)
         except ApiError as error:
             answer = self._failure(request, error)
         except PlainText as error:
@@ -94,10 +112,19 @@ class Handler:
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             answer = self._failure(request, internal(f"{type(error).__name__}"))
+        finally:
+            if entered and lane is not None:
+                lane.leave()
         if self._audit is not None:
             code = answer.code if isinstance(answer, Response) else 200
             self._audit.note(request, info, user, code, began, self._api.now())
         return answer
+
+    def _seats(self, request: Request, info: Info) -> int:
+        """Return what a request is worth among others."""
+        looks = info.verb == "list" or (info.verb == "watch" and (request.first("resourceVersion") or "0") == "0")
+        resource = self._api.registry.find(info.group, info.version, info.resource) if looks else None
+        return seats_of(info, 0 if resource is None else self._api.store.count(resource.storage))
 
     def _failure(self, request: Request, error: ApiError) -> Response:
         media = "application/json"
@@ -118,12 +145,6 @@ class Handler:
         return Response(error.code, body, media, headers)
 
     # Who and whether ----------------------------------------------------------------------------------
-
-    def _authenticate(self, request: Request) -> User:
-        user = self._tokens.authenticate(request.headers.get("authorization", ""))
-        if user is None:
-            raise unauthorized()
-        return user
 
     def _impersonate(self, request: Request, user: User, info: Info) -> User:
         name = request.headers.get("impersonate-user")
@@ -161,7 +182,7 @@ class Handler:
 
     # Which verb ---------------------------------------------------------------------------------------
 
-    async def _dispatch(self, request: Request, info: Info, user: User) -> Response | Stream:
+    async def _dispatch(self, request: Request, info: Info, user: User, flow: str) -> Response | Stream:
         if not info.is_resource:
             return self._no_resource(request)
         found = REVIEWS.get((info.group, info.resource))
@@ -177,11 +198,11 @@ class Handler:
         form = negotiate(request, custom)
         presenter = Presenter(form, request, self._api.now)
         if info.verb == "watch":
-            return self._watch(request, info, resource, user, presenter)
+            return self._watch(request, info, resource, user, presenter, flow)
         if info.subresource and info.subresource not in ("status", "finalize"):
             return await self._subresource(request, info, resource, presenter)
         if info.verb == "list":
-            return presenter.page(await list_page(self._api, request, info, resource), resource)
+            return await self._list(request, info, resource, presenter, flow)
         if info.verb == "get":
             stored = await get(self._api, request, info, resource)
             return presenter.answer(Answer(200, stored.object, resource, stored, _deprecated(resource)))
@@ -243,15 +264,23 @@ class Handler:
         if not info.subresource and info.verb not in resource.verbs:
             raise method_not_supported(info.verb, resource.group, resource.plural)
 
-    def _watch(self, request: Request, info: Info, resource: Resource, user: User, presenter: Presenter) -> Stream:
+    async def _list(
+        self, request: Request, info: Info, resource: Resource, presenter: Presenter, flow: str
+    ) -> Response | Stream:
+        pause = self.fairness.pause(flow)
+        return presenter.page(await list_page(self._api, request, info, resource, pause), resource, pause)
+
+    def _watch(
+        self, request: Request, info: Info, resource: Resource, user: User, presenter: Presenter, flow: str
+    ) -> Stream:
         def paint(kind: str, stored: Stored) -> bytes:
             return presenter.line(kind, resource, stored)
 
         def bookmark(revision: int, annotations: dict[str, str] | None) -> bytes:
             return presenter.bookmark(resource, revision, annotations)
 
-        chunks = open_watch(self._api, self.hub, request, info, resource, user, paint, bookmark, presenter.shared_form)
-        return Stream(chunks)
+        form, pause = presenter.shared_form, self.fairness.pause(flow)
+        return Stream(open_watch(self._api, self.hub, request, info, resource, user, paint, bookmark, form, pause))
 
     async def _subresource(
         self, request: Request, info: Info, resource: Resource, presenter: Presenter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import yaml
 from rayctl.embedded.apiserver.api import Answer
 from rayctl.embedded.apiserver.changes import convert
 from rayctl.embedded.apiserver.errors import ApiError, bad_request, not_acceptable
+from rayctl.embedded.apiserver.fairness import Pause
 from rayctl.embedded.apiserver.reading import Page
 from rayctl.embedded.apiserver.requests import Request, Response, Stream
 from rayctl.embedded.apiserver.resources import Column, Resource
@@ -147,8 +147,8 @@ class Presenter:
             return convert(answer.resource, answer.document)
         return answer.document
 
-    def page(self, page: Page, resource: Resource) -> Response | Stream:
-        """Return a list in the wanted form: whole if it is short, else slice by slice, so that nobody waits for it."""
+    def page(self, page: Page, resource: Resource, pause: Pause) -> Response | Stream:
+        """Return a list in the wanted form: whole if it is short, else slice by slice, with pauses between them."""
         if self._form.what == "partial":
             raise self._is_a_list()
         metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
@@ -166,7 +166,7 @@ class Presenter:
             lists = json_pieces(head, name, (self._items(resource, items) for items in slices))
         if len(page.items) <= size:
             return Response(200, b"".join(lists), self._form.media)
-        return Stream(_breathing(lists), self._form.media, whole=True)
+        return Stream(_breathing(lists, pause), self._form.media, whole=True)
 
     def _head(self, resource: Resource, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return a list without its items."""
@@ -286,11 +286,11 @@ def yaml_pieces(head: dict[str, Any], name: str, slices: Iterable[bytes]) -> Ite
         yield f"{begun}{name}: []\n".encode()
 
 
-async def _breathing(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _breathing(pieces: Iterator[bytes], pause: Pause) -> AsyncGenerator[bytes, None]:
     """Let others be answered between the pieces."""
     for piece in pieces:
         yield piece
-        await asyncio.sleep(0)
+        await pause()
 
 
 def _as_stored(resource: Resource, stored: Stored) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.errors import ApiError, bad_request, expired, not_found, too_large_revision
+from rayctl.embedded.apiserver.fairness import Pause
 from rayctl.embedded.apiserver.options import ListOptions, list_options, revision_of
 from rayctl.embedded.apiserver.requests import Info, Request
 from rayctl.embedded.apiserver.resources import Resource
@@ -107,7 +108,7 @@ def select(api: Api, resource: Resource, namespace: str, options: ListOptions) -
     return [stored for stored in api.store.items(resource.storage, namespace) if chosen.matches(stored)]
 
 
-async def list_page(api: Api, request: Request, info: Info, resource: Resource) -> Page:
+async def list_page(api: Api, request: Request, info: Info, resource: Resource, pause: Pause) -> Page:
     """Return a list, or a page of it.
 
     Raises:
@@ -134,7 +135,7 @@ async def list_page(api: Api, request: Request, info: Info, resource: Resource) 
         raise _forgotten(api, options, start)
     if start is not None:
         found = [stored for stored in found if stored.key[1:] >= start]
-    matching = found if chosen.is_everything else await _matching(found, chosen)
+    matching = found if chosen.is_everything else await _matching(found, chosen, pause)
     # A list from the cache comes whole.
     limit = 0 if options.revision == 0 else options.limit
     if not limit or len(matching) <= limit:
@@ -143,11 +144,11 @@ async def list_page(api: Api, request: Request, info: Info, resource: Resource) 
     return Page(matching[:limit], revision, _token(revision, matching[limit].key[1:]), remaining)
 
 
-async def _matching(found: Sequence[Stored], chosen: Selection) -> list[Stored]:
+async def _matching(found: Sequence[Stored], chosen: Selection, pause: Pause) -> list[Stored]:
     matching: list[Stored] = []
     for at in range(0, len(found), SLICE):
         if at:
-            await asyncio.sleep(0)  # others are answered meanwhile; what was found does not change
+            await pause()  # others are answered meanwhile; what was found does not change
         matching += [stored for stored in found[at : at + SLICE] if chosen.matches(stored)]
     return matching
 

@@ -27,6 +27,7 @@ from rayctl.embedded.apiserver.controllers.lifecycle import (
 from rayctl.embedded.apiserver.controllers.loop import Controller
 from rayctl.embedded.apiserver.controllers.services import EndpointsController
 from rayctl.embedded.apiserver.database import Database, Durability
+from rayctl.embedded.apiserver.fairness import Limits
 from rayctl.embedded.apiserver.front import Front
 from rayctl.embedded.apiserver.handler import Handler
 from rayctl.embedded.apiserver.own_service import write_own_service
@@ -48,7 +49,7 @@ class Options:
     """How a server is run.
 
     ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs.
-    ``hosts``: names under which clients may reach it, beside those of this machine.
+    ``hosts``: names under which clients may reach it, beside those of this machine. ``limits``: see `Limits`.
     """
 
     folder: Path | None = None
@@ -60,6 +61,7 @@ class Options:
     tls: ssl.SSLContext | None = None
     service_network: str = SERVICE_NETWORK
     controllers: bool = True
+    limits: Limits = field(default_factory=Limits)
     now: Callable[[], float] = time.time
 
 
@@ -111,7 +113,7 @@ class Server:
         kept = options.folder if options.durability != "memory" else None
         self._accounts = AccountTokens(self.api.store, self.api.now, signing_key(kept))
         tokens = Tokens(options.tokens, self._accounts)
-        self.handler = Handler(self.api, tokens, Authorizer(self.api.store), audit)
+        self.handler = Handler(self.api, tokens, Authorizer(self.api.store), audit, options.limits)
         self._controllers: list[Controller] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.ServerRunner | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.errors import ApiError, expired
+from rayctl.embedded.apiserver.fairness import Pause
 from rayctl.embedded.apiserver.options import ListOptions, list_options
 from rayctl.embedded.apiserver.reading import Selection, selection
 from rayctl.embedded.apiserver.requests import Info, Request, User
@@ -143,14 +144,16 @@ class Watch:
         key: Equal for watches whose views are the same.
         user: Whose it is.
         bookmarks: Whether it gets these.
+        pause: Between slices of what it begins with.
         after: Changes up to this revision are not shown.
     """
 
-    def __init__(self, view: View, key: Hashable, user: str, bookmarks: bool, after: int = 0) -> None:
+    def __init__(self, view: View, key: Hashable, user: str, bookmarks: bool, pause: Pause, after: int = 0) -> None:
         self.view = view
         self.key = key
         self.user = user
         self.bookmarks = bookmarks
+        self._pause = pause
         self._after = after
         self._first: Iterator[bytes] = iter(())
         self._waiting: deque[bytes] = deque()
@@ -209,7 +212,7 @@ class Watch:
         try:
             while batch := list(islice(self._first, CHUNK)):
                 yield b"".join(batch)
-                await asyncio.sleep(0)
+                await self._pause()
             while True:
                 while self._waiting:
                     batch = [self._waiting.popleft() for _ in range(min(CHUNK, len(self._waiting)))]
@@ -244,10 +247,12 @@ def open_watch(
     paint: Painter,
     paint_bookmark: Any,
     form: Hashable,
+    pause: Pause,
 ) -> AsyncGenerator[bytes, None]:
     """Begin a watch; returns its chunks. Nothing can happen between what it starts with and what follows.
 
     ``paint_bookmark``: (revision, annotations) → line. ``form``: equal if lines look the same; None: like no others.
+    ``pause``: between slices of what it starts with.
 
     Raises:
         ApiError: 400, 422, 429 or 500, before anything is sent.
@@ -261,7 +266,7 @@ def open_watch(
     store = api.store
     # A watch from a revision that has not been reached waits for it.
     after = 0 if options.initial_events else max(0, revision or 0)
-    watch = Watch(view, key, user.name, options.bookmarks, after)
+    watch = Watch(view, key, user.name, options.bookmarks, pause, after)
     timeout_s = _timeout(options)
     if options.initial_events:
         _begin_with_list(api, hub, watch, revision or 0, paint_bookmark)
