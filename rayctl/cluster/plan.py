@@ -12,6 +12,7 @@ from rayctl.cluster.children import LEFT_OVER, change_children
 from rayctl.cluster.deletion import after_deletion
 from rayctl.cluster.gcs_ft.options import fault_tolerance
 from rayctl.cluster.problems import told
+from rayctl.cluster.rejoin import without_the_forgotten
 from rayctl.cluster.report import derive_status, set_status
 from rayctl.cluster.seen import ClusterSeen, PodSeen
 from rayctl.cluster.status import PROVISIONED, READY, REPLICA_FAILURE, SUSPENDED, SUSPENDING
@@ -42,7 +43,10 @@ def plan_cluster(seen: ClusterSeen, now: float) -> Plan:
         problem = Condition(READY, "False", code, text)
         status = derive_status(seen, now, problem=problem, warnings=warnings(seen.spec))
         return _with_status(Plan(blocked_on=Blocker(code, text, seen.spec.ref)), seen, status, now)
+    seen, believed_at = without_the_forgotten(seen, now)
     plan = run_gates(GATES, seen, now)
+    checks = [at for at in (plan.next_check_at, believed_at) if at is not None]
+    plan = replace(plan, next_check_at=min(checks) if checks else None)
     return _with_status(plan, seen, _status(seen, now, plan), now)
 
 
@@ -283,6 +287,7 @@ def plan_refused(seen: ClusterSeen, refusal: Refusal, now: float) -> Plan:
         return Plan()
     if seen.metadata.get("deletionTimestamp"):
         return after_deletion(seen, now, refusal)
+    seen, _ = without_the_forgotten(seen, now)
     code, action = _failure_code(seen, refusal.action), refusal.action
     text = f"{action.ref.kind} {action.ref.name}: {refusal.message}" if hasattr(action, "ref") else refusal.message
     failure = None

@@ -37,6 +37,8 @@ class PodSeen:
         waiting: Reason and message of the first container that is not ready; empty if all are.
         replica, host: By its labels; -1 where there is none.
         shows_token: Ray runs with token authentication in it.
+        started_at: When Ray's container began to run; 0 if it does not run or nobody says.
+        restarts: How often it was restarted.
     """
 
     ref: Ref
@@ -54,6 +56,8 @@ class PodSeen:
     replica: int = -1
     host: int = -1
     shows_token: bool = False
+    started_at: float = 0.0
+    restarts: int = 0
 
     @property
     def name(self) -> str:
@@ -76,6 +80,7 @@ def read_pod(document: Document) -> PodSeen:
     metadata, status = document["metadata"], document.get("status") or {}
     labels = metadata.get("labels") or {}
     over, over_at = _over(document)
+    started_at, restarts = _run(document)
     return PodSeen(
         ref=Ref.to({"apiVersion": "v1", "kind": "Pod", **document}),
         node_type=labels.get(keys.NODE_TYPE, ""),
@@ -94,7 +99,23 @@ def read_pod(document: Document) -> PodSeen:
         replica=_number(labels.get(keys.REPLICA_INDEX)),
         host=_number(labels.get(keys.HOST_INDEX)),
         shows_token=_shows_token(document),
+        started_at=started_at,
+        restarts=restarts,
     )
+
+
+def _ray_statuses(document: Document) -> list[Document]:
+    """Return the status of Ray's container, the first one; none before there is one."""
+    names = [container.get("name") for container in ((document.get("spec") or {}).get("containers") or ())[:1]]
+    statuses = (document.get("status") or {}).get("containerStatuses") or ()
+    return [item for item in statuses if item.get("name") in names]
+
+
+def _run(document: Document) -> tuple[float, int]:
+    for item in _ray_statuses(document):
+        running = (item.get("state") or {}).get("running") or {}
+        return seconds(running.get("startedAt")), int(item.get("restartCount") or 0)
+    return 0.0, 0
 
 
 def _shows_token(document: Document) -> bool:
@@ -111,12 +132,7 @@ def _over(document: Document) -> tuple[str, float]:
     """A pod is over if it failed or succeeded, or if Ray's container has ended and nobody restarts it."""
     status, spec = document.get("status") or {}, document.get("spec") or {}
     phase = status.get("phase")
-    names = [container.get("name") for container in (spec.get("containers") or ())[:1]]
-    ended = [
-        (item.get("state") or {}).get("terminated")
-        for item in status.get("containerStatuses") or ()
-        if item.get("name") in names
-    ]
+    ended = [(item.get("state") or {}).get("terminated") for item in _ray_statuses(document)]
     at = max((seconds((found or {}).get("finishedAt")) for found in ended), default=0.0)
     if phase in ("Failed", "Succeeded"):
         return str(status.get("reason") or phase), at
