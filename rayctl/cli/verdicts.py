@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Going:
         look: Returns its view (with ``verdict`` and ``message``) as it is now.
         line: A view as one line, without the time.
         show: Prints a view.
+        hints: What to do when the time is up, by verdict; for others it simply goes on.
     """
 
     resource: Resource
@@ -41,6 +42,7 @@ class Going:
     look: Callable[[], View]
     line: Callable[[View], str]
     show: Callable[[View], None]
+    hints: Mapping[str, str] = field(default_factory=dict)
 
 
 def until_final(kube: Kube, going: Going, timeout_s: float) -> View:
@@ -65,7 +67,7 @@ def until_final(kube: Kube, going: Going, timeout_s: float) -> View:
             going.show(view)
             raise DeadlineExceeded(
                 f"{going.title} is still {view['verdict']} after {timeout_s:.0f} s: {view['message']}",
-                hint="It goes on; repeat the command, or give it a longer --timeout.",
+                hint=going.hints.get(view["verdict"], "It goes on; repeat the command, or give it a longer --timeout."),
             )
     return view
 

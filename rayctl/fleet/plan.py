@@ -167,7 +167,8 @@ def _plan_rollout(situation: Situation, target: Target, now: float) -> Plan:
     actions: list[Action] = list(_writes(situation, target, move, scaled))
     actions += _tidy(situation, ended.done)
     news = [*_size_events(situation, move), *ended.events]
-    revision = target.view.revision if target.view else 0
+    # While a change of the template waits, the revision is still the one before.
+    revision = target.view.revision if target.view else max((view.revision for view in situation.old), default=0)
     patch = _own_revision(seen, target)
     if patch is not None:
         # A status written for the version before would be refused; it follows in the next pass.
@@ -400,7 +401,9 @@ def _progress_condition(
         if target.aborted and why is not None:
             return Condition(PROGRESSING, "False", why[0], f"{given_up}; going back to {name}: {why[1]}")
         if target.aborted and done:
-            return Condition(PROGRESSING, "False", "RolledBack", f"{given_up}; {name} is used")
+            return Condition(
+                PROGRESSING, "False", "RolledBack", f"{given_up}; {name} is used until the template changes"
+            )
         back = f"going back to {name}" if target.aborted else "going back"
         return Condition(PROGRESSING, "True", "RollingBack", f"{given_up}; {back}")
     if why is not None:

@@ -74,7 +74,9 @@ class Preview:
             return f"stops: {self.blocked.message}"
         if not self.finished:
             return "goes on beyond what was looked at"
-        return "can start now" if self.steps else "nothing to do"
+        if not self.steps:
+            return "nothing to do"
+        return "goes on by itself" if self.steps[0].do == "wait" else "can start now"
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -90,7 +92,9 @@ class Preview:
             "fewest_ready": self.fewest,
             "verdict": self.verdict,
             "finished": self.finished,
-            "blocked": None if self.blocked is None else {"code": self.blocked.code, "message": self.blocked.message},
+            "blocked": None
+            if self.blocked is None
+            else {"code": self.blocked.code, "message": self.blocked.message, "hint": self.blocked.hint},
         }
 
 

@@ -9,6 +9,7 @@ from rayctl.core.steering import Steered
 from rayctl.errors import Conflict, NotFound
 from rayctl.fleet.revisions import merge_to, rollback_target, template_of_revision
 from rayctl.fleet.seen import ABORT, PROMOTE, parse_fleet
+from rayctl.fleet.spec import parse_fleet_spec
 from rayctl.replicaset.status import rfc3339
 from rayctl.replicaset.template import same_template
 
@@ -59,9 +60,14 @@ def promote(fleet: Document, full: bool = False) -> Steered:
     """Let the step pass at which a rollout waits; ``full``: all that are left.
 
     Raises:
-        Conflict: There is no rollout.
+        Conflict: There is no rollout, or it has no step that could be waiting.
     """
-    state = _state(fleet)
+    state, spec, label = _state(fleet), parse_fleet_spec(fleet), _label(fleet)
+    steps = {"Canary": len(spec.options.steps), "BlueGreen": 1}.get(spec.strategy, 0)
+    if int(state.get("step", 0)) >= steps:
+        why = f"all {steps} steps are done" if steps else f"{spec.strategy} has no steps"
+        hint = f"`rayctl rollout status {label}` says what it waits for."
+        raise Conflict(f"There is nothing to promote on {label}: {why}.", code="nothing-to-promote", hint=hint)
     token = f"{state['revision']}:{'full' if full else state.get('step', 0)}"
     text = "promoted fully" if full else f"step {int(state.get('step', 0)) + 1} promoted"
     return _of(fleet, text, {"metadata": {"annotations": {PROMOTE: token}}})
@@ -74,6 +80,12 @@ def abort(fleet: Document) -> Steered:
         Conflict: There is no rollout, or nothing to go back to.
     """
     state, label = _state(fleet), _label(fleet)
+    if state.get("aborted"):
+        raise Conflict(
+            f"Revision {state['aborted'].get('revision')} of {label} has been given up already.",
+            code="nothing-to-abort",
+            hint=f"`rayctl rollout undo {label}` takes the template back too, so that the fleet is ready again.",
+        )
     if state.get("stableRevision") in (None, "", state["revision"]):
         raise Conflict(
             f"{label} has no other revision to go back to, or its newest one is complete.",

@@ -46,7 +46,7 @@ def plan_replicaset(seen: SetSeen, now: float) -> Plan:
         return _plan_invalid(seen, now)
     claims = _claims(seen)
     if claims:
-        message = f"{len(claims)} clusters change owners"
+        message = f"{_clusters(len(claims))} to be taken in or let go"
         return Plan((Together(tuple(claims)),), (Reason("ownership", "Claiming", message),))
     unsettled = unsettled_now(seen, now)
     decision = decide_replacements(seen, unsettled, now)
@@ -162,24 +162,23 @@ def _actions(seen: SetSeen, moves: _Moves, created: Sequence[Create], now: float
     because: list[Reason] = []
     changes = _in_place(seen, {member.uid for member in (*moves.delete, *moves.drain, *moves.undrain)})
     groups: list[tuple[str, str, str, list[Single]]] = [
-        ("in-place", "ChangingInPlace", "clusters get the template's sizes and labels", list(changes)),
-        ("scale", "Undraining", "draining clusters are wanted again", [undrain(member) for member in moves.undrain]),
-        ("scale", "Draining", "clusters finish their work and go", [drain(member, now) for member in moves.drain]),
-        (
-            "scale",
-            "Deleting",
-            "clusters go: too many, drained or broken",
-            [Delete(member.ref) for member in moves.delete],
-        ),
+        ("in-place", "ChangingInPlace", "to get the template's sizes and labels", list(changes)),
+        ("scale", "Undraining", "draining, wanted again", [undrain(member) for member in moves.undrain]),
+        ("scale", "Draining", "to finish the work and go", [drain(member, now) for member in moves.drain]),
+        ("scale", "Deleting", "to go: too many, drained or broken", [Delete(member.ref) for member in moves.delete]),
     ]
     for gate, code, text, singles in groups:
         if singles:
             actions.append(Together(tuple(singles)))
-            because.append(Reason(gate, code, f"{len(singles)} {text}"))
+            because.append(Reason(gate, code, f"{_clusters(len(singles))} {text}"))
     if created:
         actions += slow_start(created)
-        because.append(Reason("scale", "Creating", f"{len(created)} clusters are missing"))
+        because.append(Reason("scale", "Creating", f"{_clusters(len(created))} missing"))
     return actions, because
+
+
+def _clusters(number: int) -> str:
+    return "1 cluster" if number == 1 else f"{number} clusters"
 
 
 def _in_place(seen: SetSeen, busy: set[str]) -> list[Patch]:

@@ -34,7 +34,9 @@ def _with_verdict(found: Explanation, view: Mapping[str, Any], label: str, fine:
     text = f"{label}: {view['message'] or view['verdict']}"
     first = Cause(text, str(view["reason"]), label, found.since_at)
     rest = found.causes[1:] if found.causes and found.causes[0].subject == label else found.causes
-    return replace(found, ready=False, summary=f"{label} is {view['verdict']}", causes=(first, *rest))
+    return replace(
+        found, ready=False, summary=f"{label} is {str(view['verdict']).replace('-', ' ')}", causes=(first, *rest)
+    )
 
 
 def explain_fleet(node: Node, seen: Surroundings, now: float) -> Explanation:

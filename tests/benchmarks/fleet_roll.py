@@ -159,7 +159,7 @@ class Rolling:
         most, fewest = self.sizes.since(begin)
         print(
             f"== {title}: {time.time() - begin:.1f} s, {len(self.load.done) - done} calls answered, "
-            f"{len(self.load.failed) - failed} failed, p99 {self.load.p99(begin, time.time()):.0f} ms, "
+            f"{len(self.load.failed) - failed} failed, {self.load.p99(begin, time.time())}, "
             f"at most {most} clusters, at least {fewest} ready",
             flush=True,
         )

@@ -160,7 +160,10 @@ def test_pause_resume_and_restart(server: Running, run: Callable[..., Result], n
     assert run("rollout", "pause", f"fleet/{name}").exit_code == 0
     assert run("rollout", "restart", f"fleet/{name}").exit_code == 0
     assert run("rollout", "status", f"fleet/{name}", "--wait", "--timeout", "1s").exit_code == 5
-    assert "Paused" in run("rollout", "status", f"fleet/{name}").output
+    assert f"fleet/{name}  rev 1   ‖ Paused 0/1" in run("rollout", "status", f"fleet/{name}").output
+    planned = run("plan", f"fleet/{name}")
+    assert planned.exit_code == 4
+    assert f"hint     `rayctl rollout resume fleet/{name}` goes on." in planned.output
     resumed = run("rollout", "resume", f"fleet/{name}", "--wait", "--timeout", "60s")
     assert resumed.exit_code == 0, resumed.output
     assert len(json.loads(run("rollout", "history", f"fleet/{name}", "-o", "json").output)) == 2
@@ -179,6 +182,23 @@ def test_a_failed_rollout_and_its_abort(server: Running, run: Callable[..., Resu
     assert "RolledBack" in aborted.output
     view = json.loads(run("rollout", "status", f"fleet/{name}", "-o", "json").output)
     assert view["verdict"] == "rolled-back"
+
+
+def test_what_has_no_steps_is_not_promoted_and_what_was_given_up_not_aborted(
+    server: Running, run: Callable[..., Result], name: str
+) -> None:
+    apply(server, manifest(name, replicas=1))
+    ready(run, name)
+    promoted = run("rollout", "promote", f"fleet/{name}")
+    assert promoted.exit_code == 6
+    assert "RollingUpdate has no steps" in promoted.output
+    apply(server, manifest(name, "broken", replicas=1))
+    deadline = time.monotonic() + 60
+    while run("rollout", "abort", f"fleet/{name}", "--wait", "--timeout", "60s").exit_code != 0:
+        assert time.monotonic() < deadline  # it has not begun yet
+    again = run("rollout", "abort", f"fleet/{name}")
+    assert again.exit_code == 6
+    assert "has been given up already" in again.output
 
 
 def test_waiting_ends_when_a_rollout_is_rolled_back(run: Callable[..., Result], name: str) -> None:
@@ -216,6 +236,9 @@ def test_a_canary_is_promoted(server: Running, run: Callable[..., Result], name:
     promoted = run("rollout", "promote", f"fleet/{name}", "--wait", "--timeout", "60s")
     assert promoted.exit_code == 0, promoted.output
     assert "step 2 promoted" in promoted.output
+    again = run("rollout", "promote", f"fleet/{name}")
+    assert again.exit_code == 6
+    assert "all 2 steps are done" in again.output
 
 
 @pytest.mark.parametrize(

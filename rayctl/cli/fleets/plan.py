@@ -101,3 +101,5 @@ def _show(document: Mapping[str, Any], answer: Any, everything: bool) -> None:
     if steps:
         say(f"peak     {answer.most} clusters{fewest}")
     say(f"verdict  {clean(answer.verdict)}")
+    if answer.blocked is not None and answer.blocked.hint:
+        say(f"hint     {clean(answer.blocked.hint)}")

@@ -81,7 +81,16 @@ def wait_for(kube: Kube, name: str, timeout_s: float) -> dict[str, Any]:
     """
     from rayctl.kube.kinds import FLEETS
 
-    going = Going(FLEETS, name, f"fleet/{name}", _FINAL, lambda: look(kube, name), _line, lambda view: show(kube, view))
+    going = Going(
+        FLEETS,
+        name,
+        f"fleet/{name}",
+        _FINAL,
+        lambda: look(kube, name),
+        _line,
+        lambda view: show(kube, view),
+        {"paused": f"Nothing happens until `rayctl rollout resume fleet/{name}`."},
+    )
     return until_final(kube, going, timeout_s)
 
 
@@ -110,7 +119,8 @@ def history(kube: Kube, target: str, revision: int | None) -> None:
         seen = parse_fleet({"fleet": found.fleet, "sets": found.sets})
         view = next((item for item in seen.sets if item.revision == revision), None)
         if view is None:
-            raise NotFound(f"{target} has no revision {revision}.", code="revision-not-found", hint="Leave --revision.")
+            hint = f"`rayctl rollout history {target}` lists them."
+            raise NotFound(f"{target} has no revision {revision}.", code="revision-not-found", hint=hint)
         kube.settings.output = kube.settings.output if not kube.settings.for_people else "yaml"
         emit_document(kube.settings, template_of_revision(view))
         return

@@ -61,7 +61,8 @@ def roll_to(situation: Situation, goal: int, floor: int) -> Move:
     }
     if sizes:
         taken = situation.old_total - sum(size.replicas for size in shrunk)
-        return Move(sizes, reason=Reason("rollout", "ShrinkingOld", f"{taken} old clusters go"), goal=partial)
+        text = "1 old cluster goes" if taken == 1 else f"{taken} old clusters go"
+        return Move(sizes, reason=Reason("rollout", "ShrinkingOld", text), goal=partial)
     return Move(blocked_on=_blocker(situation, goal, floor), goal=partial)
 
 
