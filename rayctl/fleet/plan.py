@@ -302,7 +302,8 @@ def _judge(situation: Situation, target: Target, move: Move, scaling: bool, now:
     waiting = any(view.terminating for view in seen.sets)
     settled = all(view.observed >= view.generation for view in situation.sets)
     done = not moved and not waiting and settled and complete(spec.replicas, totals, move.goal) and not move.waits
-    done = done and target.view is not None and not target.change
+    # A step that has just been done is not the last of it, although all is as it was to be until here.
+    done = done and target.view is not None and not target.change and move.state is None
     state = _progressed(move.state or situation.state, seen, moved, move.waits, now)
     late = not done and not move.waits and timed_out(state.progressed_at, spec.deadline_s, now)
     why = ("GateFailed", move.failed) if move.failed else None

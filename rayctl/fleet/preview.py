@@ -53,6 +53,7 @@ class Preview:
         most: Clusters that exist at most.
         fewest: Clusters that are ready at least, from the beginning on; None for a fleet that has none yet.
         revision: Numbers before and after.
+        notes: What is to be known of all of it.
         blocked: What it ends with, if not with the goal.
         finished: Whether the goal is reached within what was looked at.
     """
@@ -64,6 +65,7 @@ class Preview:
     most: int = 0
     fewest: int | None = None
     revision: tuple[int, int] = (0, 0)
+    notes: list[str] = field(default_factory=list)
     blocked: Blocker | None = None
     finished: bool = False
 
@@ -90,6 +92,7 @@ class Preview:
             },
             "most_clusters": self.most,
             "fewest_ready": self.fewest,
+            "notes": list(self.notes),
             "verdict": self.verdict,
             "finished": self.finished,
             "blocked": None
@@ -199,7 +202,10 @@ class _Imagination:
         return self._perform(plan_replicaset(seen, self._world.now), document["metadata"]["name"])
 
     def _perform(self, plan: Plan, owner: str) -> bool:
-        because = "; ".join(reason.message for reason in plan.because)
+        for reason in plan.because:
+            if reason.gate == "capacity" and reason.message not in self._found.notes:
+                self._found.notes.append(reason.message)
+        because = "; ".join(reason.message for reason in plan.because if reason.gate != "capacity")
         for action in plan.singles:
             self._note(action, because)
             self._world.act(action)

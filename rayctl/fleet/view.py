@@ -12,7 +12,7 @@ from rayctl.replicaset.health import health_of, moment
 from rayctl.replicaset.names import DRAINING_SINCE
 from rayctl.replicaset.seen import controller_of
 
-__all__ = ["EXIT_CODES", "fleet_view", "history", "tree"]
+__all__ = ["EXIT_CODES", "fleet_view", "history", "step_text", "tree"]
 
 EXIT_CODES = {
     "complete": 0,
@@ -111,6 +111,11 @@ def _step(seen: FleetSeen) -> dict[str, Any] | None:
     return {"at": at, "of": len(steps), "text": str(steps[at]) if at < len(steps) else "all steps are done"}
 
 
+def step_text(step: Mapping[str, Any]) -> str:
+    """Return where a canary is, for people. ``step``: of the view; ``at``: steps that are done."""
+    return f"step {min(step['at'] + 1, step['of'])} of {step['of']}: {step['text']}"
+
+
 def _revision(view: SetView, clusters: Sequence[Mapping[str, Any]], seen: FleetSeen, now: float) -> dict[str, Any]:
     newest = view.hash == seen.state.revision or (not seen.state.revision and view.revision > 0)
     return {
@@ -147,7 +152,7 @@ def tree(view: Mapping[str, Any], age: Any) -> list[str]:
         f"{view['verdict'].capitalize().replace('-', ' ')} {view['updated']}/{view['wanted']}"
     )
     if view["step"]:
-        head += f"   step {view['step']['at']} of {view['step']['of']}: {view['step']['text']}"
+        head += f"   {step_text(view['step'])}"
     lines = [head]
     rows = view["revisions"]
     for number, row in enumerate(rows):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rayctl.fleet.view import fleet_view
+from rayctl.fleet.view import fleet_view, step_text
 from rayctl.service.view import service_view
 from rayctl.views.explanation import Advice, Cause, Explanation, Surroundings, explain_generic
 from rayctl.views.family import Node
@@ -21,6 +21,8 @@ _FLEET = {
     "failed": (("undo", "return to the revision before"), ("status", "see what is left of it")),
 }
 """Verdict of a fleet → (what ``rayctl rollout`` can do, what that means)."""
+_PROMOTED = ("Pausing", "WaitingForGate", "WaitingForPromotion")
+"""Reasons why a fleet waits that somebody can let pass."""
 
 
 def _documents(node: Node, kind: str) -> list[Mapping[str, Any]]:
@@ -45,12 +47,12 @@ def explain_fleet(node: Node, seen: Surroundings, now: float) -> Explanation:
     found = _with_verdict(explain_generic(node, seen, now), view, node.label, ("complete",))
     facts = [("clusters", f"{view['ready']} of {view['wanted']} ready, {view['updated']} of the newest revision")]
     if view["step"]:
-        facts.append(("step", f"{view['step']['at']} of {view['step']['of']}: {view['step']['text']}"))
+        facts.append(("rollout", step_text(view["step"])))
     where = f" -n {view['namespace']}" if view["namespace"] != "default" else ""
-    advice = tuple(
-        Advice(f"rayctl rollout {verb} {view['name']}{where}", effect)
-        for verb, effect in _FLEET.get(str(view["verdict"]), ())
-    )
+    words = _FLEET.get(str(view["verdict"]), ())
+    if view["reason"] in _PROMOTED:
+        words = (("promote", "let it pass"), *words)
+    advice = tuple(Advice(f"rayctl rollout {verb} {view['name']}{where}", effect) for verb, effect in words)
     return replace(found, facts=(*found.facts, *facts), advice=(*advice, *found.advice))
 
 

@@ -231,7 +231,7 @@ def test_a_canary_is_promoted(server: Running, run: Callable[..., Result], name:
     ready(run, name)
     apply(server, manifest(name, "ray:2", rollout=rollout))
     deadline = time.monotonic() + 60
-    while "step 1 of 2: pause" not in run("rollout", "status", f"fleet/{name}").output:
+    while "step 2 of 2: pause" not in run("rollout", "status", f"fleet/{name}").output:
         assert time.monotonic() < deadline
     promoted = run("rollout", "promote", f"fleet/{name}", "--wait", "--timeout", "60s")
     assert promoted.exit_code == 0, promoted.output

@@ -100,6 +100,8 @@ def _show(document: Mapping[str, Any], answer: Any, everything: bool) -> None:
     fewest = "" if answer.fewest is None else f", never fewer than {answer.fewest} ready"
     if steps:
         say(f"peak     {answer.most} clusters{fewest}")
+    for note in answer.notes:
+        say(f"note     {clean(note)}")
     say(f"verdict  {clean(answer.verdict)}")
     if answer.blocked is not None and answer.blocked.hint:
         say(f"hint     {clean(answer.blocked.hint)}")

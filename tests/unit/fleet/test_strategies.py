@@ -51,6 +51,28 @@ def test_recreate_waits_for_broken_clusters_too():
 STEPS = [{"setWeight": 20}, {"pause": {"seconds": 60}}, {"setReplicas": 3}, {"pause": {}}]
 
 
+@pytest.mark.parametrize("steps", [[{"setWeight": 20}, {"setWeight": 60}], [{"setReplicas": 1}, {"pause": {}}]])
+def test_a_canary_is_not_ready_between_its_steps(steps):
+    """All is as a step wants it, and the next one has not begun: that is not the end, nor the new revision good."""
+    world = canary_world(steps)
+    old = world.status["rollout"]["stableRevision"]
+    for _ in range(60):
+        world.fleet_pass()
+        for found in world.sets:
+            world.set_pass(found["metadata"]["name"])
+        world.make_ready()
+        if world.images() == {"ray:2.60": 5}:
+            break
+        if world.status["observedGeneration"] == world.fleet["metadata"]["generation"]:
+            assert world.conditions["Ready"]["status"] == "False"
+        assert world.status["rollout"]["stableRevision"] == old
+        if world.conditions["Ready"]["reason"] == "Pausing":
+            world.annotate(**{"rayctl.io/promote": f"{world.status['rollout']['revision']}:1"})
+    world.roll_out()
+    assert world.conditions["Ready"]["status"] == "True"
+    assert world.status["rollout"]["stableRevision"] != old
+
+
 def canary_world(steps=STEPS, replicas=5, **more):
     world = FleetWorld(
         replicas=replicas, strategy=rolling(1, 0), rollout={"strategy": "Canary", "steps": steps, **more}
