@@ -70,6 +70,8 @@ def promote(fleet: Document, full: bool = False) -> Steered:
         raise Conflict(f"There is nothing to promote on {label}: {why}.", code="nothing-to-promote", hint=hint)
     token = f"{state['revision']}:{'full' if full else state.get('step', 0)}"
     text = "promoted fully" if full else f"step {int(state.get('step', 0)) + 1} promoted"
+    if spec.strategy == "BlueGreen":
+        text = "promoted: the new revision takes over as soon as it is available"
     return _of(fleet, text, {"metadata": {"annotations": {PROMOTE: token}}})
 
 

@@ -32,6 +32,8 @@ SILENCE_S = 10.0
 """A watch without a byte for so long after it should have ended is cut."""
 RELIST_S = 30.0
 """Two lists are not closer together than this without waiting."""
+MISSING_S = 10.0
+"""The longest wait for a kind that is not served: its definition may come any time, and should be seen soon."""
 SHORT_S = 1.0
 """A watch that ended this soon and brought nothing counts as a failure."""
 MARK_S = 10.0
@@ -196,7 +198,8 @@ class Reflector:
             if self._must_list:
                 # In turns, one request for each time of waiting: a server may be able to do only the other.
                 self._stream_next = not self._stream_next
-            await asyncio.sleep(self._waiting.next_s(loop.time(), self._chance, failure.retry_after_s))
+            pause = self._waiting.next_s(loop.time(), self._chance, failure.retry_after_s)
+            await asyncio.sleep(min(pause, MISSING_S) if isinstance(failure, ObjectNotFound) else pause)
 
     def _count(self, what: str, before: int) -> None:
         if before:

@@ -45,7 +45,7 @@ def explain_fleet(node: Node, seen: Surroundings, now: float) -> Explanation:
     """Explain a RayClusterFleet. An `Explainer`."""
     view = fleet_view(node.document, _documents(node, "RayClusterReplicaSet"), _documents(node, "RayCluster"), now)
     found = _with_verdict(explain_generic(node, seen, now), view, node.label, ("complete",))
-    facts = [("clusters", f"{view['ready']} of {view['wanted']} ready, {view['updated']} of the newest revision")]
+    facts = [("clusters", f"{view['ready']} ready, {view['wanted']} wanted, {view['updated']} of the newest revision")]
     if view["step"]:
         facts.append(("rollout", step_text(view["step"])))
     where = f" -n {view['namespace']}" if view["namespace"] != "default" else ""

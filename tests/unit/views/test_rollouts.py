@@ -41,7 +41,7 @@ def test_a_paused_fleet_says_how_to_go_on() -> None:
     found = explain(family(fleet, []), Surroundings(), NOW)
     assert found.summary == "rayclusterfleet/embed is paused"
     assert found.causes[0].text == "rayclusterfleet/embed: by you"
-    assert ("clusters", "1 of 2 ready, 1 of the newest revision") in found.facts
+    assert ("clusters", "1 ready, 2 wanted, 1 of the newest revision") in found.facts
     assert found.advice[0].command == "rayctl rollout resume embed -n n"
 
 
