@@ -137,6 +137,16 @@ def test_deletion_takes_what_is_owned_along_or_leaves_it(server: Running, policy
         kubectl(server, "wait", "--for=delete", f"cm/child-{policy}", "--timeout=20s")
 
 
+def test_what_it_makes_of_words_is_made(server: Running) -> None:
+    kubectl(server, "create", "deployment", "web", "--image=nginx", "--replicas=2", "--port=80")
+    kubectl(server, "scale", "deployment", "web", "--replicas=5")
+    assert kubectl(server, "get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "5"
+    kubectl(server, "create", "service", "clusterip", "web", "--tcp=80:8080")
+    assert kubectl(server, "get", "svc", "web", "-o", "jsonpath={.spec.ports[0].targetPort}") == "8080"
+    kubectl(server, "create", "job", "once", "--image=busybox", "--", "true")
+    assert len(kubectl(server, "create", "token", "default", "--duration=10m").split(".")) == 3
+
+
 def test_a_watch_shows_changes_as_they_happen(server: Running) -> None:
     watching = subprocess.Popen(
         ["kubectl", "get", "cm", "-w", "-l", "seen=yes", "--no-headers"],

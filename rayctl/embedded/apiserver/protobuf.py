@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
+from rayctl.embedded.apiserver.protobuf_kinds import KINDS, Message
+
 __all__ = ["MEDIA", "NotReadable", "decode_protobuf"]
 
 MEDIA = "application/vnd.kubernetes.protobuf"
@@ -19,84 +21,6 @@ MAX_DEPTH = 20
 
 class NotReadable(ValueError):
     """No protobuf of a known kind."""
-
-
-# A field is (name, type). Types: str, bool, int, bytes, "time", "micro-time", "quantity", a message (dict), a list of
-# one of these, or ("map", type) for maps of texts to them.
-Message = dict[int, tuple[str, Any]]
-
-_OWNER: Message = {
-    **{5: ("apiVersion", str), 1: ("kind", str), 3: ("name", str), 4: ("uid", str)},
-    **{6: ("controller", bool), 7: ("blockOwnerDeletion", bool)},
-}
-_META: Message = {
-    **{1: ("name", str), 2: ("generateName", str), 3: ("namespace", str), 5: ("uid", str)},
-    **{6: ("resourceVersion", str), 7: ("generation", int), 8: ("creationTimestamp", "time")},
-    **{11: ("labels", ("map", str)), 12: ("annotations", ("map", str)), 13: ("ownerReferences", [_OWNER])},
-    14: ("finalizers", [str]),
-}
-_ATTRIBUTES: Message = {
-    number: (name, str)
-    for number, name in enumerate(("namespace", "verb", "group", "version", "resource", "subresource", "name"), 1)
-}
-_PATH: Message = {1: ("path", str), 2: ("verb", str)}
-_ACCESS: Message = {1: ("resourceAttributes", _ATTRIBUTES), 2: ("nonResourceAttributes", _PATH)}
-_SUBJECT_ACCESS: Message = {**_ACCESS, 3: ("user", str), 4: ("groups", [str]), 6: ("uid", str)}
-_RULE: Message = {
-    number: (name, [str])
-    for number, name in enumerate(("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"), 1)
-}
-_SUBJECT: Message = {1: ("kind", str), 2: ("apiGroup", str), 3: ("name", str), 4: ("namespace", str)}
-_ROLE_REF: Message = {1: ("apiGroup", str), 2: ("kind", str), 3: ("name", str)}
-_ROLE: Message = {1: ("metadata", _META), 2: ("rules", [_RULE])}
-_BINDING: Message = {1: ("metadata", _META), 2: ("subjects", [_SUBJECT]), 3: ("roleRef", _ROLE_REF)}
-_REFERENCE: Message = {
-    number: (name, str)
-    for number, name in enumerate(("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"), 1)
-}
-_LEASE: Message = {
-    **{1: ("holderIdentity", str), 2: ("leaseDurationSeconds", int), 3: ("acquireTime", "micro-time")},
-    **{4: ("renewTime", "micro-time"), 5: ("leaseTransitions", int)},
-}
-_DELETE: Message = {
-    **{1: ("gracePeriodSeconds", int), 2: ("preconditions", {1: ("uid", str), 2: ("resourceVersion", str)})},
-    **{3: ("orphanDependents", bool), 4: ("propagationPolicy", str), 5: ("dryRun", [str])},
-}
-
-
-def _with_spec(spec: Message) -> Message:
-    return {1: ("metadata", _META), 2: ("spec", spec)}
-
-
-KINDS: dict[str, Message] = {
-    "SelfSubjectAccessReview": _with_spec(_ACCESS),
-    "SubjectAccessReview": _with_spec(_SUBJECT_ACCESS),
-    "LocalSubjectAccessReview": _with_spec(_SUBJECT_ACCESS),
-    "SelfSubjectRulesReview": _with_spec({1: ("namespace", str)}),
-    "SelfSubjectReview": {1: ("metadata", _META)},
-    "TokenReview": _with_spec({1: ("token", str), 2: ("audiences", [str])}),
-    "Namespace": _with_spec({1: ("finalizers", [str])}),
-    "ConfigMap": {
-        **{1: ("metadata", _META), 2: ("data", ("map", str)), 3: ("binaryData", ("map", bytes))},
-        4: ("immutable", bool),
-    },
-    "Secret": {
-        **{1: ("metadata", _META), 2: ("data", ("map", bytes)), 3: ("type", str)},
-        **{4: ("stringData", ("map", str)), 5: ("immutable", bool)},
-    },
-    "ServiceAccount": {
-        **{1: ("metadata", _META), 2: ("secrets", [_REFERENCE]), 3: ("imagePullSecrets", [{1: ("name", str)}])},
-        4: ("automountServiceAccountToken", bool),
-    },
-    "ResourceQuota": _with_spec({1: ("hard", ("map", "quantity")), 2: ("scopes", [str])}),
-    "Role": _ROLE,
-    "ClusterRole": _ROLE,
-    "RoleBinding": _BINDING,
-    "ClusterRoleBinding": _BINDING,
-    "Lease": _with_spec(_LEASE),
-    "DeleteOptions": _DELETE,
-    "Eviction": {1: ("metadata", _META), 2: ("deleteOptions", _DELETE)},
-}
 
 
 def decode_protobuf(raw: bytes) -> dict[str, Any]:
@@ -158,25 +82,40 @@ def _message(message: Message, raw: bytes, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, value in _fields(raw):
         if number not in message:
+            if not _is_blank(value, depth):
+                raise NotReadable(f"field {number} is read as JSON or YAML only")
             continue
         name, kind = message[number]
         if isinstance(kind, list):
             found.setdefault(name, []).append(_value(kind[0], value, depth))
-        elif isinstance(kind, tuple):
+        elif not isinstance(kind, tuple):
+            found[name] = _value(kind, value, depth)
+        elif kind[0] == "inline":
+            found.update(_message(kind[1], _bytes(value), depth + 1))
+        else:
             entry = dict(_fields(_bytes(value)))
             key = _text(entry.get(1, b""))
             found.setdefault(name, {})[key] = _value(kind[1], entry.get(2, b""), depth)
-        else:
-            found[name] = _value(kind, value, depth)
     return {name: value for name, value in found.items() if value not in ("", None)}
 
 
+def _is_blank(value: int | bytes, depth: int) -> bool:
+    """Whether a field says nothing: fields that are not set are sent as well, some of them as messages of such."""
+    if not value:
+        return True
+    if isinstance(value, int) or depth > MAX_DEPTH:
+        return False
+    try:
+        return all(number and _is_blank(inner, depth + 1) for number, inner in _fields(value))
+    except NotReadable:
+        return False
+
+
 def _value(kind: Any, value: int | bytes, depth: int) -> Any:
-    if kind is bool or kind is int:
-        if not isinstance(value, int):
-            raise NotReadable("a number was expected")
-        signed = value - (1 << 64) if value >= 1 << 63 else value
-        return bool(value) if kind is bool else signed
+    if kind == "skip":
+        return None
+    if kind is bool or kind is int or kind in ("flag", "count"):
+        return _number(kind, value)
     raw = _bytes(value)
     if kind is str:
         return _text(raw)
@@ -184,9 +123,21 @@ def _value(kind: Any, value: int | bytes, depth: int) -> Any:
         return base64.b64encode(raw).decode()
     if kind == "quantity":
         return _text(dict(_fields(raw)).get(1, b""))
+    if kind == "int-or-string":
+        parts = dict(_fields(raw))
+        return _text(parts.get(3, b"")) if parts.get(1) else _number(int, parts.get(2, 0))
     if kind in ("time", "micro-time"):
         return _time(raw, kind)
     return _message(kind, raw, depth + 1)
+
+
+def _number(kind: Any, value: int | bytes) -> int | bool | None:
+    if not isinstance(value, int):
+        raise NotReadable("a number was expected")
+    if not value and kind in ("flag", "count"):
+        return None
+    signed = value - (1 << 64) if value >= 1 << 63 else value
+    return bool(value) if kind in (bool, "flag") else signed
 
 
 def _time(raw: bytes, kind: str) -> str | None:
