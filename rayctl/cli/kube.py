@@ -73,6 +73,13 @@ def kube() -> None:
     show_default=True,
     help="netns: a network namespace per pod (root); ports: addresses and ports kept apart.",
 )
+@click.option(
+    "--share",
+    "shared",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file or folder of this machine that pods may have as a hostPath volume.",
+)
 @click.option("--controllers", is_flag=True, help="Run rayctl's controllers too: fleets, clusters, services.")
 @click.option("--keep-pods", is_flag=True, help="Pods outlive this command; the next one finds them again.")
 def serve(**asked: Any) -> None:
@@ -97,7 +104,7 @@ def serve(**asked: Any) -> None:
         if asked["kubeconfig"]:
             click.echo(f"For this shell:  export KUBECONFIG={asked['kubeconfig']}")
 
-    names = ("kubelet", "capacity", "images", "network", "keep_pods", "controllers")
+    names = ("kubelet", "capacity", "images", "network", "keep_pods", "shared", "controllers")
     options = {name: asked.pop(name) for name in names}
     beside = [_node(asked, options)] if options["kubelet"] else []
     beside += [_controllers] if options["controllers"] else []
@@ -155,6 +162,7 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
         capacity=capacity,
         images=images,
         hidden=(str(data.parent),),
+        shared=tuple(str(place.absolute()) for place in options["shared"]),
         keep_pods=options["keep_pods"],
     )
     return lambda kubeconfig: run_node(wanted, claimed, kubeconfig, click.echo)

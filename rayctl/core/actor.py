@@ -41,6 +41,7 @@ class ActorOptions:
         workers: Keys worked on side by side.
         terms: The leases' times.
         accounts_namespace: Each controller acts as the service account of its name there; None: as whoever starts it.
+        side: What the identities begin with: the Ray cluster that they run on, so that leases can be given to it.
     """
 
     kubeconfig: str | None = None
@@ -50,10 +51,13 @@ class ActorOptions:
     workers: int = 32
     terms: Terms = field(default_factory=Terms)
     accounts_namespace: str | None = None
+    side: str = ""
 
     def host_settings(self) -> HostSettings:
         """Return how a host in this process is run; its identity is new every time."""
         identity = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}"
+        if self.side:
+            identity = f"{self.side}_{identity}"
         return HostSettings(identity, self.lease_namespace, self.watch_namespace, self.workers, self.terms)
 
 

@@ -4,6 +4,9 @@ A holder renews, and may write for `Terms.renew_deadline_s` after it *sent* the 
 Others take over when they have seen no change for the holder's whole `Terms.duration_s`, by their own monotonic clocks.
 The difference, the margin, is how late a request may still arrive without harm: Kubernetes offers no check at the
 server that would hold for longer. Wall clocks decide nothing. The numbers are Kubernetes' own.
+
+A holder gives the lease back when somebody else is preferred: an annotation names a candidate, or what the names of
+several begin with. A candidate asks for it that finds a mere standby in its place; an upgrade does, too.
 """
 
 from __future__ import annotations
@@ -19,20 +22,44 @@ from typing import Any
 from rayctl.kube.calls import Call, Resource, Transport
 from rayctl.kube.errors import AlreadyExists, KubernetesError, LeaseLost, ObjectNotFound, WriteConflict
 
-__all__ = ["LEASES", "Elector", "Fence", "FencedTransport", "Observed", "Terms", "may_claim", "renewal"]
+__all__ = [
+    "LEASES",
+    "PREFERRED",
+    "STANDBY",
+    "Elector",
+    "Fence",
+    "FencedTransport",
+    "Observed",
+    "Terms",
+    "asking",
+    "may_claim",
+    "must_give_back",
+    "renewal",
+    "wants_to_ask",
+]
 
 _log = logging.getLogger(__name__)
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+PREFERRED = "rayctl.io/preferred-holder"
+"""Who should hold the lease next: an identity, or what comes before the ``_`` of one. Gone when somebody claims it."""
+STANDBY = "rayctl.io/standby"
+"""Said of its holder: it only stands in, and makes way for whoever asks."""
+RESERVED_S = 10.0
+"""For so long a lease that is free is left to who is preferred."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How long a lease lasts, how long its holder dares to act on it, and how often it is looked after; in seconds."""
+    """How long a lease lasts, how long its holder dares to act on it, and how often it is looked after; in seconds.
+
+    ``standby``: whether who holds it makes way for any candidate that is none.
+    """
 
     duration_s: int = 15
     renew_deadline_s: float = 10.0
     retry_s: float = 2.0
+    standby: bool = False
 
     def __post_init__(self) -> None:
         if not self.duration_s > self.renew_deadline_s > self.retry_s > 0:
@@ -61,20 +88,50 @@ class Observed:
         """Its resourceVersion."""
         return str(self.document["metadata"]["resourceVersion"])
 
+    @property
+    def preferred(self) -> str:
+        """Who should hold it next; empty: nobody in particular."""
+        return str((self.document["metadata"].get("annotations") or {}).get(PREFERRED) or "")
+
+    @property
+    def standby(self) -> bool:
+        """Whether its holder only stands in."""
+        return bool((self.document["metadata"].get("annotations") or {}).get(STANDBY) == "true")
+
     def then(self, document: Mapping[str, Any], now: float) -> Observed:
         """Return what is known after another look."""
         return self if document["metadata"]["resourceVersion"] == self.revision else Observed(document, now)
 
 
-def may_claim(observed: Observed, now: float) -> bool:
+def may_claim(observed: Observed, now: float, identity: str = "") -> bool:
     """Whether a candidate may take a lease: nobody's, or one that was not renewed for its holder's own duration.
 
-    The candidate's own name on it proves nothing, and is no argument: it may be that of a process before it.
+    The candidate's own name as the holder's proves nothing: it may be that of a process before it. It only counts for
+    whether it is the one that is preferred; all others leave it the lease for another while.
     """
+    reserved_s = RESERVED_S if must_give_back(observed, identity) else 0.0
     if not observed.holder:
-        return True
+        return now >= observed.since + reserved_s
     duration_s = float(observed.document.get("spec", {}).get("leaseDurationSeconds") or Terms().duration_s)
-    return now >= observed.since + duration_s
+    return now >= observed.since + duration_s + reserved_s
+
+
+def must_give_back(observed: Observed, identity: str) -> bool:
+    """Whether somebody else should hold the lease."""
+    preferred = observed.preferred
+    return bool(preferred) and identity != preferred and not identity.startswith(f"{preferred}_")
+
+
+def wants_to_ask(observed: Observed, terms: Terms) -> bool:
+    """Whether a candidate should say that it is there: somebody only stands in, and nobody has asked yet."""
+    return bool(observed.holder) and observed.standby and not terms.standby and not observed.preferred
+
+
+def asking(observed: Observed, preferred: str) -> dict[str, Any]:
+    """Return the Lease to write to ask its holder to make way; its holder and times stay as they are."""
+    metadata = {key: value for key, value in observed.document["metadata"].items() if key != "managedFields"}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), PREFERRED: preferred}
+    return {**observed.document, "metadata": metadata}
 
 
 def renewal(
@@ -100,9 +157,11 @@ def renewal(
         "renewTime": now,
         "leaseTransitions": epoch,
     }
-    metadata = {"namespace": key[0], "name": key[1]}
+    metadata: dict[str, Any] = {"namespace": key[0], "name": key[1]}
     if observed is not None:
         metadata["resourceVersion"] = observed.revision
+    if terms.standby:
+        metadata["annotations"] = {STANDBY: "true"}
     return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
 
 
@@ -221,12 +280,14 @@ class Elector:
             try:
                 await self._look(self._terms.renew_deadline_s)
                 now = asyncio.get_running_loop().time()
-                if self._observed is None or may_claim(self._observed, now):
+                if self._observed is None or may_claim(self._observed, now, self._identity):
                     if self._observed is not None and self._observed.holder == self._identity:
                         # A namesake's: claimed as from a stranger, so that the epoch moves on.
                         spec = {**self._observed.document["spec"], "holderIdentity": ""}
                         self._observed = replace(self._observed, document={**self._observed.document, "spec": spec})
                     return await self._write(self._terms.renew_deadline_s)
+                if wants_to_ask(self._observed, self._terms):
+                    await self._ask(self._observed)
             except KubernetesError as error:
                 # Whatever it was: this candidate looks again, and does not lead until it has seen success.
                 _log.info("candidate %s for %s/%s: %s", self._identity, *self._key, error)
@@ -252,9 +313,18 @@ class Elector:
                     fence.epoch,
                 ):
                     return
+                if must_give_back(self._observed, self._identity):
+                    _log.info("%s makes way for %s", self._identity, self._observed.preferred)
+                    return
             except KubernetesError as error:
                 # The fence ends it when that goes on.
                 _log.warning("leader %s of %s/%s did not renew: %s", self._identity, *self._key, error)
+
+    async def _ask(self, observed: Observed) -> None:
+        document = asking(observed, self._identity)
+        call = Call("PUT", self._path, body=document, timeout_s=self._terms.renew_deadline_s)
+        written = await self._transport.request(call)
+        self._observed = observed.then(written, asyncio.get_running_loop().time())
 
     async def _look(self, timeout_s: float) -> None:
         try:
@@ -290,6 +360,7 @@ class Elector:
             return
         document = renewal(held, self._key, self._identity, self._terms, self._wall())
         document["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        document["metadata"]["annotations"] = {PREFERRED: held.preferred} if held.preferred else {}
         call = Call("PUT", self._path, body=document, timeout_s=self._terms.retry_s)
         try:
             await self._transport.request(call)

@@ -56,6 +56,8 @@ class Host:
     """Folder with a folder per claim of a volume, named after its uid."""
     server: ApiPlace | None = None
     """Where the API server is on this machine."""
+    shared: frozenset[Path] = frozenset()
+    """Files and folders of the machine that pods may have as hostPath volumes."""
 
     def __post_init__(self) -> None:
         self._written: dict[str, Object] = {}

@@ -44,7 +44,8 @@ __all__ = ["KubeletOptions", "build", "choose_mode", "claim", "run"]
 @dataclass(frozen=True)
 class KubeletOptions:
     """``data_dir``: folder of pods' state; ``slot``: number of the node on this machine; ``hidden``: folders that pods
-    may not see; ``images``: name → folder of a Python environment; ``timing``: fields of `Timing` that differ."""
+    may not see; ``shared``: files and folders that they may have as hostPath volumes; ``images``: name → folder of a
+    Python environment; ``timing``: fields of `Timing` that differ."""
 
     data_dir: str
     kubeconfig: str
@@ -54,6 +55,7 @@ class KubeletOptions:
     capacity: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     keep_pods: bool = False
     timing: Mapping[str, float] = field(default_factory=dict)
 
@@ -175,6 +177,7 @@ def build(options: KubeletOptions, transport: Any, server: ApiPlace | None = Non
         hidden=(data, *(Path(folder) for folder in options.hidden)),
         claims=data / "claims",
         server=server,
+        shared=frozenset(Path(place) for place in options.shared),
     )
     return Kubelet(host, pod_network(options.slot, "ports").replace(".0.0/16", ".128.0/17") if mode == "ports" else "")
 
@@ -215,7 +218,8 @@ def main() -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     logging.basicConfig(level=logging.WARNING, format="kubelet: %(message)s")
     document = json.loads(sys.argv[1])
-    document["hidden"] = tuple(document.get("hidden") or ())
+    for name in ("hidden", "shared"):
+        document[name] = tuple(document.get(name) or ())
     try:
         asyncio.run(run(KubeletOptions(**document)))
     except (RayctlError, OSError) as error:

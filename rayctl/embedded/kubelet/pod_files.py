@@ -51,6 +51,9 @@ class PodFiles:
                     place, self._host.claim_folder(self._spec.namespace, volume["persistentVolumeClaim"]["claimName"])
                 )
                 continue
+            if volume.get("hostPath"):
+                _point_to(place, Path(volume["hostPath"]["path"]))
+                continue
             place.mkdir(mode=0o700, exist_ok=True)
             memory = (volume.get("emptyDir") or {}).get("medium") == "Memory"
             if memory and self._inside and not os.path.ismount(place):

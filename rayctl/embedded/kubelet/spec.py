@@ -4,8 +4,9 @@ why."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 __all__ = ["ContainerSpec", "PodSpec", "ProbeSpec", "Role", "parse_pod", "refusal", "safe_name"]
@@ -132,14 +133,19 @@ def _probe(document: Mapping[str, Any] | None) -> ProbeSpec | None:
     )
 
 
-def refusal(spec: PodSpec) -> str | None:
-    """Return why a pod is not run at all: what it asks for cannot be had from processes, or is not safe."""
+def refusal(spec: PodSpec, shared: Collection[Path] = ()) -> str | None:
+    """Return why a pod is not run at all: what it asks for cannot be had from processes, or is not safe.
+
+    ``shared``: files and folders of the machine that pods may have as hostPath volumes.
+    """
     document = spec.document["spec"]
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if document.get(field):
             return f"spec.{field} is not allowed: pods of this node are kept apart from the machine"
     for volume in document.get("volumes") or ():
         kinds = [kind for kind in volume if kind != "name"]
+        if "hostPath" in kinds and Path(volume["hostPath"]["path"]) in shared:
+            continue
         if "hostPath" in kinds:
             return f"volume {volume['name']}: hostPath is not allowed on this node"
         if kinds and kinds[0] not in VOLUME_KINDS:

@@ -77,7 +77,7 @@ class PodWorker:
             found.name: Container(self._folder / "containers" / found.name, self.wake, inside)
             for found in spec.containers
         }
-        text = refusal(spec)
+        text = refusal(spec, host.shared)
         if text is not None:
             self._failed = ("NotAllowed", text)
 

@@ -15,7 +15,22 @@ import pytest
 from rayctl.kube import lease
 from rayctl.kube.calls import Call, Resource
 from rayctl.kube.errors import KubernetesError, LeaseLost
-from rayctl.kube.lease import LEASES, Elector, Fence, FencedTransport, Observed, Terms, may_claim, renewal
+from rayctl.kube.lease import (
+    LEASES,
+    PREFERRED,
+    RESERVED_S,
+    STANDBY,
+    Elector,
+    Fence,
+    FencedTransport,
+    Observed,
+    Terms,
+    asking,
+    may_claim,
+    must_give_back,
+    renewal,
+    wants_to_ask,
+)
 from rayctl.testkit.faults import Answer, Fault, FaultTransport, Hang, LostAnswer, Unreachable
 from rayctl.testkit.local_transport import LocalTransport
 from rayctl.testkit.virtual_time import run_virtual
@@ -55,6 +70,54 @@ def test_the_epoch_moves_with_every_change_of_hands_and_only_then() -> None:
     assert renewal(other, KEY, "me", TERMS, 0.0)["spec"]["leaseTransitions"] == 4
     assert renewal(None, KEY, "me", TERMS, 0.0)["spec"]["leaseTransitions"] == 0
     assert renewal(other, KEY, "me", TERMS, 0.0)["metadata"]["resourceVersion"] == "7"
+
+
+def annotated(holder: str, **annotations: str) -> Observed:
+    found = document(holder)
+    names = {"preferred": PREFERRED, "standby": STANDBY}
+    found["metadata"]["annotations"] = {names[name]: value for name, value in annotations.items()}
+    return Observed(found, since=100.0)
+
+
+def test_a_lease_is_left_for_a_while_to_who_is_preferred() -> None:
+    free = annotated("", preferred="blue")
+    assert [may_claim(free, 100.0, name) for name in ("blue", "blue_1", "bluer_1", "green_1")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert may_claim(free, 100.0 + RESERVED_S, "green_1")
+    dead = annotated("green_0", preferred="blue")
+    assert not may_claim(dead, 114.9, "blue_1")
+    assert may_claim(dead, 115.0, "blue_1")
+    assert not may_claim(dead, 115.0, "green_1")
+
+
+@pytest.mark.parametrize(
+    ("holder", "annotations", "gives_back", "asked"),
+    [
+        ("a", {}, False, False),
+        ("a", {"preferred": "a"}, False, False),
+        ("a", {"preferred": "b"}, True, False),
+        ("a", {"standby": "true"}, False, True),
+        ("a", {"standby": "true", "preferred": "b"}, True, False),
+        ("", {"standby": "true"}, False, False),
+    ],
+)
+def test_who_makes_way(holder: str, annotations: dict[str, str], gives_back: bool, asked: bool) -> None:
+    seen = annotated(holder, **annotations)
+    assert must_give_back(seen, "a") is gives_back
+    assert wants_to_ask(seen, TERMS) is asked
+    assert not wants_to_ask(seen, Terms(standby=True))
+
+
+def test_asking_changes_nothing_but_who_is_preferred() -> None:
+    seen = annotated("a", standby="true")
+    asked = Observed(asking(seen, "b"), 0.0)
+    assert (asked.holder, asked.transitions, asked.revision, asked.standby) == ("a", 3, "7", True)
+    assert asked.preferred == "b"
+    assert "annotations" not in renewal(asked, KEY, "b", TERMS, 0.0)["metadata"]
 
 
 def test_terms_that_cannot_work_are_refused() -> None:
@@ -172,7 +235,7 @@ def _never_closed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _too_early(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lease, "may_claim", lambda seen, now: not seen.holder or now >= seen.since + 7)
+    patch.setattr(lease, "may_claim", lambda seen, now, who: not seen.holder or now >= seen.since + 7)
 
 
 def _released_in_doubt(patch: pytest.MonkeyPatch) -> None:
@@ -255,6 +318,45 @@ def test_leadership_goes_over_in_time() -> None:
         assert led[2][1] - given < 3
         first.cancel()
         await asyncio.wait([first])
+
+    run_virtual(main())
+
+
+def test_a_standby_leads_only_while_nobody_else_is_there_and_an_upgrade_moves_the_lease() -> None:
+    async def main() -> None:
+        local = await Local().start()
+        history = History()
+        transport = Recording(LocalTransport(local.handler, "t"), history)
+        led: list[tuple[str, float]] = []
+        loop = asyncio.get_running_loop()
+
+        def candidate(name: str, standby: bool = False) -> asyncio.Future[None]:
+            async def lead(fence: Fence) -> None:
+                led.append((name, loop.time()))
+                await asyncio.sleep(1e6)
+
+            elector = Elector(transport, KEY, name, lead, wall, Terms(standby=standby))
+            return asyncio.ensure_future(elector.run())
+
+        tasks = [candidate("standby", True)]
+        await asyncio.sleep(5)
+        at = loop.time()
+        tasks.append(candidate("old_1"))
+        await asyncio.sleep(30)
+        assert [name for name, _ in led] == ["standby", "old_1"]
+        assert led[1][1] - at < 8
+        tasks.append(candidate("new_1"))
+        await asyncio.sleep(30)
+        assert [name for name, _ in led] == ["standby", "old_1"]
+        at = loop.time()
+        seen = Observed(await transport.request(Call.get(LEASES.path(*KEY))), 0.0)
+        await transport.request(Call("PUT", LEASES.path(*KEY), body=asking(seen, "new")))
+        await asyncio.sleep(30)
+        assert [name for name, _ in led] == ["standby", "old_1", "new_1"]
+        assert led[2][1] - at < 8
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
     run_virtual(main())
 
