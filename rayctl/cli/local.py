@@ -40,11 +40,20 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--ray-client-port", type=_PORT, help="Port for ray:// (default: 10001, or the next free one).")
 @click.option("--dashboard-port", type=_PORT, help="Ray dashboard (default: 8265, or the next free one).")
 @click.option("--address", metavar="HOST:PORT", help="Use this Ray cluster and start none.")
+@click.option(
+    "--kubernetes",
+    is_flag=True,
+    default=None,
+    help="Bring up a Kubernetes API and a node of this machine, and run rayctl on it (experimental).",
+)
 @click.option("--wait/--no-wait", default=True, help="Wait until everything is ready (default).")
 @global_options()
 @pass_settings
 def up(settings: Settings, wait: bool, **asked: Any) -> None:
     """Start rayctl on this machine: a Ray head, the control plane, the HTTP service.
+
+    With --kubernetes it runs on a RayCluster of its own, `rayctl-system`, on a Kubernetes API of this machine: fleets,
+    clusters and services can be had too, and rayctl looks after the cluster that it runs on.
 
     It goes on in the background until `rayctl down`. Everything listens on 127.0.0.1 only and asks for a token.
     Calling it again is fine: it repairs what has died.
@@ -82,7 +91,9 @@ def _summary(document: UpFile) -> str:
         f"  HTTP        {document.http_url}",
         f"  token       {document.token_file}",
     ]
-    if document.ray_client_address:
+    if document.kubeconfig:
+        lines += [f"  Kubernetes  {document.kubernetes_url}", f"  kubeconfig  {document.kubeconfig}", ""]
+    elif document.ray_client_address:
         lines += [f"  dashboard   {document.dashboard_url}", f"  Ray Client  {document.ray_client_address}"]
         lines.append("")
         if document.ray_token_file:

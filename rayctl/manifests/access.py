@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CONTROLLERS", "EVENT_RULE", "lease_rules", "rules_of", "token_rules", "user_roles"]
+__all__ = ["CONTROLLERS", "EVENT_RULE", "gateway_rules", "lease_rules", "rules_of", "token_rules", "user_roles"]
 
 Rule = dict[str, Any]
 
@@ -87,6 +87,19 @@ def lease_rules(controller: str) -> list[Rule]:
 def token_rules() -> list[Rule]:
     """Return what the control plane's pods may do themselves: ask for the controllers' tokens, which end soon."""
     return [_rule("", ("serviceaccounts/token",), ("create",), tuple(CONTROLLERS))]
+
+
+def gateway_rules() -> list[Rule]:
+    """Return what the HTTP API does on the server, for all its callers: whom it lets do what, it decides itself."""
+    write = ("get", "list", "watch", "create", "patch", "delete")
+    return [
+        _rule(_AIBRIX, ("rayclusterfleets", "rayclusterreplicasets"), write),
+        _rule(_RAY, ("rayclusters", "rayservices"), write),
+        _rule("", ("pods", "services", "configmaps"), ("list",)),
+        _rule("", ("services",), ("patch",)),
+        _rule("events.k8s.io", ("events",), _SEEN),
+        _rule("coordination.k8s.io", ("leases",), ("list",)),
+    ]
 
 
 def user_roles() -> dict[str, list[Rule]]:

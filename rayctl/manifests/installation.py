@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayctl import __version__
-from rayctl.manifests.access import CONTROLLERS, lease_rules, rules_of, token_rules, user_roles
+from rayctl.manifests.access import CONTROLLERS, gateway_rules, lease_rules, rules_of, token_rules, user_roles
 
 __all__ = ["NAME", "Installation", "access", "cluster", "documents", "everywhere", "within"]
 
 NAME = "rayctl-system"
 """The namespace by default, and the RayCluster that the control plane runs on."""
 PODS_ACCOUNT = "rayctl"
-TOKEN_VOLUME, TOKEN_FOLDER, TOKEN_FILE = "ray-auth-token", "/var/run/secrets/rayctl.io/auth", "token"
-"""Where the pods of a Ray cluster have its token (as `rayctl.cluster.auth`)."""
+STATE_FOLDER, STATE_CLAIM = "/var/lib/rayctl", "rayctl-state"
+"""Where the service keeps its state in a pod, and the volume that it is on."""
 Document = dict[str, Any]
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -31,7 +31,14 @@ class Installation:
         workers: Worker pods beside the head.
         cpu: Of the head.
         memory: Of the head.
-        actors: Beside the head runs the job that makes the controllers' actors and stays.
+        actors: In the head runs the job that makes the controllers' actors and the AutoML service, and stays.
+        cluster: The RayCluster's name.
+        num_cpus: CPUs of the head that tasks may use: AutoML's, where there are no workers.
+        home: RAYCTL_HOME of the service; without ``folders`` a volume.
+        folders: Files and folders of the node that the head has at the same place (embedded server only).
+        storage: Size of the volume where there are no ``folders``.
+        settings: More variables of the head.
+        port: Of the service ``rayctl``, over HTTP.
     """
 
     namespace: str = NAME
@@ -42,6 +49,13 @@ class Installation:
     cpu: str = "2"
     memory: str = "4Gi"
     actors: bool = False
+    cluster: str = NAME
+    num_cpus: int = 0
+    home: str = STATE_FOLDER
+    folders: tuple[tuple[str, str], ...] = ()
+    storage: str = "10Gi"
+    settings: tuple[tuple[str, str], ...] = ()
+    port: int = 8000
 
 
 def documents(chosen: Installation) -> list[Document]:
@@ -68,6 +82,9 @@ def access(chosen: Installation) -> list[Document]:
         found += [{**role, "rules": lease_rules(name)}, _binding(chosen, f"rayctl-lease-{name}", "Role", name)]
         clusters = _object(chosen, f"{_RBAC}/v1", "ClusterRole", f"rayctl-{name}", "")
         found.append({**clusters, "rules": rules_of(name)})
+    if chosen.actors:
+        gateway = _object(chosen, f"{_RBAC}/v1", "ClusterRole", "rayctl-gateway", "")
+        found.append({**gateway, "rules": gateway_rules()})
     tokens = _object(chosen, f"{_RBAC}/v1", "Role", "rayctl-tokens")
     found += [{**tokens, "rules": token_rules()}, _binding(chosen, "rayctl-tokens", "Role", PODS_ACCOUNT)]
     for user, rules in user_roles().items():
@@ -81,16 +98,22 @@ def access(chosen: Installation) -> list[Document]:
 
 def everywhere(chosen: Installation) -> list[Document]:
     """Return what lets the controllers work in all namespaces."""
-    return [_binding(chosen, f"rayctl-{name}", "ClusterRole", name, everywhere=True) for name in CONTROLLERS]
+    return [_binding(chosen, role, "ClusterRole", name, everywhere=True) for role, name in _holders(chosen)]
 
 
 def within(chosen: Installation, namespace: str) -> list[Document]:
     """Return what lets the controllers work in one namespace, and in their own."""
     return [
-        _binding(chosen, f"rayctl-{name}", "ClusterRole", name, where)
+        _binding(chosen, role, "ClusterRole", name, where)
         for where in dict.fromkeys((namespace, chosen.namespace))
-        for name in CONTROLLERS
+        for role, name in _holders(chosen)
     ]
+
+
+def _holders(chosen: Installation) -> list[tuple[str, str]]:
+    """Return cluster roles and who has them."""
+    gateway = [("rayctl-gateway", PODS_ACCOUNT)] if chosen.actors else []
+    return [*((f"rayctl-{name}", name) for name in CONTROLLERS), *gateway]
 
 
 def _binding(
@@ -117,13 +140,27 @@ def _binding(
 
 def cluster(chosen: Installation) -> list[Document]:
     """Return the RayCluster that the control plane runs on, and the service under which it is found."""
-    ray = _object(chosen, "ray.io/v1", "RayCluster", NAME)
+    head = _pod(chosen, "ray-head", chosen.cpu, chosen.memory)
+    found: list[Document] = []
+    if chosen.actors:
+        _add_bootstrap(chosen, head)
+        if not chosen.folders:
+            claim = _object(chosen, "v1", "PersistentVolumeClaim", STATE_CLAIM)
+            amounts = {"requests": {"storage": chosen.storage}}
+            found.append({**claim, "spec": {"accessModes": ["ReadWriteOnce"], "resources": amounts}})
+    return [*found, ray_cluster(chosen, head), entry(chosen)]
+
+
+def ray_cluster(chosen: Installation, head: Document) -> Document:
+    """Return the RayCluster. ``head``: the specification of its head's pod."""
+    ray = _object(chosen, "ray.io/v1", "RayCluster", chosen.cluster)
     ray["spec"] = {
         "rayVersion": chosen.ray_version,
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
-            "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104  (in a pod; a token guards it)
-            "template": {"spec": _pod(chosen, "ray-head", chosen.cpu, chosen.memory)},
+            # The address: in a pod; a token guards it.
+            "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": str(chosen.num_cpus)},  # noqa: S104
+            "template": {"spec": head},
         },
         "workerGroupSpecs": [
             {
@@ -136,36 +173,53 @@ def cluster(chosen: Installation) -> list[Document]:
             }
         ],
     }
-    if chosen.actors:
-        ray["spec"]["headGroupSpec"]["template"]["spec"]["containers"].append(_bootstrap(chosen))
+    return ray
+
+
+def entry(chosen: Installation) -> Document:
+    """Return the service under which the HTTP API is found."""
     service = _object(chosen, "v1", "Service", "rayctl")
     service["spec"] = {
         "type": "ClusterIP",
-        "selector": {"ray.io/cluster": NAME, "ray.io/node-type": "head"},
+        "selector": {"ray.io/cluster": chosen.cluster, "ray.io/node-type": "head"},
         "ports": [
-            {"name": "http", "port": 8000, "targetPort": 8000, "protocol": "TCP"},
+            {"name": "http", "port": chosen.port, "targetPort": 8000, "protocol": "TCP"},
             {"name": "metrics", "port": 8080, "targetPort": 8080, "protocol": "TCP"},
         ],
     }
-    return [ray, service]
+    return service
 
 
-def _bootstrap(chosen: Installation) -> Document:
-    """Return the container of `rayctl.selfhost.bootstrap`. Its volume is the one that every Ray pod has."""
-    return {
-        "name": "bootstrap",
-        "image": chosen.image,
-        "command": ["python", "-m", "rayctl.selfhost.bootstrap"],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
-        "env": [
-            {"name": "RAYCTL_NAMESPACE", "value": chosen.namespace},
-            {"name": "RAYCTL_WATCH_NAMESPACE", "value": chosen.watch_namespace},
-            {"name": "RAY_AUTH_MODE", "value": "token"},
-            {"name": "RAY_AUTH_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/{TOKEN_FILE}"},
-        ],
-        "volumeMounts": [{"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True}],
-    }
+_BOOTSTRAP = "(while true; do python -m rayctl.selfhost.bootstrap; sleep 2; done &)"
+
+
+def _add_bootstrap(chosen: Installation, head: Document) -> None:
+    """Have the head's container run `rayctl.selfhost.bootstrap` before Ray, and keep it running; give it the state."""
+    [container] = head["containers"]
+    container["command"] = [_BOOTSTRAP]
+    container["env"] += [
+        {"name": "RAYCTL_NAMESPACE", "value": chosen.namespace},
+        {"name": "RAYCTL_HOME", "value": chosen.home},
+        {"name": "RAYCTL_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        *({"name": name, "value": value} for name, value in chosen.settings),
+        # Ray forks a server per client; with gRPC's fork support one in ten of them dies (ray issue 63202).
+        {"name": "GRPC_ENABLE_FORK_SUPPORT", "value": "false"},
+        # Several trials run side by side; each with as many threads as cores would only get into each other's way.
+        {"name": "OMP_NUM_THREADS", "value": "1"},
+        # Starting a worker costs about a second of CPU, so a few more than CPUs are kept.
+        {"name": "RAY_num_workers_soft_limit", "value": str(chosen.num_cpus + 3)},
+    ]
+    if chosen.folders:
+        head["volumes"] = [
+            {"name": f"state-{index}", "hostPath": {"path": path, "type": kind}}
+            for index, (path, kind) in enumerate(chosen.folders)
+        ]
+        container["volumeMounts"] = [
+            {"name": f"state-{index}", "mountPath": path} for index, (path, _) in enumerate(chosen.folders)
+        ]
+    else:
+        head["volumes"] = [{"name": "state", "persistentVolumeClaim": {"claimName": STATE_CLAIM}}]
+        container["volumeMounts"] = [{"name": "state", "mountPath": chosen.home}]
 
 
 def _pod(chosen: Installation, container: str, cpu: str, memory: str) -> Document:

@@ -1,27 +1,35 @@
-"""The job beside the control plane's Ray head that makes its actors and stays: ``python -m rayctl.selfhost.bootstrap``.
+"""The job in the control plane's Ray head that makes its actors and stays: ``python -m rayctl.selfhost.bootstrap``.
 
-It is a container of the head's pod. When the head ends and is started again, the actors are gone with it; this job
-notices, ends, and is started again too, and makes them anew: the control plane heals without a controller.
+It runs in the head's container, as a driver of its own cluster. When the head ends and is started again, the actors
+are gone with it, and this job makes them anew: the control plane heals without a controller.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rayctl.core.actor import ActorOptions
-from rayctl.selfhost.controllers import ensure_actors
+from rayctl.selfhost.ports import LOOPBACK, answers
+from rayctl.selfhost.resident import Resident
+from rayctl.selfhost.services import Problem, RayServices
+from rayctl.selfhost.upfile import ensure_token
 
-__all__ = ["actor_options", "main"]
+__all__ = ["HTTP_PORT", "SystemServices", "actor_options", "main"]
 
-ADDRESS = "ray://127.0.0.1:10001"
+log = logging.getLogger("rayctl.bootstrap")
+
+HTTP_PORT = 8000
 HEAD_WITHIN_S = 300.0
-RETRY_S = 2.0
-LOOK_EVERY_S = 10.0
-ANSWER_S = 60.0
+RETRY_S = 0.2
+ANSWER_S = 30.0
+CONTROLLERS = "controllers"
 
 
 def actor_options(environ: Mapping[str, str]) -> ActorOptions:
@@ -31,44 +39,93 @@ def actor_options(environ: Mapping[str, str]) -> ActorOptions:
         lease_namespace=namespace,
         accounts_namespace=namespace,
         watch_namespace=environ.get("RAYCTL_WATCH_NAMESPACE", ""),
+        side=environ.get("RAY_CLUSTER_NAME", ""),
     )
 
 
-def _connect() -> None:
-    import ray
+class SystemServices(RayServices):
+    """The gateway, the AutoML service, and then the controllers: people wait for the first, a standby has the last."""
 
-    deadline = time.monotonic() + HEAD_WITHIN_S
-    while True:
-        try:
-            # By Ray's client: this container shares the head's network, not its files.
-            ray.init(os.environ.get("RAY_ADDRESS", ADDRESS), log_to_driver=False)
+    def __init__(self, address: str, host: str, options: ActorOptions) -> None:
+        super().__init__(address, HTTP_PORT, None, host)
+        self._options = options
+        self._actors: dict[str, Any] = {}
+        self._known: dict[str, str] = {}
+
+    def order(self) -> list[tuple[str, str]]:
+        """See `Services`."""
+        return [*super().order(), (CONTROLLERS, CONTROLLERS)]
+
+    def install(self, part: str) -> None:
+        """See `Services`."""
+        if part != CONTROLLERS:
+            super().install(part)
             return
-        except (ConnectionError, TimeoutError, RuntimeError) as error:
-            if time.monotonic() > deadline:
-                raise
-            print(f"the head does not answer yet: {type(error).__name__}", flush=True)
+        from rayctl.selfhost.controllers import ensure_actors
+
+        self._actors = ensure_actors(self._options)
+
+    def check(self) -> None:
+        """See `Services`."""
+        import ray
+        from ray.exceptions import ActorDiedError, RayError
+
+        super().check()
+        for name, handle in self._actors.items():
+            try:
+                identity = ray.get(handle.ping.remote(), timeout=ANSWER_S)
+            except RayError as error:
+                lost = isinstance(error, ActorDiedError)
+                raise Problem(CONTROLLERS, f"{name} does not answer: {error}", for_good=lost) from error
+            if self._known.get(name) != identity:
+                log.info("%s is %s", name, identity)
+            self._known[name] = identity
+
+
+def _wait_for_head(address: str, timeout_s: float = HEAD_WITHIN_S) -> None:
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + timeout_s
+    while not answers(int(port), host or LOOPBACK):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"the Ray head at {address} did not answer within {timeout_s:.0f} s")
         time.sleep(RETRY_S)
 
 
-def main() -> None:
-    """Make the actors, and stay as long as all of them answer."""
-    import ray
-    from ray.exceptions import RayError
+def _connect(resident: Resident) -> None:
+    deadline = time.monotonic() + HEAD_WITHIN_S
+    while True:
+        try:
+            resident.connect()
+            return
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+            # The head's first process answers before its node is complete.
+            if time.monotonic() > deadline:
+                raise
+            log.info("the head is not complete yet: %s: %s", type(error).__name__, str(error)[:200])
+        time.sleep(RETRY_S)
 
+
+def main() -> int:
+    """Make everything, and look after it until the head ends."""
+    logging.basicConfig(level=logging.INFO, format="bootstrap: %(message)s", stream=sys.stdout)
+    from rayctl.settings import ServiceSettings
+
+    settings = ServiceSettings()
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_token(settings.token_file or settings.home / "token", line_break=True)
+    address = os.environ.get("RAY_ADDRESS") or f"{LOOPBACK}:6379"
+    services = SystemServices(address, os.environ.get("RAYCTL_POD_IP") or LOOPBACK, actor_options(os.environ))
+    resident = Resident(services, Path(tempfile.gettempdir()) / "rayctl-bootstrap.json")
     try:
-        _connect()
-        handles = ensure_actors(actor_options(os.environ))
-        known: dict[str, Any] = {}
-        while True:
-            for name, handle in handles.items():
-                identity = ray.get(handle.ping.remote(), timeout=ANSWER_S)
-                if known.get(name) != identity:
-                    print(f"{name} is {identity}", flush=True)
-                known[name] = identity
-            time.sleep(LOOK_EVERY_S)
-    except (RayError, ConnectionError, TimeoutError, RuntimeError) as error:
-        sys.exit(f"bootstrap: {type(error).__name__}: {error}")
+        services.preload()
+        _wait_for_head(address)
+        _connect(resident)
+        resident.run()
+    except Exception:
+        log.exception("the bootstrap failed")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rayctl.embedded.kubelet.leftovers import end_pods_of
 from rayctl.errors import Unavailable
 from rayctl.selfhost import logs, processes, raycmd
 from rayctl.selfhost.layout import Layout
@@ -22,6 +23,10 @@ from rayctl.selfhost.processes import ProcessId
 from rayctl.selfhost.upfile import UpFile, file_lock, read_up
 
 __all__ = ["Stopped", "down", "remains", "stop_remains"]
+
+
+_PODS_END_S = 120.0
+"""Pods are given their grace."""
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Stopped:
 
 def remains(layout: Layout, up: UpFile | None) -> list[ProcessId]:
     """Return every process of this home that runs, apart from a supervisor."""
-    recorded = [process for part in ("resident", "ray") if up and (process := up.process(part))]
+    recorded = [process for part in ("resident", "ray", "kube") if up and (process := up.process(part))]
     temp_dir = Path(up.ray_temp_dir) if up and up.ray_temp_dir else layout.ray_temp_dir
     found = processes.stray(sessions=recorded, path=temp_dir, marker=raycmd.head_marker(layout))
     found += processes.stray(marker=f"RAYCTL_PART=resident-{layout.id}")
@@ -48,7 +53,7 @@ def stop_remains(layout: Layout, up: UpFile | None) -> None:
     Raises:
         Unavailable: something cannot be ended (code ``processes-left``).
     """
-    for part, grace_s in (("resident", 4.0), ("ray", 6.0)):
+    for part, grace_s in (("resident", 4.0), ("ray", 6.0), ("kube", 100.0)):
         process = up.process(part) if up else None
         if process is not None and process.alive():
             processes.end(process, grace_s=grace_s)
@@ -81,11 +86,15 @@ def down(
         # Between the two steps an `up` that held the lock may have started a supervisor.
         _stop_supervisor(layout, timeout_s, result, report)
         up = read_up(layout.up_file)
-        if remains(layout, up):
+        pods = (layout.kube / "node" / "pods").is_dir() and any((layout.kube / "node" / "pods").iterdir())
+        if pods or remains(layout, up):
             result.was_running = True
             report("stopping what the supervisor left")
         stop_remains(layout, up)
-        for leftover in (layout.up_file, layout.resident_file, layout.options, layout.supervisor_lock):
+        if pods:
+            end_pods_of(layout.kube / "node")
+        files = (layout.up_file, layout.resident_file, layout.options, layout.supervisor_lock)
+        for leftover in (*files, layout.installation, layout.kubeconfig):
             leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             layout.run.rmdir()
@@ -104,6 +113,8 @@ def _stop_supervisor(layout: Layout, timeout_s: float, result: Stopped, report: 
     report(f"stopping (supervisor pid {supervisor.pid})")
     with contextlib.suppress(ProcessLookupError):
         os.kill(supervisor.pid, signal.SIGTERM)
+    if up is not None and up.kubeconfig:
+        timeout_s = max(timeout_s, _PODS_END_S)
     if not processes.wait_gone([supervisor], timeout_s):
         report("the supervisor does not answer; ending it")
         processes.end(supervisor, grace_s=0.0)

@@ -88,6 +88,21 @@ class Layout:
         return self.run / "resident.json"
 
     @property
+    def kube(self) -> Path:
+        """Folder of the embedded API server and its node."""
+        return self.home / "kube"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """How the embedded API server is reached; there while it runs."""
+        return self.home / "kubeconfig"
+
+    @property
+    def installation(self) -> Path:
+        """What is wanted of the control plane on the embedded server."""
+        return self.run / "installation.json"
+
+    @property
     def ray_ready_file(self) -> Path:
         """Written by ``ray start`` when its node is complete."""
         return self.ray_temp_dir / "ray_current_cluster"
@@ -95,7 +110,8 @@ class Layout:
     @property
     def data(self) -> tuple[Path, ...]:
         """What ``down --delete-data`` removes besides everything that is not data."""
-        return (self.home / "state", self.home / "artifacts", self.home / "uploads", self.token, self.ray_token)
+        folders = (self.home / "state", self.home / "artifacts", self.home / "uploads", self.kube)
+        return (*folders, self.token, self.ray_token)
 
 
 def home_id(home: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rayctl.errors import Conflict
+from rayctl.errors import Conflict, InvalidRequest
 from rayctl.selfhost.machine import Machine, object_store_bytes, worker_memory_bytes
 from rayctl.selfhost.ports import DEFAULT_PORTS, Wanted
 from rayctl.selfhost.upfile import UpFile
@@ -20,6 +20,7 @@ _FLAGS = {
     "ray_client_port": "--ray-client-port",
     "dashboard_port": "--dashboard-port",
     "address": "--address",
+    "kubernetes": "--kubernetes",
 }
 
 
@@ -33,6 +34,7 @@ class UpOptions:
     ray_client_port: int | None = None
     dashboard_port: int | None = None
     address: str | None = None
+    kubernetes: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
@@ -45,10 +47,25 @@ class UpOptions:
 
     def wanted_ports(self) -> list[Wanted]:
         """Return the ports to choose; a cluster that exists already has its own, apart from the HTTP one."""
+        if self.kubernetes:
+            return [Wanted("kubernetes", DEFAULT_PORTS["kubernetes"])]
         asked = {"http": self.port}
         if self.address is None:
             asked |= {"ray_client": self.ray_client_port, "dashboard": self.dashboard_port, "gcs": None}
         return [Wanted(name, port or DEFAULT_PORTS[name], explicit=port is not None) for name, port in asked.items()]
+
+    def check(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            InvalidRequest: ``--kubernetes`` with what it decides itself.
+        """
+        others = ("address", "ray_client_port", "dashboard_port")
+        if self.kubernetes and any(getattr(self, name) is not None for name in others):
+            raise InvalidRequest(
+                "With --kubernetes the Ray cluster is a pod's, with an address of its own.",
+                hint=f"Leave {', '.join(_FLAGS[name] for name in others)} out.",
+            )
 
     def sizes(self, machine: Machine) -> tuple[int, int, int]:
         """Return CPUs, memory for workers and object store of the head."""

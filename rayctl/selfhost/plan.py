@@ -1,18 +1,23 @@
 """What the supervisor does next: a pure function of what it sees and of the time.
 
-Two children are kept alive. The resident is a driver of the Ray cluster, so it never survives the head: when the head
-goes, both go, and both are started again at once. Before everything has been ready for the first time, failures end
-the attempt (somebody is waiting in front of it); afterwards they are repaired for ever, with growing pauses.
+Two children are kept alive: a Ray head, or the embedded Kubernetes server (``kube``) on which there will be one, and
+the resident. The resident is a driver of the Ray cluster or a client of the server, so it never survives the other
+one: when that goes, both go, and both are started again at once. Before everything has been ready for the first time,
+failures end the attempt (somebody is waiting in front of it); afterwards they are repaired for ever, with growing
+pauses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["HEAD", "RESIDENT", "Part", "Plan", "Seen", "delay_s", "died", "plan"]
+__all__ = ["HEAD", "KUBE", "RESIDENT", "Part", "Plan", "Seen", "delay_s", "died", "plan"]
 
 HEAD = "ray"
+KUBE = "kube"
 RESIDENT = "resident"
+
+_WHAT = {HEAD: "the Ray head", KUBE: "the Kubernetes API server"}
 
 LONG_LIFE_S = 60.0
 MAX_DELAY_S = 30.0
@@ -35,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything that a decision depends on. ``head`` None: the cluster is not ours to start."""
+    """Everything that a decision depends on. ``head``: of either kind; None: the cluster is not ours to start."""
 
     head: Part | None
     resident: Part
@@ -79,21 +84,22 @@ def plan(seen: Seen, now: float) -> Plan:
 
 
 def _plan_head(seen: Seen, head: Part, now: float) -> Plan | None:
+    what = _WHAT[head.name]
     if not head.alive:
         if head.started_at is None:
-            return Plan(stop=_alive(seen.resident), start=(HEAD, RESIDENT), reason="starting the Ray head")
-        reason = f"the Ray head ended ({head.last_exit})"
+            return Plan(stop=_alive(seen.resident), start=(head.name, RESIDENT), reason=f"starting {what}")
+        reason = f"{what} ended ({head.last_exit})"
         if not seen.ever_ready:
-            return Plan(give_up=HEAD, state="failed", reason=reason)
+            return Plan(give_up=head.name, state="failed", reason=reason)
         wait = _wait(head, now)
         if wait > 0:
             return Plan(stop=_alive(seen.resident), reason=f"{reason}; next start in {wait:.0f} s")
-        return Plan(stop=_alive(seen.resident), start=(HEAD, RESIDENT), reason=f"{reason}; starting it again")
+        return Plan(stop=_alive(seen.resident), start=(head.name, RESIDENT), reason=f"{reason}; starting it again")
     if not seen.head_ready and head.started_at is not None and now - head.started_at > HEAD_READY_S:
-        reason = f"the Ray head was not complete after {HEAD_READY_S:.0f} s"
+        reason = f"{what} was not complete after {HEAD_READY_S:.0f} s"
         if not seen.ever_ready:
-            return Plan(give_up=HEAD, state="failed", reason=reason)
-        return Plan(stop=(*_alive(seen.resident), HEAD), reason=reason)
+            return Plan(give_up=head.name, state="failed", reason=reason)
+        return Plan(stop=(*_alive(seen.resident), head.name), reason=reason)
     return None
 
 
@@ -115,7 +121,7 @@ def _plan_resident(seen: Seen, now: float) -> Plan:
     if seen.services == "ready":
         return Plan(state="ready")
     if seen.head is not None and not seen.head_ready:
-        return Plan(reason="waiting for the Ray head")
+        return Plan(reason=f"waiting for {_WHAT[seen.head.name]}")
     return Plan(reason=seen.services_reason or "waiting for the control plane")
 
 

@@ -16,7 +16,7 @@ from rayctl.errors import Conflict
 __all__ = ["DEFAULT_PORTS", "LOOPBACK", "PortClaims", "Wanted", "answers", "is_free"]
 
 LOOPBACK = "127.0.0.1"
-DEFAULT_PORTS = {"http": 8000, "ray_client": 10001, "dashboard": 8265, "gcs": 6390}
+DEFAULT_PORTS = {"http": 8000, "ray_client": 10001, "dashboard": 8265, "gcs": 6390, "kubernetes": 6443}
 _TRIES = 200
 
 

@@ -67,11 +67,13 @@ class RayServices:
         address: ``host:port`` of the cluster's GCS.
         http_port: Where the gateway listens.
         temp_dir: The temp dir of the head if we started it: the cluster that answers must be that one.
+        host: Where the gateway listens.
     """
 
-    def __init__(self, address: str, http_port: int, temp_dir: Path | None) -> None:
+    def __init__(self, address: str, http_port: int, temp_dir: Path | None, host: str = LOOPBACK) -> None:
         self._address = address
         self.http_port = http_port
+        self._host = host
         self._temp_dir = temp_dir
         self._settings: Any = None
 
@@ -138,7 +140,7 @@ class RayServices:
         serve.start(
             proxy_location="HeadOnly",
             # Event streams stay open and results can be waited for: no limit per request.
-            http_options={"host": LOOPBACK, "port": self.http_port, "request_timeout_s": None},
+            http_options={"host": self._host, "port": self.http_port, "request_timeout_s": None},
         )
         self._follow_serve()
         with contextlib.suppress(Problem):
@@ -189,7 +191,7 @@ class RayServices:
             raise Problem("proxy", f"the proxy actor does not answer: {error}") from error
 
     def _get(self, path: str, *, timeout_s: float) -> dict[str, Any]:
-        url = f"http://{LOOPBACK}:{self.http_port}{path}"
+        url = f"http://{self._host}:{self.http_port}{path}"
         # Not through a proxy server that the environment may name.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

@@ -15,7 +15,7 @@ from rayctl.selfhost.upfile import UpFile, read_up
 
 __all__ = ["ask", "local_status", "rows"]
 
-_PARTS = ("supervisor", "ray", "resident")
+_PARTS = ("supervisor", "ray", "kube", "resident")
 _DOWN_UP = "Run `rayctl down`, then `rayctl up`."
 
 
@@ -85,6 +85,9 @@ def _facts(up: UpFile, now: float) -> dict[str, Any]:
         "token_file": up.token_file,
         "ray_token_file": up.ray_token_file,
         "attached": up.attached,
+        "kubernetes_url": up.kubernetes_url,
+        "kubeconfig": up.kubeconfig,
+        "system": up.system or None,
         "parts": parts,
     }
 
@@ -136,11 +139,24 @@ def rows(document: dict[str, Any], *, wide: bool = False) -> list[tuple[str, str
             text += f", last end: {seen['last_exit']}" if seen["last_exit"] else ""
             lines.append((part, text))
     lines += [(title, text) for title, text in _service_rows(document.get("info") or {}) if text]
-    shown = {"http": "http_url", "dashboard": "dashboard_url", "ray client": "ray_client_address"}
+    lines += _system_rows(document.get("system") or {})
+    shown = {"kubernetes": "kubernetes_url", "kubeconfig": "kubeconfig"}
+    shown |= {"http": "http_url", "dashboard": "dashboard_url", "ray client": "ray_client_address"}
     if wide:
         shown |= {"gcs": "gcs_address", "token": "token_file", "ray token": "ray_token_file", "home": "home"}
     lines += [(title, str(document[key])) for title, key in shown.items() if document.get(key)]
     return lines
+
+
+def _system_rows(system: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines about the cluster that the control plane runs on, and who leads there."""
+    if not system:
+        return []
+    leading: dict[str, list[str]] = {}
+    for name, holder in system.get("leaders", {}).items():
+        leading.setdefault(holder.partition("_")[0] or "nobody", []).append(name.removesuffix("-controller"))
+    texts = [f"{', '.join(names)} on {side}" for side, names in sorted(leading.items())]
+    return [("cluster", f"raycluster/{system.get('cluster')} {system.get('state')}"), ("leaders", "; ".join(texts))]
 
 
 def _service_rows(info: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,6 @@
-"""The supervisor: the one process that keeps a Ray head and the resident alive. Imports no Ray.
+"""The supervisor: the one process that keeps a Ray head, or the embedded Kubernetes, and the resident alive.
+
+Imports no Ray.
 
 ``python -m rayctl.selfhost.supervisor --home DIR``. It observes, lets `plan` decide, acts, and writes ``up.json``.
 SIGTERM makes it stop everything that it started and leave; when it is killed instead, its children go on and the next
@@ -22,20 +24,21 @@ from pathlib import Path
 
 from rayctl import __version__
 from rayctl.errors import RayctlError, Unavailable
-from rayctl.selfhost import logs, processes, raycmd
+from rayctl.selfhost import kubecmd, logs, processes, raycmd
 from rayctl.selfhost.down import stop_remains
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.machine import Machine
 from rayctl.selfhost.options import UpOptions
-from rayctl.selfhost.plan import HEAD, RESIDENT, Part, Seen, died, plan
-from rayctl.selfhost.ports import DEFAULT_PORTS, LOOPBACK, PortClaims
+from rayctl.selfhost.plan import HEAD, KUBE, RESIDENT, Part, Seen, died, plan
+from rayctl.selfhost.ports import DEFAULT_PORTS, LOOPBACK, PortClaims, answers
+from rayctl.selfhost.system_view import wanted_installation
 from rayctl.selfhost.upfile import UpFile, ensure_private_dir, ensure_token, file_lock, read_json, read_up, write_json
 
 __all__ = ["Supervisor", "main"]
 
 log = logging.getLogger("rayctl.supervisor")
 _TICK_S = 0.25
-_GRACE_S = {HEAD: 6.0, RESIDENT: 4.0}
+_GRACE_S = {HEAD: 6.0, KUBE: 100.0, RESIDENT: 4.0}  # the Kubernetes server ends its pods before
 _ATTACHED_GRACE_S = 25.0  # the resident cleans up a cluster that goes on without us
 
 
@@ -51,7 +54,9 @@ class Supervisor:
         self._claims = PortClaims()
         self._auth = raycmd.auth_of(layout, environ, attached=self._attached)
         self._popen: dict[str, subprocess.Popen[bytes]] = {}
-        self._parts = {RESIDENT: Part(RESIDENT)} if self._attached else {HEAD: Part(HEAD), RESIDENT: Part(RESIDENT)}
+        self._base = None if self._attached else KUBE if options.kubernetes else HEAD
+        names = [name for name in (self._base, RESIDENT) if name is not None]
+        self._parts = {name: Part(name) for name in names}
         self._ever_ready = False
         self._driver_env: dict[str, str] = {}
         self._spec: raycmd.HeadSpec | None = None
@@ -103,7 +108,9 @@ class Supervisor:
         self.up.moved_ports = {
             name: DEFAULT_PORTS[name]
             for name, port in ports.items()
-            if name != "gcs" and port != DEFAULT_PORTS[name] and getattr(self.options, _option(name)) is None
+            if name not in ("gcs", "kubernetes")
+            and port != DEFAULT_PORTS[name]
+            and getattr(self.options, _option(name)) is None
         }
         self._describe(ports)
         self._publish("starting", "")
@@ -121,7 +128,9 @@ class Supervisor:
         self.options = UpOptions.from_dict(previous.options)
         self._auth = raycmd.Auth(previous.ray_auth_mode, previous.ray_token_file)
         self.up.ray_token_file, self.up.ray_auth_mode = previous.ray_token_file, previous.ray_auth_mode
-        self.up.ray, self.up.resident, self.up.started_at = previous.ray, previous.resident, previous.started_at
+        for name in self._parts:
+            setattr(self.up, name, getattr(previous, name))
+        self.up.started_at, self.up.system = previous.started_at, previous.system
         self.up.steps, self.up.parts, self.up.moved_ports = previous.steps, previous.parts, previous.moved_ports
         self._describe(previous.ports)
         now = time.monotonic()
@@ -132,6 +141,9 @@ class Supervisor:
     def _describe(self, ports: dict[str, int]) -> None:
         up, options = self.up, self.options
         up.ports = ports
+        if options.kubernetes:
+            self._describe_kubernetes(ports)
+            return
         up.gcs_address = up.ray_address = options.address or f"{LOOPBACK}:{ports['gcs']}"
         up.http_url = f"http://{LOOPBACK}:{ports['http']}"
         if options.address is not None:
@@ -159,6 +171,25 @@ class Supervisor:
             "ray_client_port": ports["ray_client"],
             "dashboard_port": ports["dashboard"],
         }
+
+    def _describe_kubernetes(self, ports: dict[str, int]) -> None:
+        layout, up = self.layout, self.up
+        cpus, memory, _ = self.options.sizes(Machine.measure())
+        memory = self.options.memory or memory // 2  # an upgrade needs room for two
+        up.ray_token_file = up.ray_auth_mode = None
+        up.kubernetes_url = f"https://{LOOPBACK}:{ports['kubernetes']}"
+        up.kubeconfig = str(layout.kubeconfig)
+        port = self.options.port or DEFAULT_PORTS["http"]
+        up.options = {"num_cpus": cpus, "memory": memory, "port": port, "kubernetes": True}
+        folders = kubecmd.shared(layout)
+        for path, kind in folders:
+            if kind == "Directory":
+                ensure_private_dir(Path(path))
+        from rayctl.settings import ServiceSettings
+
+        settings = kubecmd.service_settings(self.environ, ServiceSettings.model_fields)
+        wanted = wanted_installation(str(layout.home), settings, cpus, memory, port, folders)
+        write_json(layout.installation, wanted)
 
     # -- observe, plan, act ----------------------------------------------------------------------------------------
 
@@ -197,17 +228,20 @@ class Supervisor:
         report = read_json(self.layout.resident_file) if self._parts[RESIDENT].alive else None
         if report is None or resident is None or report.get("pid") != resident.pid:
             report = {}
-        head_ready = self._attached or self.layout.ray_ready_file.exists()
-        if head_ready and self._part_alive(HEAD):
-            self.up.steps.setdefault(HEAD, time.time())
+        head_ready = self._base is None or self._is_base_ready()
+        if head_ready and self._base is not None and self._part_alive(self._base):
+            self.up.steps.setdefault(self._base, time.time())
         self.up.steps |= report.get("steps") or {}
+        if report.get("http_url"):
+            self.up.http_url = str(report["http_url"])
+        self.up.system = report.get("system") or self.up.system
         port = report.get("http_port")
         if isinstance(port, int) and port != self.up.ports["http"]:
             self.up.ports["http"] = self.up.options["port"] = port
             self.up.http_url = f"http://{LOOPBACK}:{port}"
         at = report.get("at")
         return Seen(
-            head=self._parts.get(HEAD),
+            head=self._parts[self._base] if self._base is not None else None,
             resident=self._parts[RESIDENT],
             head_ready=head_ready,
             services=str(report.get("state", "starting")),
@@ -215,6 +249,12 @@ class Supervisor:
             heartbeat_at=now - max(0.0, time.time() - at) if isinstance(at, (int, float)) else None,
             ever_ready=self._ever_ready,
         )
+
+    def _is_base_ready(self) -> bool:
+        if self._base == HEAD:
+            return self.layout.ray_ready_file.exists()
+        known = KUBE in self.up.steps and self._part_alive(KUBE)
+        return known or (self.layout.kubeconfig.exists() and answers(self.up.ports["kubernetes"]))
 
     def _part_alive(self, name: str) -> bool:
         part = self._parts.get(name)
@@ -228,6 +268,16 @@ class Supervisor:
             self.up.steps = {}
             argv = raycmd.head_argv(sys.executable, self._spec)
             env = raycmd.head_env(layout, self.environ, self._auth, self._spec.num_cpus)
+        elif name == KUBE:
+            self.up.steps = {}
+            layout.kubeconfig.unlink(missing_ok=True)
+            argv = kubecmd.kube_argv(sys.executable, layout, self.up.ports["kubernetes"])
+            env = kubecmd.child_env(layout, self.environ)
+        elif self._base == KUBE:
+            self.up.steps = {step: at for step, at in self.up.steps.items() if step == KUBE}
+            layout.resident_file.unlink(missing_ok=True)
+            argv = kubecmd.system_argv(sys.executable, layout)
+            env = kubecmd.child_env(layout, self.environ)
         else:
             self.up.steps = {step: at for step, at in self.up.steps.items() if step == HEAD}
             layout.resident_file.unlink(missing_ok=True)
@@ -284,18 +334,20 @@ class Supervisor:
 
     def _stop_all(self, reason: str = "asked to stop") -> None:
         self._publish("stopping", reason)
-        for name in (RESIDENT, HEAD):
+        for name in (RESIDENT, HEAD, KUBE):
             if name in self._parts:
                 self._stop(name)
         self.layout.resident_file.unlink(missing_ok=True)
-        if not self._attached:
+        if self._base == KUBE:
+            self.layout.kubeconfig.unlink(missing_ok=True)
+        if self._base == HEAD:
             logs.remove_sessions(self.layout.ray_temp_dir)
         self._claims.release()
 
     def _give_up(self, error: RayctlError) -> None:
         log.error("giving up: %s", error)
         self._stop_all("giving up")
-        self.up.ray = self.up.resident = None
+        self.up.ray = self.up.kube = self.up.resident = None
         self.up.error = error.to_problem()
         self._publish("failed", error.message.split("\n", 1)[0])
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, Unavailable, from_problem
 from rayctl.selfhost import logs, processes, raycmd
@@ -21,10 +22,14 @@ __all__ = ["UpResult", "healthy", "up"]
 
 _POLL_S = 0.1
 _STEPS = {
+    "kube": "Kubernetes API ready at {api}",
+    "installed": "kinds, accounts, roles and RayCluster rayctl-system applied",
+    "cluster": "RayCluster rayctl-system is ready",
     "ray": "Ray head started (pid {pid})",
     "connected": "connected to the cluster",
     "control_plane": "control plane ready",
     "http": "HTTP ready at {url}",
+    "handed_over": "the controllers lead on rayctl-system",
 }
 
 
@@ -39,14 +44,12 @@ class UpResult:
 
 def healthy(up: UpFile | None) -> bool:
     """Tell whether everything runs and the gateway accepts connections."""
-    return (
-        up is not None
-        and up.state == "ready"
-        and up.alive("supervisor")
-        and up.alive("resident")
-        and (up.attached or up.alive("ray"))
-        and answers(up.ports.get("http", 0))
-    )
+    if up is None or up.state != "ready" or not all(up.alive(part) for part in ("supervisor", "resident")):
+        return False
+    if not up.attached and not up.alive("kube" if up.kubeconfig else "ray"):
+        return False
+    where = urlsplit(up.http_url)
+    return where.hostname is not None and answers(where.port or 80, where.hostname)
 
 
 def up(
@@ -66,6 +69,7 @@ def up(
         Unavailable: it cannot start; nothing is left running.
     """
     began = time.monotonic()
+    options.check()
     if options.address is not None and "://" in options.address:
         raise InvalidRequest(
             f"{options.address!r} is not host:port of a Ray cluster's GCS.",
@@ -169,7 +173,7 @@ class _Waiter:
             if at and self._said.get(step) != at:
                 self._said[step] = at
                 pid = (document.ray or {}).get("pid", "?")
-                self._report(text.format(pid=pid, url=document.http_url))
+                self._report(text.format(pid=pid, url=document.http_url, api=document.kubernetes_url))
         trouble = document.reason if any(part.get("last_exit") for part in document.parts.values()) else ""
         if trouble and trouble != self._reason and not trouble.startswith("waiting"):
             self._report(trouble)

@@ -38,6 +38,7 @@ class UpFile:
     release: str = ""
     supervisor: dict[str, int] | None = None
     ray: dict[str, int] | None = None
+    kube: dict[str, int] | None = None
     resident: dict[str, int] | None = None
     http_url: str = ""
     ray_client_address: str | None = None
@@ -49,6 +50,9 @@ class UpFile:
     ray_auth_mode: str | None = None
     ray_temp_dir: str | None = None
     attached: bool = False
+    kubernetes_url: str | None = None
+    kubeconfig: str | None = None
+    system: dict[str, Any] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     moved_ports: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +73,7 @@ class UpFile:
         return cls(**{name: value for name, value in document.items() if name in known})
 
     def process(self, part: str) -> ProcessId | None:
-        """Return the recorded process of ``supervisor``, ``ray`` or ``resident``."""
+        """Return the recorded process of ``supervisor``, ``ray``, ``kube`` or ``resident``."""
         return ProcessId.from_dict(getattr(self, part))
 
     def alive(self, part: str) -> bool:

@@ -143,21 +143,22 @@ class Door:
 
 
 def opened_by(settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Door:
-    """Return the way that the settings name: a kubeconfig, a context, the embedded server below ``home``, or the
-    cluster that this process is a pod of. The user's own kubeconfig is never taken without being named."""
+    """Return the way that the settings name: a kubeconfig, a context, the cluster that this process is a pod of, or
+    the embedded server below ``home``. The user's own kubeconfig is never taken without being named."""
     named = settings.kubeconfig
     local = settings.home / _LOCAL
+    in_pod = bool(environ.get("KUBERNETES_SERVICE_HOST"))
 
     def file() -> Path | None:
         if named is not None:
             return named
-        return local if settings.kube_context is None and local.exists() else None
+        return local if settings.kube_context is None and not in_pod and local.exists() else None
 
     async def connect() -> Transport:
         from rayctl.kube.http import connected  # the official package takes a second to import
 
         path = file()
-        if path is None and settings.kube_context is None and not environ.get("KUBERNETES_SERVICE_HOST"):
+        if path is None and settings.kube_context is None and not in_pod:
             raise Unavailable(
                 "This service works with no Kubernetes API.",
                 code="no-kubernetes",

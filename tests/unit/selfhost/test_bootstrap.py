@@ -1,38 +1,54 @@
-"""The job beside the head that makes the control plane's actors: how it is rendered, and what it is told."""
+"""The job in the head that makes the control plane's actors: how it is rendered, and what it is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rayctl.cluster import auth
-from rayctl.manifests.installation import NAME, Installation, documents
+from rayctl.manifests.installation import NAME, STATE_CLAIM, STATE_FOLDER, Installation, documents
 from rayctl.selfhost.bootstrap import actor_options
 
 
-def containers(chosen: Installation) -> list[dict[str, Any]]:
+def head(chosen: Installation) -> dict[str, Any]:
     [cluster] = [found for found in documents(chosen) if found["kind"] == "RayCluster"]
-    return list(cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"])
+    template: dict[str, Any] = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    return template
 
 
-def test_it_is_there_only_when_asked_for() -> None:
-    assert [found["name"] for found in containers(Installation())] == ["ray-head"]
-    assert [found["name"] for found in containers(Installation(actors=True))] == ["ray-head", "bootstrap"]
+def env_of(chosen: Installation) -> dict[str, str]:
+    return {item["name"]: item.get("value", "") for item in head(chosen)["containers"][0]["env"]}
 
 
-def test_it_finds_the_clusters_token_where_the_pods_have_it() -> None:
-    found = containers(Installation(actors=True))[1]
-    assert found["volumeMounts"] == [{"name": auth.VOLUME, "mountPath": auth.FOLDER, "readOnly": True}]
-    env = {item["name"]: item["value"] for item in found["env"]}
-    assert env["RAY_AUTH_TOKEN_PATH"] == f"{auth.FOLDER}/{auth.FILE}"
+def test_it_runs_in_the_head_only_when_asked_for() -> None:
+    assert "command" not in head(Installation())["containers"][0]
+    [container] = head(Installation(actors=True))["containers"]
+    assert "rayctl.selfhost.bootstrap" in container["command"][0]
+    # Ray's own command comes after it, so it must neither stay in the foreground nor look like it.
+    assert container["command"][0].endswith("&)")
+    assert "ray start" not in container["command"][0]
 
 
-def test_each_actor_acts_under_its_own_account() -> None:
-    found = containers(Installation(namespace="system", watch_namespace="team", actors=True))[1]
-    options = actor_options({item["name"]: item["value"] for item in found["env"]})
+def test_the_state_is_on_a_claim_or_in_folders_of_the_node() -> None:
+    claims = [found["metadata"]["name"] for found in documents(Installation(actors=True)) if "Claim" in found["kind"]]
+    assert claims == [STATE_CLAIM]
+    mounted = head(Installation(actors=True))["containers"][0]["volumeMounts"]
+    assert [item["mountPath"] for item in mounted] == [STATE_FOLDER]
+    here = Installation(actors=True, home="/home/me/.rayctl", folders=(("/home/me/.rayctl/state", "Directory"),))
+    assert not [found for found in documents(here) if "Claim" in found["kind"]]
+    assert head(here)["volumes"] == [
+        {"name": "state-0", "hostPath": {"path": "/home/me/.rayctl/state", "type": "Directory"}}
+    ]
+    assert head(here)["containers"][0]["volumeMounts"] == [{"name": "state-0", "mountPath": "/home/me/.rayctl/state"}]
+    assert env_of(here)["RAYCTL_HOME"] == "/home/me/.rayctl"
+
+
+def test_each_actor_acts_under_its_own_account_and_says_which_side_it_is_on() -> None:
+    env = env_of(Installation(namespace="system", watch_namespace="team", actors=True))
+    options = actor_options({**env, "RAY_CLUSTER_NAME": "blue"})
     assert (options.lease_namespace, options.accounts_namespace, options.watch_namespace) == (
         "system",
         "system",
         "team",
     )
     assert options.kubeconfig is None  # the pod's own account asks for the tokens
+    assert options.host_settings().identity.startswith("blue_")
     assert actor_options({}).accounts_namespace == NAME

@@ -1,0 +1,220 @@
+"""The part of ``rayctl up --kubernetes`` that is not in the cluster: ``python -m rayctl.selfhost.system``.
+
+It makes the RayCluster ``rayctl-system`` and reconciles it, and hands the leases over to the actors that come up on
+it. After that it looks on, says what it sees, and stands by: should the cluster that the controllers run on be lost,
+somebody has to make it anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from rayctl.core.actor import ActorOptions
+from rayctl.core.host import ControllerHost
+from rayctl.kube.calls import Call, Transport
+from rayctl.kube.errors import KubernetesError, NoAnswer, ObjectNotFound
+from rayctl.kube.http import HttpTransport, load_configuration
+from rayctl.kube.kinds import LEASES, RAY_CLUSTERS, SERVICES
+from rayctl.kube.lease import Terms
+from rayctl.manifests import crd_documents
+from rayctl.manifests.installation import NAME, Installation, documents
+from rayctl.selfhost.controllers import build_controllers
+from rayctl.selfhost.system_view import SystemSeen, judge, leaders
+from rayctl.selfhost.upfile import read_json, write_json
+from rayctl.telemetry.metrics import Metrics
+
+__all__ = ["System", "main"]
+
+log = logging.getLogger("rayctl.system")
+
+LOOK_S = 0.5
+"""Between two looks while something is missing; `CHECK_S` while everything is there."""
+CHECK_S = 3.0
+APPLY_AGAIN_S = 60.0
+ANSWER_S = 5.0
+MANAGER = "rayctl"
+
+
+class System:
+    """Args: the way to the API server; what is wanted; where to report (``rayctl.selfhost.resident`` says what)."""
+
+    def __init__(self, transport: Transport, chosen: Installation, status_file: Path) -> None:
+        self._transport, self._chosen, self._status_file = transport, chosen, status_file
+        self._steps: dict[str, float] = {}
+        self._applied_at: float | None = None
+        self.seen = SystemSeen(chosen.cluster)
+        self.http_url = ""
+
+    async def run(self) -> None:
+        """Work until cancelled; leases are given back then."""
+        tasks = [asyncio.ensure_future(self._look_on())]
+        try:
+            await self._installed()
+            tasks.append(asyncio.ensure_future(self._stand_by()))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _installed(self) -> None:
+        while True:
+            try:
+                await self.install()
+                return
+            except KubernetesError as error:
+                if not isinstance(error, NoAnswer):
+                    log.warning("the control plane's objects could not be applied: %s", error)
+                self.seen = replace(self.seen, trouble=f"applying the control plane's objects: {error}")
+            await asyncio.sleep(LOOK_S)
+
+    async def install(self) -> None:
+        """Apply everything; what is there already does not change."""
+        for document in [*crd_documents(), *documents(self._chosen)]:
+            await self._apply(document)
+        self._applied_at = time.monotonic()
+        self.seen = replace(self.seen, installed=True, trouble="")
+
+    async def _apply(self, document: dict[str, Any]) -> None:
+        from rayctl.kube.kinds import kind_of
+
+        resource = kind_of(document["apiVersion"], document["kind"])
+        metadata = document["metadata"]
+        path = resource.path(metadata.get("namespace", ""), metadata["name"])
+        await self._transport.request(Call.apply(path, document, MANAGER, True))
+
+    async def _stand_by(self) -> None:
+        options = ActorOptions(terms=Terms(standby=True), side="standby", lease_namespace=self._chosen.namespace)
+        built = build_controllers(self._transport)
+        settings = options.host_settings()
+        host = ControllerHost(self._transport, built.controllers, settings, time.time, built.serve, Metrics())
+        try:
+            await host.run()
+        finally:
+            for one in built.close:
+                await one.close()
+
+    async def _look_on(self) -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
+            while True:
+                try:
+                    await self._look(session)
+                except KubernetesError as error:
+                    self.seen = replace(self.seen, trouble=f"the Kubernetes API does not answer: {error}")
+                state = self._report()
+                await asyncio.sleep(CHECK_S if state == "ready" else LOOK_S)
+
+    async def _look(self, session: aiohttp.ClientSession) -> None:
+        chosen, get = self._chosen, self._transport.request
+        if not self.seen.installed:
+            return
+        cluster = service = None
+        with contextlib.suppress(ObjectNotFound):
+            service = await get(Call.get(SERVICES.path(chosen.namespace, "rayctl")))
+        side = str(service["spec"]["selector"].get("ray.io/cluster", chosen.cluster)) if service else chosen.cluster
+        with contextlib.suppress(ObjectNotFound):
+            cluster = await get(Call.get(RAY_CLUSTERS.path(chosen.namespace, side)))
+        leases = (await get(Call.get(LEASES.path(chosen.namespace))))["items"]
+        missing = service is None or cluster is None
+        if missing and self._applied_at is not None and time.monotonic() - self._applied_at > CHECK_S:
+            log.warning("the control plane's objects are not all there; applying them again")
+            await self.install()
+        gateway = "its service is not there"
+        if service is not None:
+            self.http_url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+            gateway = await _asked(session, self.http_url)
+        self.seen = replace(self.seen, side=side, cluster=cluster, leases=tuple(leases), gateway=gateway, trouble="")
+
+    def _report(self) -> str:
+        state, reason, done = judge(self.seen)
+        now = time.time()
+        self._steps |= {step: now for step in done if step not in self._steps}
+        self.seen = replace(self.seen, steps=frozenset(self._steps))
+        status = (self.seen.cluster or {}).get("status") or {}
+        write_json(
+            self._status_file,
+            {
+                "pid": os.getpid(),
+                "state": state,
+                "reason": reason,
+                "at": now,
+                "steps": self._steps,
+                "http_url": self.http_url,
+                "system": {
+                    "cluster": self.seen.side,
+                    "state": status.get("state") or "not ready",
+                    "leaders": leaders(self.seen.leases),
+                },
+            },
+        )
+        return state
+
+
+async def _asked(session: aiohttp.ClientSession, url: str) -> str:
+    """Return why the HTTP API is not ready, or nothing."""
+    try:
+        async with session.get(f"{url}/readyz") as answer:
+            if answer.status == 200:
+                return ""
+            return f"it says {answer.status}"
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        return f"{type(error).__name__}{': ' if str(error) else ''}{error}"
+
+
+async def _run(kubeconfig: Path, chosen: Installation, status_file: Path) -> None:
+    transport = HttpTransport(await load_configuration(str(kubeconfig)))
+    working = asyncio.ensure_future(System(transport, chosen, status_file).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, working.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    finally:
+        await transport.close()
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="rayctl-system")
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--installation", type=Path, required=True)
+    parser.add_argument("--status-file", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    chosen = installation(read_json(arguments.installation) or {})
+    while not arguments.kubeconfig.exists():
+        time.sleep(LOOK_S / 5)  # the API server writes it when it answers
+    try:
+        asyncio.run(_run(arguments.kubeconfig, chosen, arguments.status_file))
+    except Exception:
+        log.exception("the system's process failed")
+        return 1
+    return 0
+
+
+def installation(document: dict[str, Any]) -> Installation:
+    """Return what was written down as JSON."""
+    known = {**document}
+    for name in ("folders", "settings"):
+        known[name] = tuple((str(first), str(second)) for first, second in known.get(name) or ())
+    return Installation(**{"namespace": NAME, **known})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
