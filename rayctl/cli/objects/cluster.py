@@ -47,6 +47,8 @@ def connect(kube: Kube, name: str, token_file: str | None, show_token: bool, ope
 
     The token itself is printed with --show-token only.
     """
+    from rayctl.cluster.status import readiness
+
     name = name.partition("/")[2] if name.startswith(("rc/", "raycluster/")) else name
     document = kube.get(RAY_CLUSTERS, name)
     service = _service(kube, document)
@@ -64,6 +66,9 @@ def connect(kube: Kube, name: str, token_file: str | None, show_token: bool, ope
         for word, value in variables.items():
             say(f"export {word}={shlex.quote(clean(value))}")
         say(f"# dashboard  {clean(found['dashboard'])}")
+        state = readiness(document)
+        if not state.ready:
+            say(f"# Not ready: {clean(state.message or state.reason)}")
         if found["auth"] == "token" and secret is None:
             say("# It asks for a token: --write-token FILE writes it, --show-token prints it.")
         if not found["reachable"]:

@@ -160,6 +160,7 @@ class TestConnect:
         out = run("cluster", "connect", "demo").stdout
         assert f"export RAY_ADDRESS=ray://demo-head-svc.{namespace}.svc:10001\n" in out
         assert "export RAY_AUTH_MODE=token\n" in out
+        assert "# Not ready: no controller has looked at the cluster yet\n" in out
         assert f"kubectl port-forward -n {namespace} svc/demo-head-svc 10001 8265" in out
         for form in ("table", "json", "yaml", "name"):
             assert "canary" not in run("cluster", "connect", "demo", "-o", form).stdout
