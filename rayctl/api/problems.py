@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from rayctl.api.browser import is_page
@@ -173,7 +175,17 @@ def _invalid(fields: Sequence[FieldError], what: str) -> InvalidRequest:
     return InvalidRequest(f"{what} is not valid{place}: {first['message']}{more}.", errors=fields)
 
 
-def _from_http(error: HTTPException) -> RayctlError:
+def _allowed(request: Request) -> dict[str, str]:
+    """Return the header ``Allow``: the methods of all routes of this path; the router knows only the first one's."""
+    documented = request.app.openapi()["paths"]
+    matching = [path for path in documented if compile_path(path)[0].match(request.url.path)]
+    # A path with a verb, {name}:scale, matches {name} as well, where it would be the name of nothing.
+    exact = [path for path in matching if ":" in path.rpartition("}")[2]] or matching
+    methods = sorted({method.upper() for path in exact for method in documented[path]})
+    return {"Allow": ", ".join(methods)} if methods else {}
+
+
+def _from_http(error: HTTPException, request: Request) -> RayctlError:
     if error.status_code == 404:
         return NotFound("There is nothing at this path.", code="no-such-path", hint="See /docs for all paths.")
     if error.status_code == 405:
@@ -182,7 +194,7 @@ def _from_http(error: HTTPException) -> RayctlError:
             "This path does not support that method.",
             code="method-not-allowed",
             title="Method not allowed",
-            headers=error.headers,
+            headers=_allowed(request) or error.headers,
         )
     return HttpRefusal(
         error.status_code, "The request was refused.", code="refused", title="Refused", headers=error.headers
@@ -207,7 +219,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
-        return answer(request, _from_http(error))
+        return answer(request, _from_http(error, request))
 
     async def on_validation(request: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):
@@ -223,6 +235,7 @@ def complete_openapi(app: FastAPI, *bodies: type[BaseModel]) -> None:
     """Add the schemas of bodies that the routes read by themselves, and of problems in place of the framework's own."""
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})

@@ -28,6 +28,7 @@ __all__ = ["NewRun", "RunStore"]
 
 Row = dict[str, Any]
 _TERMINAL = (RunState.SUCCEEDED.value, RunState.FAILED.value, RunState.CANCELLED.value)
+_CURSOR_DIGITS = 18  # what a database can compare
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class RunStore:
                 raise InvalidRequest(f"There is no run state {state!r}.", code="unknown-state", hint=hint)
             query = query.where(runs.c.state == state)
         if cursor is not None:
-            if not cursor.isdigit():
+            if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _CURSOR_DIGITS):
                 hint = "Use `next` of the last page."
                 raise InvalidRequest("The cursor is not valid.", code="invalid-cursor", hint=hint)
             query = query.where(runs.c.position < int(cursor))

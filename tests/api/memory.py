@@ -17,6 +17,7 @@ from rayctl.errors import (
     Conflict,
     IdempotencyConflict,
     InvalidData,
+    InvalidRequest,
     NotFound,
     QueueFull,
     ResultNotReady,
@@ -136,6 +137,8 @@ class MemoryService(RealTenants):
         self, tenant: str | None = None, state: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> dict[str, Any]:
         items = [r for r in self.runs.values() if tenant in (None, r["tenant"]) and state in (None, r["state"])]
+        if cursor and not cursor.isdigit():
+            raise InvalidRequest("The cursor is not valid.", code="invalid-cursor")
         start = int(cursor or 0)
         more = start + limit < len(items)
         return {"items": items[::-1][start : start + limit], "next": str(start + limit) if more else None}

@@ -66,19 +66,20 @@ async def test_unknown_paths(client: httpx2.AsyncClient, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/runs"),
-        ("PATCH", "/v1/runs/x"),
-        ("GET", "/v1/uploads"),
-        ("POST", "/healthz"),
-        ("OPTIONS", "/v1/runs"),
+        ("PUT", "/v1/runs", "GET, POST"),
+        ("PATCH", "/v1/runs/x", "DELETE, GET"),
+        ("PUT", "/v1/runs/x:cancel", "POST"),
+        ("GET", "/v1/uploads", "POST"),
+        ("POST", "/healthz", "GET"),
+        ("OPTIONS", "/v1/runs", "GET, POST"),
     ],
 )
-async def test_wrong_methods(client: httpx2.AsyncClient, method: str, path: str) -> None:
+async def test_wrong_methods(client: httpx2.AsyncClient, method: str, path: str, allowed: str) -> None:
     response = await client.request(method, path)
     check_problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"]
+    assert response.headers["allow"] == allowed
 
 
 async def test_probes(client: httpx2.AsyncClient, service: MemoryService, as_caller: Any) -> None:

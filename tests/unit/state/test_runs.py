@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from rayctl.automl.model import LeaderboardRow, RunState, TrialState
-from rayctl.errors import Conflict, IdempotencyConflict, NotFound, Unavailable
+from rayctl.errors import Conflict, IdempotencyConflict, InvalidRequest, NotFound, Unavailable
 from rayctl.state.database import Database
 from rayctl.state.runs import NewRun, RunStore
 
@@ -190,3 +190,10 @@ def test_an_unwritable_place_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(Unavailable):
         Database(f"sqlite:///{tmp_path / 'file' / 'rayctl.db'}")
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "²", "9" * 19])
+def test_a_cursor_that_is_none_of_ours_is_refused(store: RunStore, cursor: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        store.page(None, None, 2, cursor)
+    assert caught.value.code == "invalid-cursor"
