@@ -26,6 +26,7 @@ Document = dict[str, Any]
 REPLICAS = "rayctl.io/replicas-before-adoption"
 """On an operator's Deployment that `rayctl adopt` has scaled to 0: how many it had."""
 _LOOK_S = 1.0
+_BACK = "`rayctl adopt --give-back` returns to the operator"
 _CONTROLLERS = ("raycluster-controller", "rayservice-controller")
 _MARKS = {"kept": "✔", "changes": "!", "refused": "✖", "elsewhere": "-"}
 _EXAMPLES = """\b
@@ -172,14 +173,15 @@ def _take_over(
     say("The operator is stopped.")
     if not change.wait:
         return
-    _wait(lambda: _left(kube, deployment), "the operator's pods are gone", change)
+    _wait(lambda: _left(kube, deployment), "the operator's pods are gone", change, _BACK)
     _touch(kube, namespaces)
-    _wait(lambda: _unsettled(judge(kube, namespaces, False)), "rayctl has looked after everything", change)
+    _wait(lambda: _unsettled(judge(kube, namespaces, False)), "rayctl has looked after everything", change, _BACK)
     pods = _pods(kube, namespaces)
     kept = sum(pods.get(name) == uid for name, uid in pods_before.items())
     clusters = sum(item.ref.kind == "RayCluster" for item in before)
     services = len(before) - clusters
-    say(f"{clusters} clusters and {services} services are rayctl's; {kept} of {len(pods_before)} pods are the same.")
+    counts = f"RayClusters: {clusters}, RayServices: {services}"
+    say(f"rayctl looks after them. {counts}; {kept} of {len(pods_before)} pods are the same.")
     if kept < len(pods_before):
         gone = sorted("/".join(name) for name, uid in pods_before.items() if pods.get(name) != uid)
         say(f"Gone: {', '.join(map(clean, gone[:10]))}{', …' if len(gone) > 10 else ''}")
@@ -197,7 +199,7 @@ def _give_back(kube: Kube, deployment: Document, change: Change) -> None:
         ready = (found.get("status") or {}).get("readyReplicas") or 0
         return "" if ready else "none of the operator's pods is ready"
 
-    _wait(missing, "the operator is ready", change)
+    _wait(missing, "the operator is ready", change, "its Deployment says more: `rayctl get deployments -A`")
 
 
 def _scale(kube: Kube, deployment: Document, replicas: int, remembered: str | None) -> Document:
@@ -247,7 +249,7 @@ def _pods(kube: Kube, namespaces: Sequence[str]) -> dict[tuple[str, str], str]:
     return {(item["namespace"], item["name"]): item["uid"] for item in found}
 
 
-def _wait(says: Callable[[], str], what: str, change: Change) -> None:
+def _wait(says: Callable[[], str], what: str, change: Change, hint: str) -> None:
     told = ""
     while text := says():
         if text != told:
@@ -256,6 +258,6 @@ def _wait(says: Callable[[], str], what: str, change: Change) -> None:
         if time.monotonic() > change.deadline:
             raise DeadlineExceeded(
                 f"It was not seen within {duration_text(change.timeout_s)} that {what}: {text}.",
-                hint="It goes on; `rayctl adopt --give-back` returns to the operator.",
+                hint=f"It goes on; {hint}.",
             )
         time.sleep(_LOOK_S)

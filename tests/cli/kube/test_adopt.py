@@ -120,7 +120,7 @@ def test_nothing_is_stopped_while_nobody_would_go_on(place: Place) -> None:
 def test_taken_over_and_given_back(place: Place, controllers: None) -> None:
     pods = place.cluster_of_kuberay()
     done = place.run("adopt", "--yes", "--timeout", "60s")
-    assert "1 clusters and 0 services are rayctl's; 2 of 2 pods are the same." in done.stdout
+    assert "RayClusters: 1, RayServices: 0; 2 of 2 pods are the same." in done.stdout
     assert place.pods() == pods
     operator = place.operator()
     assert operator["spec"]["replicas"] == 0
