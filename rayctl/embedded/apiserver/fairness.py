@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rayctl.embedded.apiserver.errors import ApiError
+from rayctl.embedded.apiserver.measures import Series
 from rayctl.embedded.apiserver.requests import Info
 
 __all__ = ["Crowd", "Fairness", "Lane", "Limits", "Pause", "seats_of"]
@@ -85,7 +86,7 @@ class Lane:
     def __init__(self, seats: int, limits: Limits, crowd: Crowd, in_flight: int | None = None) -> None:
         self._seats, self._limits, self._crowd, self._most = seats, limits, crowd, in_flight
         self._taken = 0
-        self.in_flight = 0
+        self.in_flight = self.refused = 0
         self._turning = False
         self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
 
@@ -99,6 +100,11 @@ class Lane:
         ):
             return True
         return self._most is not None and self.in_flight >= self._most
+
+    @property
+    def waiting_count(self) -> int:
+        """How many requests wait."""
+        return sum(map(len, self._waiting.values()))
 
     def enter(self, flow: str, seats: int = 1) -> bool:
         """Begin if there are seats left in this turn and nobody waits; else return False: `wait`, then."""
@@ -119,6 +125,7 @@ class Lane:
             ApiError: 429, this user has too many requests waiting already.
         """
         if self.waiting(flow) >= self._limits.waiting:
+            self.refused += 1
             await asyncio.sleep(self._limits.refused_after_s)
             text = "too many requests of this user are waiting already; please try again later"
             raise ApiError(429, "TooManyRequests", text, {"retryAfterSeconds": 1})
@@ -190,6 +197,19 @@ class Fairness:
         found = f"{user}\0leases" if info.resource == "leases" else user
         self._crowd.note(found)
         return found
+
+    def series(self) -> Iterator[Series]:
+        """Yield how much is going on, for whoever counts."""
+        lanes = {"readOnly": self.reads, "mutating": self.mutations}
+
+        def each(value: Callable[[Lane], int]) -> list[tuple[Mapping[str, str], float]]:
+            return [({"request_kind": name}, float(value(lane))) for name, lane in lanes.items()]
+
+        yield "apiserver_current_inflight_requests", "gauge", "Begun, not answered.", each(lambda lane: lane.in_flight)
+        waiting = each(lambda lane: lane.waiting_count)
+        yield "apiserver_current_inqueue_requests", "gauge", "Waiting for their user's turn.", waiting
+        refused = each(lambda lane: lane.refused)
+        yield "apiserver_flowcontrol_rejected_requests_total", "counter", "Refused: too many of one user.", refused
 
     def pause(self, flow: str) -> Pause:
         """Return what long reads of a user await between their slices."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 from rayctl.embedded.apiserver import pods_extra
@@ -30,6 +30,7 @@ from rayctl.embedded.apiserver.errors import (
     unauthorized,
 )
 from rayctl.embedded.apiserver.fairness import Fairness, Limits, seats_of
+from rayctl.embedded.apiserver.measures import CONTENT_TYPE, Measures, Series, exposition
 from rayctl.embedded.apiserver.openapi import OpenApi
 from rayctl.embedded.apiserver.patching import is_apply, patch
 from rayctl.embedded.apiserver.presenting import Presenter, negotiate
@@ -84,6 +85,7 @@ class Handler:
         api.gates.append(Escalation(authorizer))
         self.hub = Hub(api)
         self.fairness = Fairness(limits)
+        self._measures = Measures()
 
     async def handle(self, request: Request) -> Response | Stream:
         """Answer a request. Never raises for what a client did."""
@@ -115,9 +117,11 @@ class Handler:
         finally:
             if entered and lane is not None:
                 lane.leave()
+        code, ended = answer.code if isinstance(answer, Response) else 200, self._api.now()
+        kind = self._api.registry.find(info.group, info.version, info.resource)
+        self._measures.note(info, kind, code, max(0.0, ended - began))
         if self._audit is not None:
-            code = answer.code if isinstance(answer, Response) else 200
-            self._audit.note(request, info, user, code, began, self._api.now())
+            self._audit.note(request, info, user, code, began, ended)
         return answer
 
     def _seats(self, request: Request, info: Info) -> int:
@@ -225,10 +229,20 @@ class Handler:
     def _no_resource(self, request: Request) -> Response:
         if request.path.rstrip("/") in HEALTH or request.path.startswith(tuple(f"{path}/" for path in HEALTH)):
             return Response(200, b"ok", "text/plain; charset=utf-8", [("X-Content-Type-Options", "nosniff")])
+        if request.path == "/metrics":
+            return Response(200, exposition(self._series()).encode(), CONTENT_TYPE)
         answer = discover(request, self._api.registry) or self._openapi.answer(request)
         if answer is None:
             raise no_such_path()
         return answer
+
+    def _series(self) -> Iterator[Series]:
+        yield from self._measures.series()
+        yield from self.fairness.series()
+        yield from self.hub.series()
+        store = self._api.store
+        stored = (({"resource": name}, float(store.count(name))) for name in sorted(store.resources()))
+        yield "apiserver_storage_objects", "gauge", "Objects that are stored.", stored
 
     def _unknown(self, info: Info) -> Exception:
         if not info.group:

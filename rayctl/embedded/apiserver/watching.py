@@ -12,6 +12,7 @@ from typing import Any
 from rayctl.embedded.apiserver.api import Api
 from rayctl.embedded.apiserver.errors import ApiError, expired
 from rayctl.embedded.apiserver.fairness import Pause
+from rayctl.embedded.apiserver.measures import Series
 from rayctl.embedded.apiserver.options import ListOptions, list_options
 from rayctl.embedded.apiserver.reading import Selection, selection
 from rayctl.embedded.apiserver.requests import Info, Request, User
@@ -76,6 +77,7 @@ class Hub:
         self._users: Counter[str] = Counter()
         self._later: dict[Watch, tuple[int, Callable[[], None]]] = {}
         self.closed_as_slow = 0
+        self._shown: Counter[str] = Counter()
         api.store.subscribe(self._told)
 
     def add(self, watch: Watch) -> None:
@@ -114,6 +116,14 @@ class Hub:
         """How many watches there are."""
         return sum(self._users.values())
 
+    def series(self) -> Iterator[Series]:
+        """Yield what was told to whom, for whoever counts."""
+        yield "apiserver_longrunning_requests", "gauge", "Watches.", [({"verb": "WATCH"}, float(self.count))]
+        shown = [({"resource": name}, float(count)) for name, count in sorted(self._shown.items())]
+        yield "apiserver_watch_events_total", "counter", "Changes sent, once for each watch.", shown
+        slow = "Watches ended because their client was too far behind."
+        yield "rayctl_watch_slow_closed_total", "counter", slow, [({}, float(self.closed_as_slow))]
+
     def close_all(self, storage: str | None = None) -> None:
         """End the watches of a resource, or all."""
         for name, views in self._views.items():
@@ -126,6 +136,7 @@ class Hub:
         for view, members in self._views.get(event.now.key[0], {}).values():
             line = view.line_of(event)
             if line is not None:
+                self._shown[event.now.key[0]] += len(members)
                 for watch in members:
                     if not watch.offer(line, event.revision):
                         self.closed_as_slow += 1
