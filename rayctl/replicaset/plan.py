@@ -52,7 +52,7 @@ def plan_replicaset(seen: SetSeen, now: float) -> Plan:
     decision = decide_replacements(seen, unsettled, now)
     counts = count(seen, unsettled, now)
     moves = _moves(seen, decision, counts, now)
-    if moves.delete and seen.memory.next_ordinal < _after(seen):
+    if moves.delete and _untold(seen):
         # A pass was cut short before it told which names it had used; they must not come again.
         moves = _Moves(check_at=now)
     created, next_ordinal = _creations(seen, moves.create)
@@ -139,6 +139,12 @@ def _creations(seen: SetSeen, number: int) -> tuple[list[Create], int]:
             found.append(create_cluster(seen, ordinal, mark))
         ordinal += 1
     return found, max(_after(seen), ordinal)
+
+
+def _untold(seen: SetSeen) -> bool:
+    """Tell whether clusters have names that the status should know of; definitions of others have no place for that."""
+    status = seen.document.get("status") or {}
+    return (not status or "nextOrdinal" in status) and seen.memory.next_ordinal < _after(seen)
 
 
 def _after(seen: SetSeen) -> int:

@@ -268,9 +268,11 @@ async def broken(folder: Path) -> None:
     async with rolling_fleet(folder, deadline_s=60, onFailure="RollBack") as here:
         async with here.step("a broken revision"):
             document = fleet_document("broken", deadline_s=60, onFailure="RollBack")
-            await here.apply(document, codes=(4,))
-        await here.rayctl("rollout", "status", "fleet/answer", codes=(4,))
-        await here.rayctl("events", "fleet/answer")
+            await here.apply(document, wait=False)
+            await asyncio.sleep(40.0)  # until Ray is up and only the application is not
+            await here.rayctl("explain", "fleet/answer", codes=(0, 4))
+            await here.rayctl("rollout", "status", "fleet/answer", "--wait", "--timeout", "3m", codes=(4,))
+        await here.rayctl("events", "rcf/answer")
 
 
 def main() -> None:

@@ -85,10 +85,21 @@ def test_names_are_noted_before_a_cluster_goes():
     for action in world.set_pass(name).singles:
         assert not isinstance(action, Patch)
     found = world.world.get("RayClusterReplicaSet", NS, name)
-    world.world.set_status(found, {"replicas": 0})  # as before
+    world.world.set_status(found, {})  # as before
     world.world.change(found, {"spec": {"replicas": 1}})
     world.set_pass(name)
     assert len(world.clusters) == 2
     assert look(world.world, name).memory.next_ordinal == 2
     world.set_pass(name)
+    assert len(world.clusters) == 1
+
+
+def test_where_a_definition_of_others_drops_what_is_noted_clusters_go_all_the_same():
+    world = ready_fleet(replicas=3)
+    name = world.sets[0]["metadata"]["name"]
+    world.world.change(world.sets[0], {"spec": {"replicas": 1}})
+    for _ in range(4):
+        world.set_pass(name)
+        found = world.world.get("RayClusterReplicaSet", NS, name)
+        world.world.set_status(found, {key: value for key, value in found["status"].items() if key != "nextOrdinal"})
     assert len(world.clusters) == 1
