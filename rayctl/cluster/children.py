@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rayctl.cluster.auth import auth_of, token_secret
 from rayctl.cluster.autoscaler import access_objects, account_is_users, service_account
+from rayctl.cluster.gcs_ft.claim_upkeep import ownership
 from rayctl.cluster.gcs_ft.inject import claim
 from rayctl.cluster.gcs_ft.options import fault_tolerance
 from rayctl.cluster.network import build_policies
 from rayctl.cluster.seen import ClusterSeen, is_owned
 from rayctl.cluster.services import build_services, ingress
 from rayctl.core.compare import covers
-from rayctl.core.plan import Apply, Blocker, Create, Delete, Ref, Single
+from rayctl.core.plan import Apply, Blocker, Create, Delete, Patch, Ref, Single
 
 __all__ = ["LEFT_OVER", "ChildrenChange", "change_children", "is_left_over", "wanted_children"]
 
@@ -70,7 +71,16 @@ def change_children(seen: ClusterSeen) -> ChildrenChange:
     for key, live in seen.children.items():
         if key[0] in OURS_ALONE and key not in names and is_owned(live, seen.spec.uid):
             actions.append(Delete(Ref.to(live)))
-    return ChildrenChange(tuple(actions), blocked_on)
+    return ChildrenChange((*actions, *_owners_of_claims(seen, wanted)), blocked_on)
+
+
+def _owners_of_claims(seen: ClusterSeen, wanted: Sequence[Document]) -> list[Patch]:
+    found = []
+    for document in wanted:
+        live = seen.children.get((document["kind"], document["metadata"]["name"]))
+        if document["kind"] == "PersistentVolumeClaim" and live and not live["metadata"].get("deletionTimestamp"):
+            found.append(ownership(document, live, seen.spec))
+    return [change for change in found if change is not None]
 
 
 def _mended(document: Document, live: Document) -> Apply | None:

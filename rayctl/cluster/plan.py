@@ -10,6 +10,7 @@ from rayctl.cluster import keys, pods
 from rayctl.cluster.auth import auth_of
 from rayctl.cluster.children import LEFT_OVER, change_children
 from rayctl.cluster.deletion import after_deletion
+from rayctl.cluster.gcs_ft.claim_upkeep import drift
 from rayctl.cluster.gcs_ft.options import fault_tolerance
 from rayctl.cluster.problems import told
 from rayctl.cluster.rejoin import without_the_forgotten
@@ -41,7 +42,7 @@ def plan_cluster(seen: ClusterSeen, now: float) -> Plan:
     if problems:
         code, text = problems[0].code, told(problems)
         problem = Condition(READY, "False", code, text)
-        status = derive_status(seen, now, problem=problem, warnings=warnings(seen.spec))
+        status = derive_status(seen, now, problem=problem, warnings=_warnings(seen))
         return _with_status(Plan(blocked_on=Blocker(code, text, seen.spec.ref)), seen, status, now)
     seen, believed_at = without_the_forgotten(seen, now)
     plan = run_gates(GATES, seen, now)
@@ -75,7 +76,11 @@ def _status(seen: ClusterSeen, now: float, plan: Plan) -> dict[str, object]:
         suspend = {SUSPENDED: False, SUSPENDING: False}
     elif seen.spec.suspend and not seen.holds(SUSPENDED) and not seen.holds(SUSPENDING):
         suspend = {SUSPENDING: True, SUSPENDED: False}
-    return derive_status(seen, now, suspend, plan.blocked_on, warnings=warnings(seen.spec))
+    return derive_status(seen, now, suspend, plan.blocked_on, warnings=_warnings(seen))
+
+
+def _warnings(seen: ClusterSeen) -> list[tuple[str, str]]:
+    return [*warnings(seen.spec), *drift(seen)]
 
 
 def _with_status(plan: Plan, seen: ClusterSeen, status: dict[str, object], now: float) -> Plan:
@@ -296,7 +301,7 @@ def plan_refused(seen: ClusterSeen, refusal: Refusal, now: float) -> Plan:
     blocker = Blocker(code, text)
     status = derive_status(
         seen, now, blocked_on=blocker, failure=failure, problem=Condition(READY, "False", code, text),
-        warnings=warnings(seen.spec),
+        warnings=_warnings(seen),
     )  # fmt: skip
     return _with_status(Plan(blocked_on=blocker), seen, status, now)
 

@@ -52,7 +52,7 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         # For the roles of autoscalers: nobody may give away what he does not have.
         _rule("", ("pods/resize",), ("patch",)),
         _rule("", ("services", "serviceaccounts"), (*_SEEN, "create", "patch")),
-        _rule("", ("persistentvolumeclaims",), (*_SEEN, "create")),
+        _rule("", ("persistentvolumeclaims",), (*_SEEN, "create", "patch")),
         _rule("", ("secrets",), ("get", "create")),
         _rule(_RBAC, ("roles", "rolebindings"), (*_SEEN, "create", "patch")),
         _rule("networking.k8s.io", ("ingresses", "networkpolicies"), (*_SEEN, "create", "patch", "delete")),

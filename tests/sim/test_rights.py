@@ -73,7 +73,7 @@ UNUSED: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("get patch", "", "pods", GRANTS),
         ("patch", "", "pods/resize", GRANTS),
         ("create patch", "", "serviceaccounts", OPTIONAL),
-        ("create", "", "persistentvolumeclaims", OPTIONAL),
+        ("create patch", "", "persistentvolumeclaims", OPTIONAL),
         ("patch", "", "services", OPTIONAL),
         ("create patch", RBAC, "roles", OPTIONAL),
         ("create patch", RBAC, "rolebindings", OPTIONAL),
