@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ from rayctl.embedded.apiserver.store import Change, Stored
 
 __all__ = ["DeleteOptions", "delete", "delete_collection", "delete_stored", "read_options"]
 
+SLICE = 50
+"""So many objects of a collection are deleted at a time."""
 POLICIES = ("Foreground", "Background", "Orphan")
 PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
@@ -272,7 +275,9 @@ async def delete_collection(api: Api, request: Request, info: Info, resource: Re
     wanted = list_options(request, watching=False)
     found = select(api, resource, info.namespace if resource.namespaced else "", wanted)
     items = []
-    for stored in found:
+    for number, stored in enumerate(found, 1):
+        if number % SLICE == 0:
+            await asyncio.sleep(0)  # others are answered meanwhile; writes of a store in memory do not wait
         items.append(convert(resource, stored.object))
         current = api.store.newest(*stored.key)
         if current is None:

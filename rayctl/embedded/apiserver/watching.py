@@ -63,9 +63,9 @@ class View:
         return self._paint("DELETED", _at_revision(before, now.revision))
 
     def lines_now(self, api: Api) -> Iterator[bytes]:
-        """Return the lines of what is there at this moment, made when they are asked for."""
+        """Return a line for each object that is there at this moment, made when asked for; empty: it is not shown."""
         found = api.store.items(self.storage, self._namespace)
-        return (self._paint("ADDED", stored) for stored in found if self._chosen.matches(stored))
+        return (self._paint("ADDED", stored) if self._chosen.matches(stored) else b"" for stored in found)
 
 
 class Hub:
@@ -183,7 +183,7 @@ class Watch:
         return False
 
     def begin_with(self, lines: Iterator[bytes]) -> None:
-        """Show these before anything else."""
+        """Show these before anything else. Empty ones are what is not shown, which takes time as well."""
         self._first = lines
 
     def push(self, line: bytes) -> None:
@@ -222,7 +222,8 @@ class Watch:
             marks.appendleft(loop.time() + BOOKMARK_EVERY_S)
         try:
             while batch := list(islice(self._first, CHUNK)):
-                yield b"".join(batch)
+                if together := b"".join(batch):
+                    yield together
                 await self._pause()
             while True:
                 while self._waiting:
@@ -288,8 +289,7 @@ def open_watch(
     else:
         hub.add(watch)
         if revision:
-            past = (view.line_of(event) for event in store.changes_after(resource.storage, revision))
-            watch.begin_with(line for line in past if line is not None)
+            watch.begin_with(view.line_of(event) or b"" for event in store.changes_after(resource.storage, revision))
         elif options.initial_events is None:
             watch.begin_with(view.lines_now(api))
     return _Chunks(hub, watch, timeout_s, lambda: paint_bookmark(store.revision, None))

@@ -14,10 +14,14 @@ import pytest
 from rayctl.embedded.apiserver import front
 from rayctl.embedded.apiserver.access.tokens import ADMIN
 from rayctl.embedded.apiserver.audit import verify
-from rayctl.embedded.apiserver.requests import User
+from rayctl.embedded.apiserver.requests import Stream, User
 from rayctl.embedded.apiserver.server import Options, Server
+from rayctl.embedded.apiserver.store import Change
+from rayctl.testkit.virtual_time import run_virtual
+from tests.unit.embedded.local import Local
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+MAP = {"apiVersion": "v1", "kind": "ConfigMap"}
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -118,3 +122,33 @@ async def test_every_change_is_in_the_audit_log_and_tampering_shows(
     with pytest.raises(ValueError, match="the chain is broken"):
         verify(log)
     log.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("GET", f"{MAPS}?watch=true&labelSelector=last"), ("DELETE", f"{MAPS}?labelSelector=all")],
+    ids=["a watch that begins", "the deletion of a collection"],
+)
+def test_others_are_answered_while_thousands_of_objects_are_looked_at(method: str, target: str) -> None:
+    async def body() -> None:
+        local = await Local().start()
+        for number in range(2_000):
+            labels = {"all": "yes", "last" if number == 1_999 else "early": "yes"}
+            metadata = {"name": f"m{number:04}", "uid": str(number), "labels": labels}
+            await local.api.write(Change(("configmaps", "default", metadata["name"]), {**MAP, "metadata": metadata}))
+
+        async def work() -> None:
+            answer = await local.send(method, target)
+            if isinstance(answer, Stream):
+                assert b"m1999" in await anext(answer.chunks)
+                await answer.chunks.aclose()  # type: ignore[attr-defined]
+
+        working = asyncio.ensure_future(work())
+        turns = 0
+        while not working.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await working
+        assert turns > 2_000 / 300
+
+    run_virtual(body())
