@@ -44,14 +44,15 @@ class DashboardObserver:
         await self._client.close()
 
     async def work(self, cluster: Document) -> Work:
-        """Return how many jobs run and how many Serve requests are in flight; requests None: nobody knows.
+        """Return how many jobs run, whether applications do, and the requests in flight; None: nobody knows.
 
         Raises:
             OSError: The dashboard did not answer as it should.
         """
         jobs, serve = await asyncio.gather(self._json(cluster, "/api/jobs/"), self.serve(cluster))
         running = sum(1 for job in jobs or () if isinstance(job, Mapping) and job.get("status") not in _ENDED)
-        return {"jobs": running, "requests": await self._requests(cluster) if serve["applications"] else 0}
+        serving = bool(serve["applications"])
+        return {"jobs": running, "serving": serving, "requests": await self._requests(cluster) if serving else 0}
 
     async def _requests(self, cluster: Document) -> int | None:
         if self._reader is None:

@@ -12,7 +12,7 @@ from rayctl.core.controller import Document
 __all__ = ["Observer", "Work", "ask_all", "observe_all"]
 
 Work = Mapping[str, Any]
-"""``jobs``, ``requests``: how many run, None if unknown; ``error``: why."""
+"""``jobs``, ``requests``: how many run, None if unknown; ``serving``: whether applications do; ``error``: why."""
 
 ASK_S = 3.0
 """Seconds for one cluster."""

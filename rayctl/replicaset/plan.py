@@ -25,6 +25,8 @@ BURST = 500
 """Clusters created or deleted in one pass, at most."""
 DRAIN_POLL_S = 10.0
 """How often a cluster that drains is asked whether its work is done."""
+BELIEVED_S = 15.0
+"""How long a cluster with applications drains at least: Ray tells of requests up to ten seconds late."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,10 @@ def _drained(seen: SetSeen, draining: Sequence[Member], now: float) -> tuple[lis
     gone, checks = [], []
     for member in draining:
         ends_at = member.draining_at + seen.spec.drain.seconds
-        idle = (not seen.spec.drain.jobs or member.jobs == 0) and (not seen.spec.drain.requests or member.requests == 0)
+        idle = not seen.spec.drain.jobs or member.jobs == 0
+        if seen.spec.drain.requests:
+            told_late = member.serving and now < member.draining_at + BELIEVED_S
+            idle = idle and member.requests == 0 and not told_late
         if idle or ends_at <= now or not member.health.ready:
             gone.append(member)
         else:

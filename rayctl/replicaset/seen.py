@@ -36,6 +36,7 @@ class Member:
         cost: Deletion cost.
         jobs: Running Ray jobs; None if nobody knows.
         requests: Requests that it is answering; None if nobody knows.
+        serving: Whether Serve applications run on it, so that requests may come at any time.
         draining_at: Since when it drains; 0 if it does not.
         document: The object.
     """
@@ -53,6 +54,7 @@ class Member:
     requests: int | None = None
     draining_at: float = 0.0
     document: Mapping[str, Any] | None = None
+    serving: bool = False
 
     @property
     def name(self) -> str:
@@ -164,6 +166,7 @@ def _member(replica_set: str, document: Mapping[str, Any], work: Mapping[str, An
         work.get("requests"),
         moment(annotations.get(DRAINING_SINCE)),
         document,
+        bool(work.get("serving")),
     )
 
 

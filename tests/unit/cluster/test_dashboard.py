@@ -82,7 +82,7 @@ async def test_jobs_and_applications_are_read_with_the_clusters_token(head: Head
     secrets = Secrets(mine="secret-1")
     observer = DashboardObserver(DashboardClient(secrets, lambda cluster: head.url))
     found = await observer.work(cluster(mode="token", secretName="mine"))
-    assert found == {"jobs": 2, "requests": None}
+    assert found == {"jobs": 2, "serving": True, "requests": None}
     assert secrets.asked == 1
     await observer.close()
 
@@ -113,11 +113,11 @@ async def test_requests_in_flight_are_counted_where_applications_run(
     monkeypatch.setattr(replicaset_dashboard, "requests_in_flight", count)
     client = DashboardClient(Secrets(one="secret-1"), lambda cluster: head.url)
     observer = DashboardObserver(client, None, Pods())
-    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "requests": 5}
+    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "serving": True, "requests": 5}
     refused = DashboardObserver(client, None, Pods(from_status(403, {"reason": "Forbidden"}, None, False)))
-    assert await refused.work(cluster(secretName="one")) == {"jobs": 2, "requests": None}
+    assert await refused.work(cluster(secretName="one")) == {"jobs": 2, "serving": True, "requests": None}
     head.applications = {}
-    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "requests": 0}
+    assert await observer.work(cluster(secretName="one")) == {"jobs": 2, "serving": False, "requests": 0}
     await client.close()
 
 

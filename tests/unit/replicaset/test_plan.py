@@ -366,6 +366,32 @@ def test_drains_before_deleting():
     assert names(world) == ["llm-0"]
 
 
+@pytest.mark.parametrize(
+    ("work", "gone_after"),
+    [
+        ({"jobs": 0, "serving": False, "requests": 0}, 0),
+        ({"jobs": 0, "serving": True, "requests": 0}, 15),  # what began just now is not counted yet
+        ({"jobs": 0, "serving": True, "requests": 3}, 600),
+        ({"jobs": 0, "serving": True, "requests": None}, 600),
+        ({"jobs": 2, "serving": False, "requests": 0}, 600),
+        ({"error": "nobody answers"}, 600),
+    ],
+)
+def test_a_cluster_drains_until_its_work_is_known_to_be_done(work, gone_after):
+    world = new_world(replicas=1, drain={"seconds": 600})
+    settle(world)
+    make_ready(world)
+    world.change(the_set(world), {"spec": {"replicas": 0}})
+    step(world)
+    began, uid = world.now, clusters(world)[0]["metadata"]["uid"]
+    while clusters(world) and world.now < began + 1000:
+        plan = settle(world, work={uid: work})
+        if clusters(world):
+            assert plan.next_check_at > world.now
+            world.now = plan.next_check_at
+    assert gone_after <= world.now - began <= gone_after + 10
+
+
 def test_draining_ends_with_its_time():
     world = new_world(replicas=1, drain={"seconds": 600})
     settle(world)
