@@ -31,6 +31,7 @@ class ServiceSettings(BaseSettings):
     ``lease_namespace``: where the controllers' leases are.
     ``dashboard``, ``dashboard_actions``: whether there are pages for browsers, and whether they have buttons.
     ``allowed_hosts``: names under which browsers may reach the pages, besides this machine's own.
+    ``side``: the Ray cluster that this control plane runs on, where one may be replaced by another.
     ``tenant_…``: what tenants may ask for, as patterns of names (see `rayctl.tenancy.policy.Policy`).
     """
 
@@ -64,6 +65,7 @@ class ServiceSettings(BaseSettings):
     kubeconfig: Path | None = None
     kube_context: str | None = None
     lease_namespace: str = "rayctl-system"
+    side: str = ""
     dashboard: bool = True
     dashboard_actions: bool = False
     allowed_hosts: Annotated[list[str], NoDecode] = Field(default_factory=list)

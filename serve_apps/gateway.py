@@ -16,6 +16,7 @@ from rayctl.api.app import create_app
 from rayctl.api.auth import TokenBook
 from rayctl.api.ray_service import RayService
 from rayctl.settings import ServiceSettings
+from rayctl.state.turn import read_turn, turn_file, wait_for_turn
 
 __all__ = ["app", "build"]
 
@@ -30,10 +31,14 @@ def _make_api(args: dict[str, Any]) -> FastAPI:
     # Without tokens the replica does not start; the reason is then the message of the Serve application.
     tokens = TokenBook.from_file(settings.token_file or settings.home / "token")
 
+    turn = turn_file(settings.home)
+
     def find() -> Any:
+        wait_for_turn(turn, settings.side)
         return ensure_proxy(settings)
 
-    find()  # a service that cannot start should fail the deployment, and not its first caller
+    if read_turn(turn).is_of(settings.side):
+        find()  # a service that cannot start should fail the deployment, and not its first caller
     return create_app(RayService(find), tokens=tokens, settings=settings)
 
 

@@ -87,6 +87,7 @@ class ProxyActor(TenantMethods):
         self._announced_at: dict[str, float] = {}
         self._announcing: set[asyncio.Task[None]] = set()
         self._models: OrderedDict[str, ray.ObjectRef] = OrderedDict()
+        self._leaving = False
         for run_id in self._runs.unannounced():
             self._announce(run_id, at_once=True)
         self._supervisor.recover(self._runs.unfinished())
@@ -219,7 +220,7 @@ class ProxyActor(TenantMethods):
             row = await asyncio.to_thread(self._runs.get, run_id, tenant)
             view = self._view(row)
             left = until - time.monotonic()
-            if view.state.is_terminal or left <= 0:
+            if view.state.is_terminal or left <= 0 or self._leaving:
                 break
             await _wait(news, left)
         if not view.state.is_terminal:
@@ -244,7 +245,7 @@ class ProxyActor(TenantMethods):
             if row["last_event"] > after:
                 found = await asyncio.to_thread(self._runs.events, run_id, after, max(1, min(limit, 5000)))
             left = until - time.monotonic()
-            if found or left <= 0:
+            if found or left <= 0 or self._leaving:
                 return found
             await _wait(news, left)
 
@@ -522,6 +523,12 @@ class ProxyActor(TenantMethods):
             log.warning("workers could not be warmed: %s", error)
 
     # News -----------------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Answer now whoever waits for news: this actor is about to be killed, and its state taken over."""
+        self._leaving = True
+        for run_id in list(self._news):
+            self._wake(run_id)
 
     def _news_of(self, run_id: str) -> asyncio.Event:
         return self._news.setdefault(run_id, asyncio.Event())

@@ -16,13 +16,14 @@ from rayctl.cli.context import Settings, global_options, pass_settings
 if TYPE_CHECKING:
     from rayctl.selfhost.upfile import UpFile
 
-__all__ = ["down", "env", "status", "up"]
+__all__ = ["down", "env", "memory_size", "status", "up"]
 
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 30.0
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def memory_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read an option that is an amount of bytes."""
     if value is None:
         return None
     from rayctl.cli.values import byte_size
@@ -35,7 +36,7 @@ _PORT = click.IntRange(1, 65535)
 
 @click.command()
 @click.option("--num-cpus", type=click.IntRange(1), help="CPUs that Ray may use (default: all).")
-@click.option("--memory", callback=_size, metavar="SIZE", help="Memory for tasks and actors (default: 70 %).")
+@click.option("--memory", callback=memory_size, metavar="SIZE", help="Memory for tasks and actors (default: 70 %).")
 @click.option("--port", type=_PORT, help="HTTP port (default: 8000, or the next free one).")
 @click.option("--ray-client-port", type=_PORT, help="Port for ray:// (default: 10001, or the next free one).")
 @click.option("--dashboard-port", type=_PORT, help="Ray dashboard (default: 8265, or the next free one).")

@@ -81,6 +81,7 @@ COMMANDS = {
     "kube": ("rayctl.cli.kube:kube", "A Kubernetes API for machines without Kubernetes."),
     "install": ("rayctl.cli.system.install:install", "Put rayctl on a Kubernetes cluster."),
     "uninstall": ("rayctl.cli.system.install:uninstall", "Take it away."),
+    "upgrade": ("rayctl.cli.system.upgrade:upgrade", "Move rayctl to a new cluster of its own."),
     "doctor": ("rayctl.cli.system.doctor:doctor", "Check an installation on Kubernetes."),
     "up": ("rayctl.cli.local:up", "Start rayctl on this machine."),
     "down": ("rayctl.cli.local:down", "Stop what `up` started."),

@@ -200,6 +200,7 @@ def _add_bootstrap(chosen: Installation, head: Document) -> None:
     container["env"] += [
         {"name": "RAYCTL_NAMESPACE", "value": chosen.namespace},
         {"name": "RAYCTL_HOME", "value": chosen.home},
+        {"name": "RAYCTL_SIDE", "value": chosen.cluster},
         {"name": "RAYCTL_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         *({"name": name, "value": value} for name, value in chosen.settings),
         # Ray forks a server per client; with gRPC's fork support one in ten of them dies (ray issue 63202).

@@ -6,6 +6,7 @@ are gone with it, and this job makes them anew: the control plane heals without 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,11 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
 from rayctl.core.actor import ActorOptions
 from rayctl.selfhost.ports import LOOPBACK, answers
 from rayctl.selfhost.resident import Resident
 from rayctl.selfhost.services import Problem, RayServices
 from rayctl.selfhost.upfile import ensure_token
+from rayctl.state.turn import Turn, read_turn, turn_file, write_turn
 
 __all__ = ["HTTP_PORT", "SystemServices", "actor_options", "main"]
 
@@ -29,6 +32,8 @@ HTTP_PORT = 8000
 HEAD_WITHIN_S = 300.0
 RETRY_S = 0.2
 ANSWER_S = 30.0
+LEAVE_S = 1.0
+"""What is being answered gets so long before the state is handed over."""
 CONTROLLERS = "controllers"
 
 
@@ -39,15 +44,16 @@ def actor_options(environ: Mapping[str, str]) -> ActorOptions:
         lease_namespace=namespace,
         accounts_namespace=namespace,
         watch_namespace=environ.get("RAYCTL_WATCH_NAMESPACE", ""),
-        side=environ.get("RAY_CLUSTER_NAME", ""),
+        side=environ.get("RAYCTL_SIDE", ""),
     )
 
 
 class SystemServices(RayServices):
     """The gateway, the AutoML service, and then the controllers: people wait for the first, a standby has the last."""
 
-    def __init__(self, address: str, host: str, options: ActorOptions) -> None:
+    def __init__(self, address: str, host: str, options: ActorOptions, turn: Path) -> None:
         super().__init__(address, HTTP_PORT, None, host)
+        self._turn = turn
         self._options = options
         self._actors: dict[str, Any] = {}
         self._known: dict[str, str] = {}
@@ -58,6 +64,8 @@ class SystemServices(RayServices):
 
     def install(self, part: str) -> None:
         """See `Services`."""
+        if part == "proxy" and not read_turn(self._turn).is_of(self._options.side):
+            return  # another side has the state
         if part != CONTROLLERS:
             super().install(part)
             return
@@ -70,7 +78,13 @@ class SystemServices(RayServices):
         import ray
         from ray.exceptions import ActorDiedError, RayError
 
-        super().check()
+        turn = read_turn(self._turn)
+        if turn.must_release(self._options.side):
+            self.release(turn)
+        if turn.is_of(self._options.side):
+            super().check()
+        else:
+            self._check_gateway()
         for name, handle in self._actors.items():
             try:
                 identity = ray.get(handle.ping.remote(), timeout=ANSWER_S)
@@ -80,6 +94,30 @@ class SystemServices(RayServices):
             if self._known.get(name) != identity:
                 log.info("%s is %s", name, identity)
             self._known[name] = identity
+
+    def release(self, turn: Turn) -> None:
+        """Stop working with the state, and say so: the other side begins then. Unfinished runs go on there."""
+        import ray
+        from ray.exceptions import RayError
+
+        log.info("the state goes to %s", turn.wanted)
+        try:
+            proxy = ray.get_actor(PROXY_NAME, namespace=RAY_NAMESPACE)
+            with contextlib.suppress(RayError):  # dead already
+                ray.get(proxy.leave.remote(), timeout=ANSWER_S)
+            time.sleep(LEAVE_S)
+            ray.kill(proxy)
+            with contextlib.suppress(RayError):  # it ends by being killed
+                ray.get(proxy.ping.remote(), timeout=ANSWER_S)
+        except ValueError:
+            log.info("there is no proxy actor")
+        write_turn(self._turn, Turn(turn.wanted, turn.wanted))
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the state changes hands."""
+        before, deadline = read_turn(self._turn), time.monotonic() + seconds
+        while time.monotonic() < deadline and read_turn(self._turn) == before:
+            time.sleep(RETRY_S)
 
 
 def _wait_for_head(address: str, timeout_s: float = HEAD_WITHIN_S) -> None:
@@ -114,8 +152,9 @@ def main() -> int:
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     ensure_token(settings.token_file or settings.home / "token", line_break=True)
     address = os.environ.get("RAY_ADDRESS") or f"{LOOPBACK}:6379"
-    services = SystemServices(address, os.environ.get("RAYCTL_POD_IP") or LOOPBACK, actor_options(os.environ))
-    resident = Resident(services, Path(tempfile.gettempdir()) / "rayctl-bootstrap.json")
+    host = os.environ.get("RAYCTL_POD_IP") or LOOPBACK
+    services = SystemServices(address, host, actor_options(os.environ), turn_file(settings.home))
+    resident = Resident(services, Path(tempfile.gettempdir()) / "rayctl-bootstrap.json", services.pause)
     try:
         services.preload()
         _wait_for_head(address)

@@ -8,7 +8,7 @@ from rayctl.selfhost.layout import Layout
 
 __all__ = ["NOT_FOR_PODS", "child_env", "kube_argv", "service_settings", "shared", "system_argv"]
 
-NOT_FOR_PODS = ("RAYCTL_HOME", "RAYCTL_TOKEN_FILE", "RAYCTL_KUBECONFIG", "RAYCTL_KUBE_CONTEXT")
+NOT_FOR_PODS = ("RAYCTL_HOME", "RAYCTL_SIDE", "RAYCTL_TOKEN_FILE", "RAYCTL_KUBECONFIG", "RAYCTL_KUBE_CONTEXT")
 """Settings of the service that are another thing in its pod."""
 
 

@@ -30,7 +30,9 @@ from rayctl.kube.kinds import LEASES, RAY_CLUSTERS, SERVICES
 from rayctl.kube.lease import Terms
 from rayctl.manifests import crd_documents
 from rayctl.manifests.installation import NAME, Installation, documents
+from rayctl.selfhost import moving
 from rayctl.selfhost.controllers import build_controllers
+from rayctl.selfhost.mover import Mover
 from rayctl.selfhost.system_view import SystemSeen, judge, leaders
 from rayctl.selfhost.upfile import read_json, write_json
 from rayctl.telemetry.metrics import Metrics
@@ -52,6 +54,8 @@ class System:
 
     def __init__(self, transport: Transport, chosen: Installation, status_file: Path) -> None:
         self._transport, self._chosen, self._status_file = transport, chosen, status_file
+        self._mover = Mover(transport, chosen)
+        self._move = moving.parse_move(None)
         self._steps: dict[str, float] = {}
         self._applied_at: float | None = None
         self.seen = SystemSeen(chosen.cluster)
@@ -84,8 +88,17 @@ class System:
 
     async def install(self) -> None:
         """Apply everything; what is there already does not change."""
-        for document in [*crd_documents(), *documents(self._chosen)]:
-            await self._apply(document)
+        found = [*crd_documents(), *documents(self._chosen)]
+        try:
+            self._move, _ = await self._mover.move()
+            found = [*crd_documents(), *documents(self._mover.installation(self._move, self._move.record.active))]
+        except ObjectNotFound:
+            pass  # not even the namespace
+        for document in found:
+            if moving.at_rest(self._move) or not is_moved(document):
+                await self._apply(document)
+        if moving.at_rest(self._move):
+            self._mover.take_over(self._move.record.active)
         self._applied_at = time.monotonic()
         self.seen = replace(self.seen, installed=True, trouble="")
 
@@ -130,6 +143,7 @@ class System:
             cluster = await get(Call.get(RAY_CLUSTERS.path(chosen.namespace, side)))
         leases = (await get(Call.get(LEASES.path(chosen.namespace))))["items"]
         missing = service is None or cluster is None
+        self._move = await self._mover.step(session)
         if missing and self._applied_at is not None and time.monotonic() - self._applied_at > CHECK_S:
             log.warning("the control plane's objects are not all there; applying them again")
             await self.install()
@@ -158,10 +172,16 @@ class System:
                     "cluster": self.seen.side,
                     "state": status.get("state") or "not ready",
                     "leaders": leaders(self.seen.leases),
+                    "move": None if moving.at_rest(self._move) else self._move.record.document(),
                 },
             },
         )
         return state
+
+
+def is_moved(document: dict[str, Any]) -> bool:
+    """Whether an object is the matter of a move while one is under way."""
+    return document["kind"] == "RayCluster" or (document["kind"], document["metadata"]["name"]) == ("Service", "rayctl")
 
 
 async def _asked(session: aiohttp.ClientSession, url: str) -> str:

@@ -42,8 +42,8 @@ def test_the_state_is_on_a_claim_or_in_folders_of_the_node() -> None:
 
 
 def test_each_actor_acts_under_its_own_account_and_says_which_side_it_is_on() -> None:
-    env = env_of(Installation(namespace="system", watch_namespace="team", actors=True))
-    options = actor_options({**env, "RAY_CLUSTER_NAME": "blue"})
+    env = env_of(Installation(namespace="system", watch_namespace="team", cluster="blue", actors=True))
+    options = actor_options(env)
     assert (options.lease_namespace, options.accounts_namespace, options.watch_namespace) == (
         "system",
         "system",
