@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint types contracts unit ray slow examples faults bench quality lock clean
+.PHONY: help demo demo-kubernetes test lint types contracts unit ray slow examples faults bench quality lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
@@ -21,6 +21,10 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
+
+# The same on a Kubernetes API of this machine, with a fleet, and rayctl moving house while requests go on.
+demo-kubernetes: $(READY)
+	$(BIN)/python examples/demo_kubernetes.py
 
 test: lint types contracts unit ray
 

@@ -96,7 +96,7 @@ def gateway_rules() -> list[Rule]:
         _rule(_AIBRIX, ("rayclusterfleets", "rayclusterreplicasets"), write),
         _rule(_RAY, ("rayclusters", "rayservices"), write),
         _rule("", ("pods", "services", "configmaps"), ("list",)),
-        _rule("", ("services",), ("patch",)),
+        _rule("batch", ("jobs",), ("list",)),
         _rule("events.k8s.io", ("events",), _SEEN),
         _rule("coordination.k8s.io", ("leases",), ("list",)),
     ]
