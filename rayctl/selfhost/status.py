@@ -156,7 +156,10 @@ def _system_rows(system: dict[str, Any]) -> list[tuple[str, str]]:
     for name, holder in system.get("leaders", {}).items():
         leading.setdefault(holder.partition("_")[0] or "nobody", []).append(name.removesuffix("-controller"))
     texts = [f"{', '.join(names)} on {side}" for side, names in sorted(leading.items())]
-    return [("cluster", f"raycluster/{system.get('cluster')} {system.get('state')}"), ("leaders", "; ".join(texts))]
+    move = system.get("move") or {}
+    under_way = f"from {move.get('from')} to {move.get('to')}: {move.get('step')}" if move else ""
+    lines = [("cluster", f"raycluster/{system.get('cluster')} {system.get('state')}"), ("leaders", "; ".join(texts))]
+    return [*lines, ("upgrade", under_way)] if under_way else lines
 
 
 def _service_rows(info: dict[str, Any]) -> list[tuple[str, str]]:

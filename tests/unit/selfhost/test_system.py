@@ -14,6 +14,7 @@ from rayctl.selfhost import kubecmd
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.options import UpOptions
 from rayctl.selfhost.plan import KUBE, RESIDENT, Part, Seen, died, plan
+from rayctl.selfhost.status import rows
 from rayctl.selfhost.system import installation
 from rayctl.selfhost.system_view import STEPS, SystemSeen, judge, wanted_installation
 
@@ -96,3 +97,16 @@ def test_options_of_a_ray_head_are_refused() -> None:
     UpOptions(kubernetes=True, num_cpus=2, port=9000).check()
     with pytest.raises(InvalidRequest, match="address of its own"):
         UpOptions(kubernetes=True, dashboard_port=8265).check()
+
+
+def test_status_tells_who_leads_where_and_of_a_move() -> None:
+    holders = {name: "blue_1" for name in CONTROLLERS} | {"fleet-controller": "standby_2"}
+    system = {"cluster": "blue", "state": "ready", "leaders": holders}
+    found = dict(rows({"state": "ready", "system": system}))
+    assert found["cluster"] == "raycluster/blue ready"
+    assert found["leaders"] == "replicaset, raycluster, rayservice on blue; fleet on standby"
+    assert "upgrade" not in found
+    move = {"from": "blue", "to": "green", "step": "prepare"}
+    assert (
+        dict(rows({"state": "ready", "system": {**system, "move": move}}))["upgrade"] == "from blue to green: prepare"
+    )
