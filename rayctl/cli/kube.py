@@ -55,6 +55,11 @@ def kube() -> None:
     show_default=True,
     help="From which loopback addresses Services get theirs; with --kubelet the default is another for each node.",
 )
+@click.option(
+    "--secrets-key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Encrypt Secrets in the data folder with the key in this file; it is made if it is not there.",
+)
 @click.option("--kubelet", is_flag=True, help="Run pods too, as processes of this machine; and Services.")
 @click.option(
     "--capacity", metavar="NAME=QUANTITY,...", help="What the node offers: cpu=8,memory=16Gi,nvidia.com/gpu=1."

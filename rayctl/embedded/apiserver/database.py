@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rayctl.embedded.apiserver.sealing import SEALED, Key, Sealer, is_sealed
+
 __all__ = ["Database", "Durability", "EventRow", "Key", "ObjectRow"]
 
 Durability = Literal["full", "normal", "memory"]
-Key = tuple[str, str, str]
-"""(resource, namespace, name)"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,13 +60,14 @@ class Database:
     Args:
         folder: Made with mode 0700 if it is not there; the file gets 0600.
         durability: ``full`` or ``normal``.
+        sealer: Encrypts what `SEALED` names; what is there in clear text is encrypted now.
 
     Raises:
-        ValueError: The file was written by a newer version.
+        ValueError: The file was written by a newer version, or is encrypted with another key or any.
         sqlite3.Error: The file cannot be used.
     """
 
-    def __init__(self, folder: Path, durability: Durability) -> None:
+    def __init__(self, folder: Path, durability: Durability, sealer: Sealer | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "kubernetes.db"
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -81,6 +82,9 @@ class Database:
             self.set_meta({"format": FORMAT})
         elif found != FORMAT:
             raise ValueError(f"{path} has format {found}; this version of rayctl reads {FORMAT}. Use another folder.")
+        self._path, self._sealer = path, sealer
+        if sealer is not None:
+            self._seal_all()
 
     def meta(self, name: str) -> str | None:
         """Return a remembered value."""
@@ -96,12 +100,50 @@ class Database:
     def objects(self) -> Iterator[ObjectRow]:
         """Yield everything there is."""
         for row in self._connection.execute("SELECT resource, namespace, name, revision, value FROM objects"):
-            yield ObjectRow((row[0], row[1], row[2]), row[3], row[4])
+            key = (row[0], row[1], row[2])
+            yield ObjectRow(key, row[3], self._opened(key, row[4]))
 
     def events(self) -> Iterator[EventRow]:
         """Yield the remembered changes, oldest first."""
         for row in self._connection.execute("SELECT * FROM events ORDER BY revision"):
-            yield EventRow(row[0], row[1], row[2], (row[3], row[4], row[5]), row[6], row[7])
+            key, previous = (row[3], row[4], row[5]), row[7]
+            before = None if previous is None else self._opened(key, previous)
+            yield EventRow(row[0], row[1], row[2], key, self._opened(key, row[6]), before)
+
+    def _opened(self, key: Key, value: bytes) -> bytes:
+        if key[0] != SEALED or not is_sealed(value):
+            return value
+        if self._sealer is None:
+            raise ValueError(f"the Secrets in {self._path} are encrypted: --secrets-key-file names their key")
+        return self._sealer.open(key, value)
+
+    def _sealed(self, key: Key, value: bytes | None) -> bytes | None:
+        if self._sealer is None or value is None or key[0] != SEALED or is_sealed(value):
+            return value
+        return self._sealer.seal(key, value)
+
+    def _seal_all(self) -> None:
+        """Encrypt what an earlier run has left in clear text, and leave none of it behind in the files."""
+        execute = self._connection.execute
+        objects = execute("SELECT namespace, name, value FROM objects WHERE resource = ?", (SEALED,)).fetchall()
+        query = "SELECT revision, namespace, name, value, previous FROM events WHERE resource = ?"
+        events = execute(query, (SEALED,)).fetchall()
+        if all(is_sealed(row[2]) for row in objects) and all(
+            value is None or is_sealed(value) for row in events for value in row[3:]
+        ):
+            return
+        execute("PRAGMA secure_delete=ON")
+        with self._connection:
+            execute("BEGIN IMMEDIATE")
+            for namespace, name, value in objects:
+                given = (self._sealed((SEALED, namespace, name), value), SEALED, namespace, name)
+                execute("UPDATE objects SET value = ? WHERE resource = ? AND namespace = ? AND name = ?", given)
+            for revision, namespace, name, value, previous in events:
+                key = (SEALED, namespace, name)
+                sealed = (self._sealed(key, value), self._sealed(key, previous), revision)
+                execute("UPDATE events SET value = ?, previous = ? WHERE revision = ?", sealed)
+        execute("VACUUM")
+        execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def write(self, events: Sequence[EventRow]) -> None:
         """Write changes, all or none."""
@@ -114,11 +156,11 @@ class Database:
                 else:
                     execute(
                         "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
-                        (*event.key, event.revision, event.value),
+                        (*event.key, event.revision, self._sealed(event.key, event.value)),
                     )
                 execute(
                     "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (event.revision, event.at, event.type, *event.key, event.value, event.previous),
+                    (event.revision, event.at, event.type, *event.key, *self._both_sealed(event)),
                 )
             execute("COMMIT")
         except BaseException:
@@ -126,6 +168,9 @@ class Database:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
+
+    def _both_sealed(self, event: EventRow) -> tuple[bytes | None, bytes | None]:
+        return self._sealed(event.key, event.value), self._sealed(event.key, event.previous)
 
     def compact(self, up_to: int, revision: int) -> None:
         """Forget the changes up to and including ``up_to``; ``revision``: the newest, which must outlive them."""

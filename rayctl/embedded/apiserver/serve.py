@@ -18,6 +18,7 @@ from rayctl.embedded.apiserver.database import Durability
 from rayctl.embedded.apiserver.kubeconfig import admin_token, write_kubeconfig
 from rayctl.embedded.apiserver.own_service import NAMES, service_address
 from rayctl.embedded.apiserver.requests import User
+from rayctl.embedded.apiserver.sealing import read_key
 from rayctl.embedded.apiserver.server import SERVICE_NETWORK, Options, Server
 from rayctl.errors import Conflict, InvalidRequest, Unavailable
 
@@ -34,6 +35,7 @@ class ServeOptions:
     token_file: Path | None = None
     durability: Durability = "normal"
     service_network: str = SERVICE_NETWORK
+    secrets_key_file: Path | None = None
 
 
 Beside = Callable[[Path], Coroutine[Any, Any, None]]
@@ -44,7 +46,7 @@ def serve(options: ServeOptions, ready: Callable[[str], None], beside: Beside | 
     """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once requests are answered.
 
     Raises:
-        InvalidRequest: The token file or the service network cannot be used.
+        InvalidRequest: The token file, the key file or the service network cannot be used.
         Conflict: The port or the folder is in use.
         Unavailable: A file cannot be written.
     """
@@ -84,8 +86,24 @@ def _users(options: ServeOptions) -> list[tuple[str, User]]:
     return pairs
 
 
+def _secrets_key(options: ServeOptions) -> bytes | None:
+    path = options.secrets_key_file
+    if path is None:
+        return None
+    if path.absolute().is_relative_to(options.data_dir.absolute()):
+        raise InvalidRequest(
+            f"The key file {path} is in the data folder.",
+            code="secrets-key-misplaced",
+            hint="Keep it elsewhere: whoever copies the folder must not get the key with it.",
+        )
+    try:
+        return read_key(path)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"The key file cannot be used: {error}", code="secrets-key-unusable") from None
+
+
 async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Beside | None) -> None:
-    pairs = _users(options)
+    pairs, key = _users(options), _secrets_key(options)
     try:
         token = admin_token(options.data_dir)
         known = [token for token, user in pairs if "system:masters" in user.groups]
@@ -100,6 +118,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
                 tokens=pairs,
                 tls=tls,
                 service_network=options.service_network,
+                secrets_key=key,
             )
         )
     except ValueError as error:

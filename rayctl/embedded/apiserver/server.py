@@ -35,6 +35,7 @@ from rayctl.embedded.apiserver.quotas import QuotaGate
 from rayctl.embedded.apiserver.registry import Registry
 from rayctl.embedded.apiserver.requests import User
 from rayctl.embedded.apiserver.schema.formats import now_seconds
+from rayctl.embedded.apiserver.sealing import Sealer
 from rayctl.embedded.apiserver.store import Change, Store
 
 __all__ = ["SERVICE_NETWORK", "Options", "Server", "build_api"]
@@ -50,6 +51,7 @@ class Options:
 
     ``folder`` None: nothing is kept. ``tokens``: (token, user) pairs.
     ``hosts``: names under which clients may reach it, beside those of this machine. ``limits``: see `Limits`.
+    ``secrets_key``: 32 bytes with which Secrets are encrypted where they are kept; None: they are not.
     """
 
     folder: Path | None = None
@@ -61,6 +63,7 @@ class Options:
     tls: ssl.SSLContext | None = None
     service_network: str = SERVICE_NETWORK
     controllers: bool = True
+    secrets_key: bytes | None = field(default=None, repr=False)
     limits: Limits = field(default_factory=Limits)
     now: Callable[[], float] = time.time
 
@@ -73,7 +76,8 @@ def build_api(options: Options) -> Api:
     """
     database = None
     if options.folder is not None and options.durability != "memory":
-        database = Database(options.folder, options.durability)
+        sealer = None if options.secrets_key is None else Sealer(options.secrets_key)
+        database = Database(options.folder, options.durability, sealer)
     store = Store(database, options.now, grouping="thread" if options.durability == "full" else "loop")
     registry = Registry()
     registry.follow(store)
