@@ -189,7 +189,7 @@ class _Imagination:
             for document in self._sets():
                 if (controller_of(document) or {}).get("uid") == self._fleet["metadata"]["uid"]:
                     wrote = self._set_pass(document) or wrote
-            if not wrote:
+            if not wrote or len(self._found.steps) >= _MOST_STEPS:
                 return plan
         return plan
 
@@ -206,11 +206,16 @@ class _Imagination:
             if reason.gate == "capacity" and reason.message not in self._found.notes:
                 self._found.notes.append(reason.message)
         because = "; ".join(reason.message for reason in plan.because if reason.gate != "capacity")
+        last: type[Single] | None = None
         for action in plan.singles:
+            counts = isinstance(action, (Create, Delete)) and action.ref.kind == "RayCluster"
+            if counts and last not in (None, type(action)):
+                self._measure()  # the most and the fewest are where coming turns into going, or the other way round
             self._note(action, because)
             self._world.act(action)
-            if isinstance(action, (Create, Delete)) and action.ref.kind == "RayCluster":
-                self._measure()
+            last = type(action) if counts else last
+        if last is not None:
+            self._measure()
         return bool(plan.writes)
 
     def _note(self, action: Single, because: str) -> None:

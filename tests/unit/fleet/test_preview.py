@@ -41,6 +41,14 @@ def test_a_rollout_says_its_peak_and_its_lowest():
     assert len(world.world.writes) == before  # nothing is written
 
 
+def test_looking_ahead_ends_however_many_clusters_there_are_to_be(monkeypatch):
+    monkeypatch.setattr("rayctl.fleet.preview._MOST_STEPS", 60)
+    answer = preview(fleet(replicas=100_000), [], [], BEGAN)
+    assert 60 <= len(answer.steps) < 10_000
+    assert not answer.finished
+    assert answer.verdict == "goes on beyond what was looked at"
+
+
 def test_it_is_what_the_controllers_do():
     world = FleetWorld(strategy=rolling(1, 1), replicas=4)
     world.roll_out()
