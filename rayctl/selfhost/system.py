@@ -66,7 +66,7 @@ class System:
         tasks = [asyncio.ensure_future(self._look_on())]
         try:
             await self._installed()
-            tasks.append(asyncio.ensure_future(self._stand_by()))
+            tasks += [asyncio.ensure_future(self._stand_by()), asyncio.ensure_future(self._move_on())]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -121,6 +121,16 @@ class System:
             for one in built.close:
                 await one.close()
 
+    async def _move_on(self) -> None:
+        """Beside the looking on, which waits for answers that may have to wait for the move."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
+            while True:
+                try:
+                    self._move = await self._mover.step(session)
+                except KubernetesError as error:
+                    log.warning("upgrade: %s", error)
+                await asyncio.sleep(CHECK_S if moving.at_rest(self._move) else LOOK_S)
+
     async def _look_on(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
             while True:
@@ -143,7 +153,6 @@ class System:
             cluster = await get(Call.get(RAY_CLUSTERS.path(chosen.namespace, side)))
         leases = (await get(Call.get(LEASES.path(chosen.namespace))))["items"]
         missing = service is None or cluster is None
-        self._move = await self._mover.step(session)
         if missing and self._applied_at is not None and time.monotonic() - self._applied_at > CHECK_S:
             log.warning("the control plane's objects are not all there; applying them again")
             await self.install()
