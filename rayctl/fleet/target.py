@@ -80,7 +80,10 @@ def _state(seen: FleetSeen, hash_value: str, now: float) -> RolloutState:
     going_back = state.aborted == hash_value
     if state.revision != hash_value and not going_back:
         at = float(int(now))
-        state = replace(state, revision=hash_value, step=0, step_at=at, progressed_at=0.0 if seen.spec.paused else at)
+        # What was good before needs no steps to come back.
+        step = max(1, len(seen.spec.options.steps)) if hash_value == state.stable else 0
+        progressed_at = 0.0 if seen.spec.paused else at
+        state = replace(state, revision=hash_value, step=step, step_at=at, progressed_at=progressed_at)
     return state
 
 

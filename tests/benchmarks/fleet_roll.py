@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.fleet_roll roll      one environment to another (and a larger fleet on the way)
     python -m tests.benchmarks.fleet_roll steer     paused in the middle, taken back, resumed
+    python -m tests.benchmarks.fleet_roll drain     one that still answers a long call is to go
     python -m tests.benchmarks.fleet_roll broken    a revision whose application does not start is rolled back
 
 Minutes each; up to four Ray clusters side by side, each in network namespaces of its own (root). The client calls the
@@ -23,10 +24,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError
 from rayctl.kube.http import HttpTransport, load_configuration
-from rayctl.kube.kinds import FLEETS, RAY_CLUSTERS, SERVICES
+from rayctl.kube.kinds import FLEETS, PODS, RAY_CLUSTERS, SERVICES
 from rayctl.replicaset.health import health_of
 from tests.benchmarks.switchover import APP, Load
 
@@ -37,7 +40,9 @@ RAYCTL = str(Path(sys.executable).parent / "rayctl")
 NAME = "answer"
 
 
-def fleet_document(answer: str, replicas: int = 3, deadline_s: int = 150, **rollout: Any) -> dict[str, Any]:
+def fleet_document(
+    answer: str, replicas: int = 3, deadline_s: int = 150, drain_s: int = 0, **rollout: Any
+) -> dict[str, Any]:
     """A fleet of heads that deploy the application on themselves; ready when it answers."""
     env = [{"name": "PYTHONPATH", "value": str(APP)}, {"name": "ANSWER", "value": answer}]
     probe = {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10}
@@ -66,6 +71,8 @@ def fleet_document(answer: str, replicas: int = 3, deadline_s: int = 150, **roll
     }
     if rollout:
         spec["rollout"] = rollout
+    if drain_s:
+        spec["drain"] = {"seconds": drain_s}
     return {
         "apiVersion": "orchestration.aibrix.ai/v1alpha1",
         "kind": "RayClusterFleet",
@@ -203,8 +210,8 @@ def _server(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def rolling_fleet(folder: Path, **options: Any) -> AsyncIterator[Rolling]:
-    """Have a fleet of three that is ready and called twenty times a second, until the end."""
+async def rolling_fleet(folder: Path, called: bool = True, **options: Any) -> AsyncIterator[Rolling]:
+    """Have a fleet of three that is ready and (unless not ``called``) called twenty times a second, until the end."""
     with _server(folder) as kubeconfig:
         transport = HttpTransport(await load_configuration(str(kubeconfig)))
         sizes = Sizes(transport)
@@ -214,6 +221,8 @@ async def rolling_fleet(folder: Path, **options: Any) -> AsyncIterator[Rolling]:
         begin = time.monotonic()
         await here.apply(fleet_document("one", **options))
         print(f"three clusters ready after {time.monotonic() - begin:.1f} s", flush=True)
+        if not called:
+            stop.set()
         tasks = [asyncio.ensure_future(load.run(stop)), asyncio.ensure_future(sizes.run())]
         try:
             await asyncio.sleep(3.0)  # some calls before anything changes
@@ -263,6 +272,29 @@ async def steer(folder: Path) -> None:
         await here.rayctl("rollout", "history", "fleet/answer")
 
 
+async def drain(folder: Path) -> None:
+    """Scaled down while the one that goes answers a call that takes half a minute."""
+    async with rolling_fleet(folder, called=False, replicas=2, drain_s=120) as here:
+        pods = (await here.transport.request(Call.get(PODS.path("default"))))["items"]
+        ip = next(pod["status"]["podIP"] for pod in pods if pod["metadata"]["name"].endswith("-1-head"))
+        async with aiohttp.ClientSession() as session:
+            begin = time.monotonic()
+            call = asyncio.ensure_future(_text(session, f"http://{ip}:8000/?seconds=40"))
+            await asyncio.sleep(1.0)  # it is under way
+            await here.rayctl("scale", "fleet/answer", "--replicas", "1")
+            await asyncio.sleep(3.0)
+            await here.rayctl("rollout", "status", "fleet/answer", codes=(0, 5))
+            await here.rayctl("explain", "fleet/answer", codes=(0, 4))
+            print(f"== answered after {time.monotonic() - begin:.1f} s: {await call}", flush=True)
+        await here.until("one", lambda f: f["status"].get("replicas") == 1)
+        print(f"== gone after {time.monotonic() - begin:.1f} s (limit 120)", flush=True)
+
+
+async def _text(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.post(url) as answer:
+        return f"{answer.status} {await answer.text()}"
+
+
 async def broken(folder: Path) -> None:
     """The application of the new revision does not start: it is rolled back by itself."""
     async with rolling_fleet(folder, deadline_s=60, onFailure="RollBack") as here:
@@ -278,7 +310,7 @@ async def broken(folder: Path) -> None:
 def main() -> None:
     """Run one of the parts."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, whoever ends this
-    parts = {"roll": roll, "steer": steer, "broken": broken}
+    parts = {"roll": roll, "steer": steer, "drain": drain, "broken": broken}
     part = parts[sys.argv[1] if len(sys.argv) > 1 else "roll"]
     with tempfile.TemporaryDirectory(prefix="rayctl-roll-") as name:
         asyncio.run(part(Path(name)))

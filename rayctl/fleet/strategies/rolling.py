@@ -32,6 +32,8 @@ def roll_to(situation: Situation, goal: int, floor: int) -> Move:
     partial = goal if goal < limits.replicas else None
     current = new.replicas if new else 0
     wanted = new_size(limits, situation.occupied, current, goal)
+    if partial is not None and wanted < current:
+        wanted = max(wanted, current - _spare(situation))
     fits = situation.room.grow
     if fits is not None and wanted > current:
         unborn = sum(max(0, view.replicas - view.existing - view.terminating) for view in situation.sets)
@@ -64,6 +66,15 @@ def roll_to(situation: Situation, goal: int, floor: int) -> Move:
         text = "1 old cluster goes" if taken == 1 else f"{taken} old clusters go"
         return Move(sizes, reason=Reason("rollout", "ShrinkingOld", text), goal=partial)
     return Move(blocked_on=_blocker(situation, goal, floor), goal=partial)
+
+
+def _spare(situation: Situation) -> int:
+    """Return how many clusters of the new revision can go when only a part is to have it: none that is needed."""
+    if situation.new is None or situation.unsettled is not None:
+        return 0
+    size = situation.new.size
+    available = sum(view.size.available for view in situation.sets)
+    return size.replicas - size.available + max(0, available - situation.limits.fewest)
 
 
 def _stable(situation: Situation) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -22,7 +23,8 @@ class Answer:
         self.words = config.get("words", "none")
 
     async def __call__(self, request: Any) -> dict[str, Any]:
-        """Answer a request."""
+        """Answer a request; ``?seconds=N``: after so long."""
+        await asyncio.sleep(float(request.query_params.get("seconds", 0)))
         return {"version": os.environ.get("ANSWER"), "words": self.words}
 
 

@@ -21,7 +21,7 @@ from tests.unit.replicaset.worlds import NS, cluster, status
 REVISION = "deployment.kubernetes.io/revision"
 DRAINING = "rayctl.io/draining-since"
 EVENTS = ["fleet"] * 4 + ["sets"] * 4 + ["ready"] * 4
-EVENTS += ["time", "image", "image", "scale", "gone", "breaks", "mends", "pauses", "undoes", "orphans"]
+EVENTS += ["time", "image", "image", "scale", "gone", "breaks", "mends", "pauses", "undoes", "orphans", "promotes"]
 
 
 class Seeded:
@@ -203,6 +203,9 @@ class Watched:
             names = ("replicas", "availableReplicas", "readyReplicas")
             assert {counts[name] for name in names} == {wanted}, "ready, and is not"
             assert not counts["terminatingReplicas"], "ready, and something still goes"
+            sizes = {image_of(s["spec"]["template"]): s["spec"]["replicas"] for s in self.w.sets}
+            assert sizes.pop(image_of(self.w.fleet["spec"]["template"])) == wanted, "ready, and not all are new"
+            assert not any(sizes.values()), "ready, and old ones are wanted"
 
 
 def image_of(template):
@@ -214,7 +217,16 @@ class Story:
 
     def __init__(self, choose, lingering, surge, unavailable, kind="RollingUpdate", **more):
         self.choose = choose
-        strategy = rolling(surge, unavailable) if kind == "RollingUpdate" else {"type": kind}
+        strategy = {"type": kind} if kind == "Recreate" else rolling(surge, unavailable)
+        if kind == "Canary":
+            steps = [
+                {"setWeight": 30},
+                {"setReplicas": 1},
+                {"pause": {}},
+                {"setWeight": 60},
+                {"gate": {"type": "Ready"}},
+            ]
+            more["rollout"] = {"strategy": "Canary", "steps": steps}
         self.w = FleetWorld(lingering=lingering, strategy=strategy, **more)
         self.w.world.put(cluster("foreign", labels={"app": "other"}))
         self.watch = Watched(self.w, surge, unavailable)
@@ -320,6 +332,11 @@ class Story:
     def undoes(self):
         self.w.annotate(**{"deprecated.deployment.rollback.to": str(self.choose.number(0, 3))})
 
+    def promotes(self):
+        state = self.w.status.get("rollout") or {}
+        if state.get("revision"):
+            self.w.annotate(**{"rayctl.io/promote": f"{state['revision']}:{state.get('step', 0)}"})
+
     def orphans(self):
         """Somebody lets a cluster go; it is to come back."""
         mine = {c["metadata"]["name"]: c for c in own(self.w) if not going(c)}
@@ -355,7 +372,9 @@ class Story:
             world.settle()
             if self.over():
                 break
-            if all(c.get("status") and not going(c) for c in own(world)):
+            if world.conditions.get("Ready", {}).get("reason") == "Pausing":
+                self.promotes()
+            elif all(c.get("status") and not going(c) for c in own(world)):
                 self.sleep()
         assert self.over(), world.conditions.get("Ready")
         self.still()
@@ -436,7 +455,7 @@ def seeded(seed):
     if choose.number(0, 2) == 0:
         more["revisionHistoryLimit"] = 0
     more["replacement"] = choose.of([{"policy": "Never"}, {"gracePeriodSeconds": 50, "backoffSeconds": 10}])
-    kind = "Recreate" if choose.number(0, 5) == 0 else "RollingUpdate"
+    kind = choose.of(["RollingUpdate"] * 4 + ["Recreate", "Canary"])
     return Story(choose, choose.number(0, 1) == 1, choose.of(BOUNDS), choose.of(BOUNDS), kind, **more)
 
 

@@ -51,6 +51,32 @@ def test_recreate_waits_for_broken_clusters_too():
 STEPS = [{"setWeight": 20}, {"pause": {"seconds": 60}}, {"setReplicas": 3}, {"pause": {}}]
 
 
+def test_undoing_a_canary_in_the_middle_takes_no_good_cluster_away():
+    world = canary_world([{"setReplicas": 1}, {"pause": {}}])
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 4, "ray:2.60": 1}
+    world.annotate(**{"deprecated.deployment.rollback.to": "1"})
+    least = 5
+    for _ in range(20):
+        world.turn()
+        least = min(least, world.images().get("ray:2.59", 0))
+        world.make_ready()
+    assert least == 4
+    assert world.images() == {"ray:2.59": 5}
+    assert world.conditions["Ready"]["status"] == "True"
+
+
+def test_a_smaller_share_waits_until_old_ones_are_back():
+    world = canary_world([{"setReplicas": 4}, {"pause": {}}])
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 1, "ray:2.60": 4}
+    world.change(rollout={"steps": [{"setReplicas": 1}, {"pause": {}}]})
+    world.settle()
+    assert sum(world.images().values()) == 6
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 4, "ray:2.60": 1}
+
+
 @pytest.mark.parametrize("steps", [[{"setWeight": 20}, {"setWeight": 60}], [{"setReplicas": 1}, {"pause": {}}]])
 def test_a_canary_is_not_ready_between_its_steps(steps):
     """All is as a step wants it, and the next one has not begun: that is not the end, nor the new revision good."""
