@@ -285,7 +285,8 @@ async def drain(folder: Path) -> None:
             await asyncio.sleep(3.0)
             await here.rayctl("rollout", "status", "fleet/answer", codes=(0, 5))
             await here.rayctl("explain", "fleet/answer", codes=(0, 4))
-            print(f"== answered after {time.monotonic() - begin:.1f} s: {await call}", flush=True)
+            said = await call
+            print(f"== answered after {time.monotonic() - begin:.1f} s: {said}", flush=True)
         await here.until("one", lambda f: f["status"].get("replicas") == 1)
         print(f"== gone after {time.monotonic() - begin:.1f} s (limit 120)", flush=True)
 

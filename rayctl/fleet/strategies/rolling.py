@@ -97,7 +97,7 @@ def _blocker(situation: Situation, goal: int, floor: int) -> Blocker | None:
         if situation.room.grow == 0 or (situation.room.lacks and limits.surge == limits.unavailable == 0):
             text = situation.room.message or "the ceiling leaves no room for another cluster"
             return Blocker("WaitingForCapacity", text, hint="Raise rollout.capacity.limits, or free clusters.")
-    leaving = next((view for view in situation.old if view.existing + view.terminating > view.replicas), None)
+    leaving = next((view for view in situation.sets if view.existing + view.terminating > view.replicas), None)
     if new.available < min(new.replicas, goal):
         text = f"{new.available} of {new.replicas} clusters of {new.name} are available"
         return Blocker("WaitingForAvailable", text, new.ref, hint="`rayctl explain` goes down to the pod.")

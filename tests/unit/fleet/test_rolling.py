@@ -146,6 +146,15 @@ def test_scales_up_and_down():
     assert len(world.sets) == 1
 
 
+def test_a_cluster_that_drains_is_what_the_fleet_waits_for():
+    world = FleetWorld(replicas=2, drain={"seconds": 60})
+    world.roll_out()
+    world.change(replicas=1)
+    plan = world.settle()
+    assert plan.blocked_on.code == "WaitingForDeletion"
+    assert "finish their work" in world.conditions["Ready"]["message"]
+
+
 def test_scales_in_proportion_in_the_middle_of_a_rollout():
     # P18: 10 → 30, maxSurge 3, maxUnavailable 2, blocked
     world = FleetWorld(replicas=10, strategy=rolling(3, 2))
