@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rayctl.client.kube.connection import KubeConnection
 from rayctl.client.kube.locate import Where, locate
 from rayctl.cluster.options import ClusterOptions
 from rayctl.kube.calls import MERGE, Call
-from rayctl.kube.kinds import DEPLOYMENTS, PODS, RAY_CLUSTERS, kind_of
+from rayctl.kube.kinds import DEPLOYMENTS, LEASES, PODS, RAY_CLUSTERS, kind_of
 from rayctl.selfhost.controllers import install_definitions
 from tests.contract.servers import serving
 from tests.unit.cluster.sample import World, cluster, made_by_kuberay
@@ -75,6 +76,16 @@ class Place:
                 self.connection.request(Call("PATCH", path, body={"status": status}, content_type=MERGE))
         return self.pods()
 
+    def until_led(self, *controllers: str) -> None:
+        """Wait until these controllers have their leases: they say that they run before they stand for election."""
+        ends = time.monotonic() + 30
+        while True:
+            leases = self.connection.request(Call.get(LEASES.path("rayctl-system")))["items"]
+            if set(controllers) <= {lease["metadata"]["name"] for lease in leases if lease["spec"]["holderIdentity"]}:
+                return
+            assert time.monotonic() < ends, leases
+            time.sleep(0.05)  # another process' election: there is nothing of it in this one to wait on
+
     def pods(self) -> list[str]:
         found = self.connection.request(Call.get(PODS.path("default")))["items"]
         return sorted(pod["metadata"]["uid"] for pod in found)
@@ -102,6 +113,7 @@ def controllers(place: Place) -> Iterator[None]:
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("Controllers run as")
+    place.until_led("raycluster-controller", "rayservice-controller")
     yield
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
