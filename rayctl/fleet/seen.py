@@ -23,6 +23,7 @@ __all__ = [
     "PROMOTE",
     "REVISION",
     "ROLLBACK",
+    "TAKEN_OVER",
     "FleetSeen",
     "RolloutState",
     "SetView",
@@ -38,6 +39,8 @@ PROMOTE = "rayctl.io/promote"
 """On a fleet: ``<hash>:<step>`` lets that step of that revision pass, ``<hash>:full`` all that are left."""
 ABORT = "rayctl.io/abort"
 """On a fleet: ``<hash>``: this revision is given up, the last good one is used."""
+TAKEN_OVER = 1
+"""The step of a blue/green rollout whose new revision is in use."""
 
 
 @dataclass(frozen=True)

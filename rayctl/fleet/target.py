@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rayctl.fleet.revisions import change_in_place, find_equal, hash_of
-from rayctl.fleet.seen import ABORT, FleetSeen, RolloutState, SetView
+from rayctl.fleet.seen import ABORT, TAKEN_OVER, FleetSeen, RolloutState, SetView
 
 __all__ = ["Target", "choose"]
 
@@ -80,6 +80,8 @@ def _state(seen: FleetSeen, hash_value: str, now: float) -> RolloutState:
     going_back = state.aborted == hash_value
     if state.revision != hash_value and not going_back:
         at = float(int(now))
+        if seen.spec.strategy == "BlueGreen" and state.step >= TAKEN_OVER and hash_value != state.stable:
+            state = replace(state, stable=state.revision)  # it is in use, though the one before is still there
         # What was good before needs no steps to come back.
         step = max(1, len(seen.spec.options.steps)) if hash_value == state.stable else 0
         progressed_at = 0.0 if seen.spec.paused else at

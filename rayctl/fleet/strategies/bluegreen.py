@@ -7,13 +7,11 @@ from dataclasses import replace
 
 from rayctl.core.plan import Blocker, Patch, Reason, Ref
 from rayctl.fleet.gates import ask
+from rayctl.fleet.seen import TAKEN_OVER, SetView
 from rayctl.fleet.strategies.move import Move, Situation
 from rayctl.replicaset.names import REVISION_LABEL
 
-__all__ = ["TAKEN_OVER", "blue_green"]
-
-TAKEN_OVER = 1
-"""The step of a rollout whose new revision is in use."""
+__all__ = ["blue_green"]
 
 
 def blue_green(situation: Situation, now: float) -> Move:
@@ -23,6 +21,9 @@ def blue_green(situation: Situation, now: float) -> Move:
     over = first or situation.state.step >= TAKEN_OVER
     wanted = replicas if over or options.preview_replicas is None else min(options.preview_replicas, replicas)
     new = situation.new
+    between = None if over else _between(situation)
+    if between is not None:
+        return between
     if new is None:
         lacking = _capacity(situation, wanted)
         return lacking or Move(create=wanted, reason=Reason("rollout", "CreatingRevision", "beside the old one"))
@@ -34,6 +35,25 @@ def blue_green(situation: Situation, now: float) -> Move:
     if not over:
         return replace(_before(situation, wanted, now), services=services)
     return replace(_after(situation, now), services=services)
+
+
+def _between(situation: Situation) -> Move | None:
+    """Have revisions go that were overtaken before they took over: two colours, not three."""
+    used = _used(situation)
+    left = [view for view in situation.old if used is not None and view.name != used.name]
+    sizes = {view.name: 0 for view in left if view.replicas > 0}
+    if sizes:
+        return Move(sizes, reason=Reason("rollout", "ShrinkingOld", "a revision that never took over goes"))
+    going = next((view for view in left if view.occupied), None)
+    if going is None or situation.new is not None:
+        return None
+    text = f"clusters of {going.name}, which never took over, are still there"
+    return Move(blocked_on=Blocker("WaitingForDeletion", text, going.ref))
+
+
+def _used(situation: Situation) -> SetView | None:
+    """Return the old set that is in use."""
+    return max(situation.old, key=lambda view: (view.hash == situation.state.stable, view.revision), default=None)
 
 
 def _capacity(situation: Situation, more: int) -> Move | None:
@@ -92,7 +112,7 @@ def _services(situation: Situation, over: bool) -> tuple[Patch, ...]:
     """Return the changes of the services' selectors: in use, and newest."""
     options, new = situation.seen.spec.options.blue_green, situation.new
     assert new is not None
-    old = max(situation.old, key=lambda view: (view.hash == situation.state.stable, view.revision), default=None)
+    old = _used(situation)
     in_use = new.hash if over and new.available else old.hash if old else ""
     found = []
     for name, wanted in ((options.active, in_use), (options.preview, new.hash)):

@@ -291,6 +291,47 @@ def test_blue_green_waits_for_promotion():
     assert world.images() == {"ray:2.60": 2}
 
 
+def test_a_colour_that_is_overtaken_goes_before_the_next_one_comes():
+    world = blue_green_world(autoPromote=False)
+    world.set_image("ray:2.60")
+    world.roll_out()
+    world.lingering = True
+    world.set_image("ray:2.61")
+    world.settle()
+    assert world.images() == {"ray:2.59": 2, "ray:2.60": 2}
+    assert world.conditions["Ready"]["reason"] == "WaitingForDeletion"
+    world.let_go()
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 2, "ray:2.61": 2}
+    assert points_to(world, "live") == "ray:2.59"
+
+
+def test_a_change_while_the_old_colour_is_kept_leaves_the_one_in_use():
+    world = blue_green_world()
+    world.set_image("ray:2.60")
+    world.roll_out()
+    assert points_to(world, "live") == "ray:2.60"
+    assert world.images() == {"ray:2.59": 2, "ray:2.60": 2}
+    world.set_image("broken")
+    for _ in range(6):
+        world.turn()
+        assert points_to(world, "live") == "ray:2.60"
+    assert world.images() == {"ray:2.60": 2, "broken": 2}
+
+
+def test_undoing_while_the_old_colour_is_kept_is_done_at_once():
+    world = blue_green_world(autoPromote=False)
+    world.set_image("ray:2.60")
+    world.roll_out()
+    world.annotate(**{"rayctl.io/promote": f"{world.status['rollout']['revision']}:0"})
+    world.settle()
+    assert points_to(world, "live") == "ray:2.60"
+    world.annotate(**{"deprecated.deployment.rollback.to": "1"})
+    world.settle()
+    assert points_to(world, "live") == "ray:2.59"
+    assert world.images()["ray:2.59"] == 2
+
+
 def test_a_bad_colour_never_takes_over():
     world = blue_green_world()
     world.set_image("broken")
