@@ -95,13 +95,14 @@ async def _follow(settings: Settings, mover: Any, wanted: Any, timeout_s: float)
     from rayctl.selfhost import moving
     from rayctl.service.record import Phase
 
-    began, told = time.monotonic(), time.time() - 1.0
+    began, asked = time.monotonic(), time.time() - 1.0
+    told: set[tuple[float, str]] = set()
     while True:
         move, _ = await mover.move()
         record = move.record
         for line in record.trace:
-            if line.at > told:
-                told = line.at
+            if line.at > asked and (line.at, line.step) not in told:
+                told.add((line.at, line.step))
                 settings.note(f"[{time.monotonic() - began:5.1f}s] {line.step}: {line.message}".rstrip(": "))
         begun = record.serial > wanted.record.serial or not wanted.record.phase.ended
         if begun and moving.at_rest(move) and not await mover.exists(record.retiring):
