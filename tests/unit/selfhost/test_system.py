@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rayctl.embedded.kubelet.spec import parse_pod, refusal
 from rayctl.errors import InvalidRequest
 from rayctl.manifests.access import CONTROLLERS
 from rayctl.manifests.installation import Installation
@@ -78,6 +79,16 @@ def test_no_pod_is_given_the_servers_own_folder() -> None:
     assert not any(layout.kube.is_relative_to(place) or layout.kubeconfig.is_relative_to(place) for place in places)
     line = kubecmd.kube_argv("python", layout, 6443)
     assert [word for word in line if word.startswith("--share=")] == [f"--share={place}" for place in places]
+
+
+def test_the_node_lets_pods_have_what_is_shared_and_nothing_else() -> None:
+    container = {"name": "main", "image": "x", "command": ["true"]}
+    volume = {"name": "state", "hostPath": {"path": "/home/me/.rayctl/state"}}
+    spec = {"containers": [container], "volumes": [volume]}
+    pod = parse_pod({"metadata": {"name": "p", "namespace": "default", "uid": "u-1"}, "spec": spec})
+    assert refusal(pod, {Path("/home/me/.rayctl/state")}) is None
+    for shared in (set(), {Path("/home/me/.rayctl")}, {Path("/home/me/.rayctl/state/x")}):
+        assert "hostPath is not allowed" in (refusal(pod, shared) or "")
 
 
 def test_only_the_services_settings_reach_its_pod() -> None:
