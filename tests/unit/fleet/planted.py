@@ -330,7 +330,7 @@ PLANTED = {
     ready_before_all_are_available: 0,
     the_time_is_told: 0,
     deleted_ones_free_their_place_at_once: 1,
-    broken_ones_do_not_count: 5,
+    broken_ones_do_not_count: 7,
     strangers_are_adopted: 0,
     orphans_are_left: 1,
     victims_upside_down: 6,
@@ -342,7 +342,7 @@ PLANTED = {
     nobody_looks_when_grace_is_over: 111,
     draining_is_skipped: 159,
     drained_ones_are_forgotten: 6,
-    no_time_to_heal: 55,
+    no_time_to_heal: 78,
     all_broken_ones_at_once: 349,
 }
 """Each with a story that notices it; where a change of the planners has made that one blind, others are tried."""

@@ -90,6 +90,8 @@ class Watched:
         replicas = self.w.fleet["spec"]["replicas"]
         if self.w.fleet["spec"]["strategy"]["type"] == "Recreate":
             return replicas, 0
+        if (self.w.fleet["spec"].get("rollout") or {}).get("strategy") == "BlueGreen":
+            return 2 * replicas, 0  # two colours; which of them serves, its own tests say
         more, fewer = fenceposts(self.surge, self.unavailable, replicas)
         return (replicas + more if replicas else 0), replicas - min(fewer, replicas)
 
@@ -218,6 +220,8 @@ class Story:
     def __init__(self, choose, lingering, surge, unavailable, kind="RollingUpdate", **more):
         self.choose = choose
         strategy = {"type": kind} if kind == "Recreate" else rolling(surge, unavailable)
+        if kind == "BlueGreen":
+            more["rollout"] = {"strategy": "BlueGreen", "blueGreen": {"scaleDownDelaySeconds": 20}}
         if kind == "Canary":
             steps = [
                 {"setWeight": 30},
@@ -455,7 +459,7 @@ def seeded(seed):
     if choose.number(0, 2) == 0:
         more["revisionHistoryLimit"] = 0
     more["replacement"] = choose.of([{"policy": "Never"}, {"gracePeriodSeconds": 50, "backoffSeconds": 10}])
-    kind = choose.of(["RollingUpdate"] * 4 + ["Recreate", "Canary"])
+    kind = choose.of(["RollingUpdate"] * 4 + ["Recreate", "Canary", "BlueGreen"])
     return Story(choose, choose.number(0, 1) == 1, choose.of(BOUNDS), choose.of(BOUNDS), kind, **more)
 
 

@@ -15,7 +15,7 @@ from tests.unit.fleet.worlds import FleetWorld, rolling
 from tests.unit.replicaset.worlds import NS, STARTING, cluster, status, template
 
 BOUND = st.sampled_from(BOUNDS)
-STORIES = 300
+STORIES = 400
 
 
 class Drawn:
