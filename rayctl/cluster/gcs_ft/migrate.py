@@ -89,10 +89,9 @@ def _cluster(document: Document, found: Migration, live: bool) -> None:
         _check_live(before, trial)
     if trial.done and not trial.refused:
         _check_same(before, work, trial)
-    found.refused, found.notes = trial.refused, trial.notes
     if not trial.refused and trial.done:
         _rewrite(document, found)
-        found.notes = trial.notes
+    found.refused, found.notes = trial.refused, trial.notes
 
 
 def _rewrite(document: Document, found: Migration) -> None:

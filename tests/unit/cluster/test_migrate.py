@@ -64,6 +64,7 @@ def test_what_moves_where(document: dict[str, Any], options: dict[str, Any]) -> 
     before = copy.deepcopy(document)
     found = migrate(document)
     assert found.refused == []
+    assert len(found.notes) == len(set(found.notes)), "nothing is said twice"
     assert document["spec"]["gcsFaultToleranceOptions"] == options
     spec = parse_cluster(document)
     assert check_cluster(spec, ClusterOptions()) == []
