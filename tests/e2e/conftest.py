@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+from tests.e2e.machine import Machine
+
 BIN = Path(sys.executable).parent
 
 
@@ -84,3 +86,14 @@ def service() -> Iterator[Service]:
             yield found
         finally:
             found.rayctl("down", code=None)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A server with kubelet and controllers of the test's own."""
+    with tempfile.TemporaryDirectory(prefix="rmc-") as name:
+        found = Machine(Path(name))
+        try:
+            yield found
+        finally:
+            found.end()
