@@ -31,7 +31,7 @@ class Drawn:
         return self.data.draw(st.sampled_from(list(options)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.booleans(), BOUND, BOUND, st.integers(1, 5), st.integers(0, 2))
 def test_never_too_many_never_too_few_and_nothing_foreign(data, lingering, surge, unavailable, replicas, drain):
     more = {"drain": {"seconds": 300}} if drain else {}
@@ -86,7 +86,7 @@ def finish(world):
     assert len(world.world.writes) == before  # I6
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), BOUND, BOUND, st.integers(1, 5))
 def test_a_crash_after_any_write_changes_nothing(data, surge, unavailable, replicas):
     """I7: the pass is cut short after a random number of writes; a new one goes on from what is there."""
