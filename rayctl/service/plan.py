@@ -26,7 +26,7 @@ from rayctl.service.seen import ServiceSeen
 from rayctl.service.sides import CLAIM
 from rayctl.service.status import build_status, differs, only_pending_differs, seconds_since_written
 from rayctl.service.suspend import plan_suspend
-from rayctl.service.switchover import POLL_S, advance
+from rayctl.service.switchover import MANUAL_GATE, POLL_S, advance
 from rayctl.service.terms import Advance, Ask, Claim, Make, Point, Remove, Weigh
 
 __all__ = ["FINALIZER", "begins_switch", "plan_service"]
@@ -87,7 +87,7 @@ def _plan_life(seen: ServiceSeen, now: float) -> Plan:
     blocked_on = step.blocked_on or _kept_back(seen, step)
     status = build_status(seen, step.record, blocked_on, now)
     begun = step.record is not seen.record
-    first = _status(seen, status, now, step.do is not None and not begun)
+    first = _status(seen, status, now, step.do is not None and not begun, _asks_somebody(seen, blocked_on))
     act: tuple[Single, ...] = () if step.do is None or begun else _translate(seen, step.do, now)
     # A service that begins to lead elsewhere is the last write: until the other one follows, nothing else is written.
     rest = [] if isinstance(step.do, Point) and act else _upkeep(seen, bool(act), now)
@@ -108,15 +108,26 @@ def _begins(seen: ServiceSeen, step: Advance) -> bool:
     return step.record is not None and (seen.record is None or step.record.serial != seen.record.serial)
 
 
-def _status(seen: ServiceSeen, status: dict[str, object], now: float, acting: bool) -> tuple[Single, ...]:
-    """Return the write of the status, if it says something new. Details of a side that comes up can wait."""
+def _status(
+    seen: ServiceSeen, status: dict[str, object], now: float, acting: bool, for_a_person: bool = False
+) -> tuple[Single, ...]:
+    """Return the write of the status, if it says something new. Details of a side that comes up can wait.
+
+    ``for_a_person``: it says for the first time that a person is waited for; who should not wait for that.
+    """
     if not differs(seen.status, status):
         return ()
     if only_pending_differs(seen.status, status):
         recent = abs(seconds_since_written(seen.status, now)) < PENDING_STATUS_S
-        if acting or recent:
+        if acting or (recent and not for_a_person):
             return ()
     return (SetStatus(seen.ref, status, seen.revision),)
+
+
+def _asks_somebody(seen: ServiceSeen, blocker: Blocker | None) -> bool:
+    """Whether a person is waited for, and has not been told."""
+    told = [str(item.get("message")) for item in seen.status.get("conditions") or ()]
+    return blocker is not None and blocker.code == MANUAL_GATE and not any(blocker.message in text for text in told)
 
 
 def _next_check(seen: ServiceSeen, step: Advance, now: float) -> float:

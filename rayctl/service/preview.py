@@ -66,9 +66,10 @@ def preview(
         service: The RayService as it would be, with the status that it has.
         validate: What is wrong with a RayClusterSpec.
     """
-    changed = service.get("spec") != found["service"].get("spec") if "service" in found else True
-    metadata = service["metadata"]
-    generation = int(metadata.get("generation") or 0) + (1 if changed else 0)
+    live, metadata = found["service"], service["metadata"]
+    changed = service.get("spec") != live.get("spec")
+    # Counted from the live object: what a server answers to a dry run has the next one already.
+    generation = int(live["metadata"].get("generation") or 0) + (1 if changed else 0)
     imagined = {**service, "metadata": {**metadata, "generation": generation, "uid": metadata.get("uid", "new")}}
     seen = see({**found, "service": imagined}, validate)
     if seen.problems:
@@ -79,7 +80,8 @@ def preview(
     record = seen.record
     if record is None or not record.active:
         spec = seen.effective["rayClusterConfig"]
-        return Preview("first", _steps("", wish.target), new=_resources(spec))
+        name = wish.target if record is not None else "the first cluster"  # names come from uids
+        return Preview("first", _steps("", name), new=_resources(spec))
     if wish.target == record.active:
         if record.pending:
             return Preview("cancel", (f"{record.active} keeps the traffic", f"delete {record.pending}"))

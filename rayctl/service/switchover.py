@@ -15,11 +15,12 @@ from rayctl.service.gradual import next_split
 from rayctl.service.record import OVERDUE, Phase, Record, Split
 from rayctl.service.terms import Advance, Ask, Claim, Make, Point, Remove, Rules, Seen, Side, Weigh, Wish
 
-__all__ = ["POLL_S", "advance"]
+__all__ = ["MANUAL_GATE", "POLL_S", "advance"]
 
 POLL_S = 2.0
 """How soon to look again while something is under way that sends no news (a Ray cluster's applications)."""
 GATE = "switchover"
+MANUAL_GATE = "ManualGate"
 SKEW_S = 5.0
 """Clocks of controllers differ by so much."""
 OVERDUE_S = 60.0
@@ -297,8 +298,9 @@ def _gates(record: Record, seen: Seen, source: Side, target: Side, rules: Rules,
         if short:
             hint = f"rayctl service promote moves traffic all the same; rayctl service abort keeps {source.name}"
             return _wait(record, _late(record, rules, Blocker("CapacityGate", short, hint=hint), now), now)
-    if rules.manual and not wish.promote and wish.weight is None and source.name and record.split is None:
-        blocker = Blocker("ManualGate", f"{target.name} is ready and waits", hint="rayctl service promote")
+    new = record.reason not in ("Reverted", "Unhealthy")  # else it goes back to what has served before
+    if rules.manual and new and not wish.promote and wish.weight is None and source.name and record.split is None:
+        blocker = Blocker(MANUAL_GATE, f"{target.name} is ready and waits", hint="rayctl service promote")
         return _wait(record, _late(record, rules, blocker, now), now)
     if source.exists and (record.split is not None or wish.weight is not None) and not wish.promote:
         held = _divide(record, seen, rules, wish, now)

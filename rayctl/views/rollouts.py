@@ -60,11 +60,12 @@ def explain_service(node: Node, seen: Surroundings, now: float) -> Explanation:
     """Explain a RayService. An `Explainer`."""
     view = service_view(node.document, _documents(node, "RayCluster"), _documents(node, "Service"), now)
     found = _with_verdict(explain_generic(node, seen, now), view, node.label, ("serving",))
-    facts = [
-        ("traffic", f"{side['traffic']}% on {side['cluster']} ({side['role']}, {side['workers']} workers)")
+    sides = [
+        f"{side['traffic']}% on {side['cluster']} ({side['role']}, {side['workers']} workers)"
         for side in view["sides"]
         if side["exists"]
     ]
+    facts = [("traffic", "; ".join(sides))] if sides else []
     switch = view["switch"] or {}
     if switch.get("left_s") is not None:
         facts.append(("switch", f"step {switch.get('step') or '?'}, {max(0.0, switch['left_s']):.0f} s are left"))

@@ -53,7 +53,12 @@ def service(answer: str, words: str) -> dict[str, Any]:
                 "route_prefix": "/",
                 "import_path": "answering:app",
                 "deployments": [
-                    {"name": "Answer", "ray_actor_options": {"num_cpus": 0.1}, "user_config": {"words": words}}
+                    {
+                        "name": "Answer",
+                        "num_replicas": 2,
+                        "ray_actor_options": {"num_cpus": 0.1},
+                        "user_config": {"words": words},
+                    }
                 ],
             }
         ],
@@ -81,12 +86,12 @@ def service(answer: str, words: str) -> dict[str, Any]:
 class Load:
     """Requests at a steady rate, whatever their answers take; each on a connection of its own, or on kept ones.
 
-    They are POST: no client repeats those by itself, so that what is lost is seen.
+    Answers are JSON. Requests are POST: no client repeats those by itself, so that what is lost is seen.
     """
 
     def __init__(self, url: str, rate: float = RATE, kept: bool = False) -> None:
         self.url, self.rate, self.kept = url, rate, kept
-        self.done: list[tuple[float, float, str]] = []
+        self.done: list[tuple[float, float, Any]] = []
         self.failed: list[tuple[float, str]] = []
 
     async def run(self, until: asyncio.Event) -> None:
@@ -112,8 +117,7 @@ class Load:
                 if answer.status != 200:
                     self.failed.append((began, f"{answer.status} {text[:100]}"))
                     return
-            found = json.loads(text)
-            self.done.append((began, time.time() - began, f"{found['version']}/{found['words']}"))
+            self.done.append((began, time.time() - began, json.loads(text)))
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             self.failed.append((began, f"{type(error).__name__}: {error}"))
 
@@ -127,11 +131,10 @@ class Load:
 
 
 @contextlib.contextmanager
-def processes(folder: Path) -> Iterator[Path]:
+def processes(folder: Path, network: str = "auto") -> Iterator[Path]:
     """The server with its kubelet, and the controllers; ended together with all that they started."""
     kubeconfig = folder / "kubeconfig"
     rayctl = str(Path(sys.executable).parent / "rayctl")
-    network = sys.argv[2] if len(sys.argv) > 2 else "auto"
     serve = [rayctl, "kube", "serve", "--port", "0", "--data-dir", str(folder / "kube"), "--kubelet"]
     serve += ["--network", network]
     commands = [
@@ -159,19 +162,19 @@ def processes(folder: Path) -> Iterator[Path]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-async def status_of(transport: Transport, name: str = "answer") -> dict[str, Any]:
+async def status_of(transport: Transport, name: str) -> dict[str, Any]:
     """The status of a service."""
     found = await transport.request(Call.get(RAY_SERVICES.path("default", name)))
     return dict(found.get("status") or {})
 
 
-async def until(transport: Transport, wanted: str, limit_s: float, check: Any) -> dict[str, Any]:
+async def until(transport: Transport, wanted: str, limit_s: float, check: Any, name: str = "answer") -> dict[str, Any]:
     """Wait until a status is as wanted."""
     end = time.monotonic() + limit_s
     status: dict[str, Any] = {}
     while time.monotonic() < end:
         with contextlib.suppress(KubernetesError):
-            status = await status_of(transport)
+            status = await status_of(transport, name)
             if check(status):
                 return status
         await asyncio.sleep(0.25)
@@ -213,9 +216,9 @@ async def real(kubeconfig: Path) -> None:
 
 async def _switches(transport: Transport, load: Load) -> None:
     steps = [
-        ("environment", service("two", "first"), "two/first", "Switched"),
-        ("configuration", service("two", "second"), "two/second", "Switched"),
-        ("broken version", service("broken", "second"), "two/second", "RolledBack"),
+        ("environment", service("two", "first"), {"version": "two", "words": "first"}, "Switched"),
+        ("configuration", service("two", "second"), {"version": "two", "words": "second"}, "Switched"),
+        ("broken version", service("broken", "second"), {"version": "two", "words": "second"}, "RolledBack"),
     ]
     for title, document, answer, phase in steps:
         begin, failed = time.time(), len(load.failed)
@@ -231,7 +234,7 @@ async def _switches(transport: Transport, load: Load) -> None:
 
         status = await until(transport, f"{phase} ({title})", 280, ended)
         for _ in range(300):
-            if any(at > begin and text == answer for at, _, text in load.done):
+            if any(at > begin and found == answer for at, _, found in load.done):
                 break
             await asyncio.sleep(0.1)
         record = status["switchover"]
@@ -357,7 +360,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rayctl-switchover-") as name:
         folder = Path(name)
         if what == "real":
-            with processes(folder) as kubeconfig:
+            with processes(folder, *sys.argv[2:3]) as kubeconfig:
                 try:
                     asyncio.run(real(kubeconfig))
                 except BaseException:

@@ -139,7 +139,7 @@ def other_writes_come_between(patch: pytest.MonkeyPatch) -> None:
 
     _advancing(patch, wrong)
     patch.setattr(plan, "build_status", status)
-    patch.setattr(plan, "_status", lambda what, found, now, acting: (SetStatus(what.ref, found, what.revision),))
+    patch.setattr(plan, "_status", lambda what, found, *_: (SetStatus(what.ref, found, what.revision),))
 
 
 @noticed_by("test_13_and_when_the_new_one_fails_the_old_one_is_made_again")
@@ -338,11 +338,11 @@ def status_waits_for_the_new_side(patch: pytest.MonkeyPatch) -> None:
     """While a new side comes up, the status is not written."""
     right_status = plan._status
 
-    def wrong(what: Any, status: Any, now: float, acting: bool) -> Any:
+    def wrong(what: Any, status: Any, *rest: Any) -> Any:
         record = what.record
         coming = record is not None and record.phase is Phase.FORWARD and record.source and record is what.record
         same = (status.get("switchover") or {}).get("step") == (record.step if record else "")
-        return () if coming and same else right_status(what, status, now, acting)
+        return () if coming and same else right_status(what, status, *rest)
 
     patch.setattr(plan, "_status", wrong)
 

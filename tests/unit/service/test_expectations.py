@@ -264,6 +264,26 @@ def test_40_the_old_head_dies_during_the_upgrade_and_the_new_side_takes_over() -
     assert world.condition("Ready") == ("True", "NonZeroServeEndpoints")
 
 
+def test_40_while_a_fault_tolerant_head_is_replaced_the_workers_go_on_serving() -> None:
+    """Nothing is switched, nothing moves, and the head takes requests again only when its proxy answers."""
+    world = running(rayClusterConfig=cluster_spec(gcsFaultToleranceOptions={"redisAddress": "redis:6379"}))
+    name = world.active
+    assert world.status["numServeEndpoints"] == 2
+    world.rays[name].head_ready, world.rays[name].proxy = False, "STARTING"
+    world.settle(seconds=10)
+    assert world.condition("Ready") == ("True", "NonZeroServeEndpoints")
+    assert world.status["numServeEndpoints"] == 1
+    world.rays[name].head_ready = True
+    world.settle(seconds=10)
+    assert world.status["numServeEndpoints"] == 1
+    world.rays[name].proxy = "HEALTHY"
+    world.settle(seconds=10)
+    assert world.status["numServeEndpoints"] == 2
+    assert world.puts == [], "its state was kept: nothing is submitted again"
+    assert [c["metadata"]["name"] for c in world.all("RayCluster")] == [name]
+    assert world.pointers == (name, name)
+
+
 def test_40_a_configuration_and_a_cluster_changed_together_go_to_the_new_side_only() -> None:
     world = running()
     old = world.active

@@ -219,3 +219,33 @@ def test_a_weight_by_hand_is_held_and_let_go() -> None:
     assert world.record["phase"] == "RolledBack"
     assert world.weights() in ({}, {old: 100, new: 0})
     assert world.pointers == (old, old)
+
+
+def test_that_a_person_is_waited_for_is_told_at_once_and_once() -> None:
+    world = running(annotations={"rayctl.io/promotion": "manual"})
+    world.edit("RayService", "chat", rayClusterConfig=cluster_spec("ray:2"))
+    world.settle(seconds=2)
+    (told,) = [item["message"] for item in world.status["conditions"] if item["type"] == "SwitchoverSucceeded"]
+    assert "is ready and waits" in told
+    before = world.revision
+    world.settle(seconds=30)
+    assert world.revision == before
+
+
+@pytest.mark.parametrize("why", ["Reverted", "Unhealthy"])
+def test_the_way_back_to_a_side_that_is_warm_waits_for_nobody(why: str) -> None:
+    world = running(annotations={"rayctl.io/promotion": "manual"})
+    old = world.active
+    world.edit("RayService", "chat", rayClusterConfig=cluster_spec("ray:2"))
+    world.settle(seconds=3)
+    new = world.pending
+    world.annotate("RayService", "chat", promote=new)
+    world.settle(seconds=3)
+    assert (world.record["phase"], world.pointers) == ("Switched", (new, new))
+    if why == "Reverted":
+        world.edit("RayService", "chat", rayClusterConfig=cluster_spec())
+    else:
+        world.rays[new].status = "UNHEALTHY"
+    world.settle(seconds=5)
+    assert world.pointers == (old, old)
+    assert world.active == old

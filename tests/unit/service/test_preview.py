@@ -63,5 +63,18 @@ def test_a_service_that_is_not_there_yet() -> None:
     service = ray_service()
     answer = preview({"service": service}, service, cluster_problems)
     assert answer.kind == "first"
-    assert answer.steps[0].startswith("create chat-")
+    assert answer.steps[0] == "create the first cluster", "names come from uids"
     assert answer.document()["meaning"] == "the first cluster is made"
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["as written", "as a dry run answers"])
+def test_the_cluster_that_is_named_is_the_one_that_comes(dry_run: bool) -> None:
+    world = running()
+    found = world.look()
+    edited = {**found["service"]["spec"], "rayClusterConfig": cluster_spec("ray:2")}
+    metadata = found["service"]["metadata"]
+    metadata = {**metadata, "generation": metadata["generation"] + 1} if dry_run else metadata
+    answer = preview(found, {**found["service"], "metadata": metadata, "spec": edited}, cluster_problems)
+    world.edit("RayService", "chat", rayClusterConfig=cluster_spec("ray:2"))
+    world.settle(seconds=3)
+    assert answer.steps[0] == f"create {world.active}"
