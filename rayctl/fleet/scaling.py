@@ -34,7 +34,10 @@ def scale(situation: Situation) -> Scaled:
     if spec.strategy == "BlueGreen":
         # Two colours, each of them whole; what the new one is to have, its strategy knows.
         old = [view for view in situation.old if view.replicas > 0]
-        return Scaled({view.name: replicas for view in (old or [*([situation.new] if situation.new else [])])})
+        sizes = {view.name: replicas for view in (old or [*([situation.new] if situation.new else [])])}
+        if situation.new is not None and situation.new.replicas > replicas:
+            sizes[situation.new.name] = replicas
+        return Scaled(sizes)
     new = situation.new.size if situation.new else None
     sizes = proportional(
         situation.limits, new, [view.size for view in situation.old], int(situation.seen.status.get("replicas") or 0)

@@ -21,7 +21,6 @@ class Target:
         old: All other sets that are not being deleted.
         change: Whether the set's template is to be changed in place.
         aborted: Whether it takes the place of the template's own revision.
-        bad: The revision that was given up.
         taken: Whether the name of the set to be made belongs to something else.
         state: Where the rollout is.
     """
@@ -32,7 +31,6 @@ class Target:
     state: RolloutState
     change: bool = False
     aborted: bool = False
-    bad: SetView | None = None
     taken: bool = False
 
 
@@ -47,29 +45,32 @@ def choose(seen: FleetSeen, now: float) -> Target:
         found = hash_of(seen.name, seen.spec.template, seen.collisions)
         name = f"{seen.name}-{found}"
         taken = name in seen.taken or any(other.name == name for other in seen.sets)
-        return Target(found, None, tuple(there), _state(seen, found, now), taken=taken)
+        state = _state(seen, found, now)
+        # A revision that was given up stays so, also when its set has been deleted.
+        back = _back(seen, there, found, state, now)
+        return back or Target(found, None, tuple(there), state, taken=taken)
     state = _state(seen, view.hash, now)
-    if view.hash in (state.aborted, seen.annotations.get(ABORT)):
-        stable = _stable(there, view, state)
-        if stable is not None:
-            return _back_to(seen, there, view, stable, state, now)
-    return Target(view.hash, view, _others(there, view), state, change)
+    back = _back(seen, _others(there, view), view.hash, state, now)
+    return back or Target(view.hash, view, _others(there, view), state, change)
 
 
 def _others(there: Sequence[SetView], view: SetView) -> tuple[SetView, ...]:
     return tuple(other for other in there if other.name != view.name)
 
 
-def _back_to(
-    seen: FleetSeen, there: Sequence[SetView], bad: SetView, stable: SetView, state: RolloutState, now: float
-) -> Target:
-    if state.aborted != bad.hash:
-        state = replace(state, aborted=bad.hash, aborted_reason="Aborted", aborted_message="given up by hand")
+def _back(seen: FleetSeen, others: Sequence[SetView], bad: str, state: RolloutState, now: float) -> Target | None:
+    """Return the last good revision, one of ``others``, if the template's own one (``bad``: its hash) was given up."""
+    stable = _stable(others, state) if bad in (state.aborted, seen.annotations.get(ABORT)) else None
+    if stable is None:
+        return None
+    if state.aborted != bad:
+        state = replace(state, aborted=bad, aborted_reason="Aborted", aborted_message="given up by hand")
     if state.revision != stable.hash:
         # No steps on the way back.
         steps = max(1, len(seen.spec.options.steps))
         state = replace(state, revision=stable.hash, step=steps, step_at=0.0, progressed_at=float(int(now)))
-    return Target(stable.hash, stable, _others(there, stable), state, aborted=True, bad=bad)
+    there = [view for view in seen.sets if not view.deleting]
+    return Target(stable.hash, stable, _others(there, stable), state, aborted=True)
 
 
 def _state(seen: FleetSeen, hash_value: str, now: float) -> RolloutState:
@@ -89,8 +90,7 @@ def _state(seen: FleetSeen, hash_value: str, now: float) -> RolloutState:
     return state
 
 
-def _stable(there: Sequence[SetView], bad: SetView, state: RolloutState) -> SetView | None:
-    others = [view for view in there if view.name != bad.name]
+def _stable(others: Sequence[SetView], state: RolloutState) -> SetView | None:
     known = [view for view in others if view.hash == state.stable]
     return max(
         known or [view for view in others if view.revision],

@@ -498,6 +498,23 @@ def test_a_bad_revision_is_rolled_back_by_itself():
     assert world.settle().writes == ()  # it does not try again
 
 
+@pytest.mark.parametrize("limit", [0, 10])
+def test_what_was_given_up_does_not_come_again_when_its_set_is_deleted(limit):
+    world = FleetWorld(revisionHistoryLimit=limit, strategy=rolling(1, 0))
+    world.roll_out()
+    world.set_image("broken")
+    world.settle()
+    value = next(s["metadata"]["labels"][HASH] for s in world.sets if s["spec"]["replicas"] == 1)
+    world.annotate(**{"rayctl.io/abort": value})
+    world.roll_out()
+    for found in world.sets:
+        if found["metadata"]["labels"][HASH] == value:
+            world.world.remove(found)
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 3}
+    assert world.conditions["Progressing"]["reason"] == "RolledBack"
+
+
 def test_going_back_has_a_deadline_too():
     world = FleetWorld(
         replicas=2, strategy=rolling(0, 1), rollout={"onFailure": "RollBack"}, progressDeadlineSeconds=60

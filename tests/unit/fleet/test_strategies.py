@@ -363,6 +363,9 @@ def test_a_blue_green_fleet_is_scaled_in_both_colours():
     world.change(replicas=3)
     world.roll_out()
     assert world.images() == {"ray:2.59": 3, "ray:2.60": 3}
+    world.change(replicas=1, paused=True)
+    world.roll_out()
+    assert world.images() == {"ray:2.59": 1, "ray:2.60": 1}
 
 
 # Partition -------------------------------------------------------------------------------------------
