@@ -21,7 +21,20 @@ from tests.unit.replicaset.worlds import NS, cluster, status
 REVISION = "deployment.kubernetes.io/revision"
 DRAINING = "rayctl.io/draining-since"
 EVENTS = ["fleet"] * 4 + ["sets"] * 4 + ["ready"] * 4
-EVENTS += ["time", "image", "image", "scale", "gone", "breaks", "mends", "pauses", "undoes", "orphans", "promotes"]
+EVENTS += [
+    "time",
+    "image",
+    "image",
+    "scale",
+    "gone",
+    "breaks",
+    "mends",
+    "pauses",
+    "undoes",
+    "orphans",
+    "promotes",
+    "aborts",
+]
 
 
 class Seeded:
@@ -184,6 +197,8 @@ class Watched:
     def _budget(self, action, sizes, fewest):
         """Old sets shrink only as far as what can serve, or may still come to, is enough without the new set's rest."""
         found = self.w.world.get("RayClusterReplicaSet", NS, action.ref.name)
+        if "rayctl.io/abort" in self.w.fleet["metadata"]["annotations"]:
+            return  # the new set may be an old one
         if found is None or found["spec"]["replicas"] >= sizes[action.ref.name]:
             return
         image = image_of(self.w.fleet["spec"]["template"])
@@ -341,6 +356,11 @@ class Story:
         if state.get("revision"):
             self.w.annotate(**{"rayctl.io/promote": f"{state['revision']}:{state.get('step', 0)}"})
 
+    def aborts(self):
+        state = self.w.status.get("rollout") or {}
+        if state.get("stableRevision") not in (None, "", state.get("revision")) and not state.get("aborted"):
+            self.w.annotate(**{"rayctl.io/abort": state["revision"]})
+
     def orphans(self):
         """Somebody lets a cluster go; it is to come back."""
         mine = {c["metadata"]["name"]: c for c in own(self.w) if not going(c)}
@@ -366,6 +386,9 @@ class Story:
         """
         world = self.w
         world.change(paused=False)
+        world.settle()
+        if (world.status.get("rollout") or {}).get("aborted"):
+            world.set_image("ray:9")  # what was given up never comes
         for _ in range(80):
             world.settle()
             world.let_go()
