@@ -63,10 +63,12 @@ def head_of(home: Path) -> int:
 def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table.csv").write_text(TABLE)
-    rayctl(home, "up", "--kubernetes", "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s")
+    rayctl(
+        home, "up", "--kubernetes", "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s", RAYCTL_REUSE_BYTES="0"
+    )
     assert set(status(home)["system"]["leaders"].values())
     first = json.loads(rayctl(home, *SUBMIT, "--max-trials", "3", "--wait", "-o", "json"))
-    first_id = first.get("id") or first["run"]["id"]
+    first_id = first["run_id"]
 
     os.kill(head_of(home), signal.SIGKILL)
     until(lambda: status(home)["state"] != "ready", "the death is noticed", 60)
@@ -74,7 +76,7 @@ def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, 
     assert [run["id"] for run in get(home, "/v1/runs")["items"]] == [first_id]
 
     moving = json.loads(rayctl(home, *SUBMIT, "--max-trials", "3", "-o", "json"))
-    moving_id = moving.get("id") or moving["run"]["id"]
+    moving_id = moving["run_id"]
     ended, failures, answers = threading.Event(), [], []
 
     def ask() -> None:
