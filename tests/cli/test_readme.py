@@ -62,7 +62,7 @@ def test_the_files_that_the_readme_names_are_there() -> None:
     named = set(re.findall(r"\]\(([^)#]+)\)", README))
     named |= set(re.findall(r"(?:examples|tests|serve_apps)/[\w./-]+\w", README))
     named |= {f"rayctl/{path}" for path in re.findall(rf"`(?:rayctl/)?((?:{FOLDERS})/[\w/]+\.\w+)`", README)}
-    assert len(named) > 20
+    assert len(named) > 12
     assert not [path for path in sorted(named) if not path.startswith("http") and not (ROOT / path).exists()]
 
 
