@@ -44,10 +44,10 @@ def _between(situation: Situation) -> Move | None:
     sizes = {view.name: 0 for view in left if view.replicas > 0}
     if sizes:
         return Move(sizes, reason=Reason("rollout", "ShrinkingOld", "a revision that never took over goes"))
-    going = next((view for view in left if view.occupied), None)
+    going = next((view for view in left if view.occupied or not view.settled), None)
     if going is None or situation.new is not None:
         return None
-    text = f"clusters of {going.name}, which never took over, are still there"
+    text = f"clusters of {going.name}, which never took over, may still be there"
     return Move(blocked_on=Blocker("WaitingForDeletion", text, going.ref))
 
 

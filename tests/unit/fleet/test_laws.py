@@ -43,6 +43,11 @@ def test_never_too_many_never_too_few_and_nothing_foreign(data, lingering, surge
     story.finish()
 
 
+@pytest.mark.parametrize("seed", [1001, 1506, 1908, 3658])
+def test_a_third_colour_waits_for_sets_that_have_not_told_of_their_clusters(seed):
+    tell(seed)
+
+
 @pytest.mark.parametrize("first", [0, 20, 40])
 def test_stories_by_seed(first):
     for seed in range(first, first + 20):
