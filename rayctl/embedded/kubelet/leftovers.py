@@ -13,7 +13,7 @@ from rayctl.embedded.kubelet.launching import pod_folder
 from rayctl.embedded.kubelet.network.namespaces import NamespaceNetwork
 from rayctl.embedded.kubelet.network.port import Network
 from rayctl.embedded.kubelet.network.shared import SharedNetwork
-from rayctl.embedded.kubelet.processes import send, strays
+from rayctl.embedded.kubelet.processes import holding, send, strays
 from rayctl.embedded.kubelet.shim import kernel
 from rayctl.errors import Unavailable
 
@@ -57,18 +57,15 @@ def end_pods_of(data: Path) -> list[str]:
 
 
 def _kill(uid: str, folders: list[str], namespace: str | None) -> None:
-    net = None
-    if namespace is not None and os.path.exists(namespace):
-        seen = os.stat(namespace)
-        net = (seen.st_dev, seen.st_ino)
     deadline = time.monotonic() + WITHIN_S
-    while left := strays(f"RAYCTL_POD_UID={uid}", folders, net):
-        if time.monotonic() >= deadline:
-            raise Unavailable(
-                f"Processes of pod {uid} could not be ended: {', '.join(str(each.pid) for each in left)}.",
-                code="processes-left",
-                hint="Look at them with `ps -fp <pid>`; they may hang in the kernel.",
-            )
-        for process in left:
-            send(process.pid, process.start_time, signal.SIGKILL)
-        time.sleep(0.05)
+    with holding(namespace) as net:
+        while left := strays(f"RAYCTL_POD_UID={uid}", folders, net):
+            if time.monotonic() >= deadline:
+                raise Unavailable(
+                    f"Processes of pod {uid} could not be ended: {', '.join(str(each.pid) for each in left)}.",
+                    code="processes-left",
+                    hint="Look at them with `ps -fp <pid>`; they may hang in the kernel.",
+                )
+            for process in left:
+                send(process.pid, process.start_time, signal.SIGKILL)
+            time.sleep(0.05)

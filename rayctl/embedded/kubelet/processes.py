@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process", "is_alive", "scan", "send", "strays"]
+__all__ = ["Process", "holding", "is_alive", "scan", "send", "strays"]
 
 _PROC = Path("/proc")
 
@@ -68,6 +68,28 @@ def send(pid: int, start_time: int, number: signal.Signals) -> bool:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def holding(namespace: str | None) -> Iterator[tuple[int, int] | None]:
+    """Give (device, inode) of a namespace by its path, for the time of a block; None: there is none.
+
+    It is kept open meanwhile: the kernel gives the inode of a namespace that is gone to the next one that is made, and
+    the processes in that would be taken for this one's.
+    """
+    if namespace is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        seen = os.fstat(descriptor)
+        yield seen.st_dev, seen.st_ino
+    finally:
+        os.close(descriptor)
+
+
 def strays(marker: str, folders: Iterable[str] = (), net: tuple[int, int] | None = None) -> list[Process]:
     """Find what is left of a pod though its shims have ended: only this user's processes, never this one.
 
@@ -75,7 +97,7 @@ def strays(marker: str, folders: Iterable[str] = (), net: tuple[int, int] | None
         marker: ``NAME=value`` in the environment that they were started with.
         folders: Processes without a terminal whose working folder is in one of these, or with an option that names a
             path in it, count; a person who looks around there has a terminal.
-        net: (device, inode) of a network namespace; all processes in it count.
+        net: (device, inode) of a network namespace, see `holding`; all processes in it count.
     """
     own = os.geteuid()
     below = [folder.rstrip("/") + "/" for folder in folders]

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import shutil
 import signal
 import time
@@ -24,7 +23,7 @@ from rayctl.embedded.kubelet.launching import Surroundings, build_launch, comman
 from rayctl.embedded.kubelet.plan import ContainerSeen, PodSeen, Step, plan_pod
 from rayctl.embedded.kubelet.pod_files import PodFiles
 from rayctl.embedded.kubelet.prober import Prober
-from rayctl.embedded.kubelet.processes import send, strays
+from rayctl.embedded.kubelet.processes import holding, send, strays
 from rayctl.embedded.kubelet.rewriting import ray_ports
 from rayctl.embedded.kubelet.spec import ContainerSpec, PodSpec, refusal
 from rayctl.embedded.kubelet.status import pod_status
@@ -299,21 +298,15 @@ class PodWorker:
 
     async def _sweep(self) -> None:
         """Kill what belongs to the pod and has no shim any more."""
-        net = None
-        namespace = self._host.network.namespace(self.spec.uid)
-        if namespace is not None:
-            with contextlib.suppress(FileNotFoundError):
-                found = os.stat(namespace)
-                net = (found.st_dev, found.st_ino)
-        for _ in range(100):
-            left = await asyncio.to_thread(
-                strays, f"RAYCTL_POD_UID={self.spec.uid}", [str(self._folder), str(self._short)], net
-            )
-            if not left:
-                return
-            for process in left:
-                send(process.pid, process.start_time, signal.SIGKILL)
-            await asyncio.sleep(0.05)
+        folders = [str(self._folder), str(self._short)]
+        with holding(self._host.network.namespace(self.spec.uid)) as net:
+            for _ in range(100):
+                left = await asyncio.to_thread(strays, f"RAYCTL_POD_UID={self.spec.uid}", folders, net)
+                if not left:
+                    return
+                for process in left:
+                    send(process.pid, process.start_time, signal.SIGKILL)
+                await asyncio.sleep(0.05)
         raise OSError(f"processes that cannot be killed: {[process.pid for process in left]}")
 
     async def _tear_down(self) -> None:
