@@ -19,6 +19,7 @@ from rayctl.core.loop import Loop
 from rayctl.core.metrics import Metrics
 from rayctl.core.plan import Emit
 from rayctl.core.record import PassRecord
+from rayctl.core.tasks import all_or_none
 from rayctl.kube.calls import Transport
 from rayctl.kube.counted import CountedTransport
 from rayctl.kube.events import EventRecorder, Happening
@@ -112,14 +113,7 @@ class ControllerHost:
         """
         tasks = [asyncio.ensure_future(self._informers.run())]
         tasks += [asyncio.ensure_future(self._stand(controller)) for controller in self._controllers.values()]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await all_or_none(tasks)
 
     async def _stand(self, controller: Controller) -> None:
         settings = self._settings

@@ -23,6 +23,7 @@ import aiohttp
 
 from rayctl.core.actor import ActorOptions
 from rayctl.core.host import ControllerHost
+from rayctl.core.tasks import all_or_none
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError, NoAnswer, ObjectNotFound
 from rayctl.kube.http import HttpTransport, load_configuration
@@ -63,17 +64,11 @@ class System:
 
     async def run(self) -> None:
         """Work until cancelled; leases are given back then."""
-        tasks = [asyncio.ensure_future(self._look_on())]
-        try:
-            await self._installed()
-            tasks += [asyncio.ensure_future(self._stand_by()), asyncio.ensure_future(self._move_on())]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await all_or_none([asyncio.ensure_future(self._look_on()), asyncio.ensure_future(self._work())])
+
+    async def _work(self) -> None:
+        await self._installed()
+        await all_or_none([asyncio.ensure_future(self._stand_by()), asyncio.ensure_future(self._move_on())])
 
     async def _installed(self) -> None:
         while True:

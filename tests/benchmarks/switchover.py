@@ -149,8 +149,8 @@ def processes(folder: Path, network: str = "auto") -> Iterator[Path]:
             started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True))
             end = time.monotonic() + 60
             while not kubeconfig.exists() and time.monotonic() < end:
-                time.sleep(0.1)
-            time.sleep(1.0)
+                time.sleep(0.1)  # another process writes the file
+            time.sleep(1.0)  # it writes the file before it serves all kinds
         yield kubeconfig
     finally:
         for process in reversed(started):

@@ -199,7 +199,7 @@ async def _scribble(world: World, stop: asyncio.Event) -> str:
                 await world.patch(resource, item["metadata"]["name"], changes)
         if over:
             return str(number)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # virtual time: between two disturbances
 
 
 def test_the_first_five_writes_of_everything_conflict() -> None:

@@ -29,7 +29,7 @@ class Told:
             self.events += [json.loads(line) for line in chunk.splitlines()]
 
     async def so_far(self) -> list[str]:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # for what is on its way: that nothing more comes has no event to wait for
         return [self._short(event) for event in self.events]
 
     @staticmethod
