@@ -154,7 +154,8 @@ def main() -> int:
     address = os.environ.get("RAY_ADDRESS") or f"{LOOPBACK}:6379"
     host = os.environ.get("RAYCTL_POD_IP") or LOOPBACK
     services = SystemServices(address, host, actor_options(os.environ), turn_file(settings.home))
-    resident = Resident(services, Path(tempfile.gettempdir()) / "rayctl-bootstrap.json", services.pause)
+    status = Path(tempfile.mkdtemp(prefix="rayctl-bootstrap-")) / "status.json"
+    resident = Resident(services, status, services.pause)
     try:
         services.preload()
         _wait_for_head(address)

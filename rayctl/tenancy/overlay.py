@@ -39,7 +39,7 @@ def folder() -> str:
     """
     path = os.path.join(tempfile.gettempdir(), f"rayctl-environments-{os.getuid()}")
     os.makedirs(path, mode=0o700, exist_ok=True)
-    found = os.stat(path)
+    found = os.lstat(path)
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise RuntimeError(f"{path} is not this user's alone; remove it, or set TMPDIR for the cluster.")
     return path

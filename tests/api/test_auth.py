@@ -23,6 +23,7 @@ def paths_of(api: FastAPI) -> list[tuple[str, str]]:
     return [(method.upper(), path) for path, methods in api.openapi()["paths"].items() for method in methods]
 
 
+@pytest.mark.security("S1")
 async def test_every_path_needs_a_token(api: FastAPI) -> None:
     async with client_for(api, None) as client:
         asked = [*paths_of(api), ("GET", "/"), ("GET", "/no/such"), ("PATCH", "/v1/runs"), ("GET", "//healthz")]
@@ -40,6 +41,7 @@ async def test_every_path_needs_a_token(api: FastAPI) -> None:
     "header",
     ["", "Bearer", "Bearer ", "Basic b3A=", "bearer wrong", "Bearer op-token-12", "Bearer op-token-", "op-token-1"],
 )
+@pytest.mark.security("S1")
 async def test_other_credentials_are_refused(api: FastAPI, header: str) -> None:
     async with client_for(api, None) as client:
         response = await client.get("/version", headers={"Authorization": header})
@@ -76,6 +78,7 @@ async def test_a_tenant_that_is_no_text_is_invalid(as_caller: Callable[..., Any]
     assert problem["errors"][0]["pointer"] == "/tenant"
 
 
+@pytest.mark.security("S6")
 async def test_runs_of_others_look_as_if_they_were_not_there(
     as_caller: Callable[..., Any], service: MemoryService
 ) -> None:
@@ -141,6 +144,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
     return path
 
 
+@pytest.mark.security("S22")
 def test_token_file(tmp_path: Path) -> None:
     book = TokenBook.from_file(write(tmp_path / "t", "# people\n\n  first  \ntwo red\nthree *\ntwo red\n"))
     assert len(book) == 3
@@ -156,6 +160,7 @@ def test_token_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644, 0o777, 0o610])
+@pytest.mark.security("S22")
 def test_a_token_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(InvalidRequest, match=f"{mode:04o}") as caught:
         TokenBook.from_file(write(tmp_path / "t", "secret-one\n", mode))
@@ -192,6 +197,7 @@ def test_missing_and_binary_token_files(tmp_path: Path) -> None:
     assert caught.value.code == "token-file-unreadable"
 
 
+@pytest.mark.security("S1")
 def test_there_is_no_service_without_tokens() -> None:
     with pytest.raises(InvalidRequest):
         TokenBook([])
@@ -205,6 +211,7 @@ def test_scope() -> None:
         Principal("red").scope("blue")
 
 
+@pytest.mark.security("S3")
 def test_a_changed_token_file_counts_from_the_next_request_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "tokens"
     path.touch(mode=0o600)

@@ -34,6 +34,7 @@ async def installed(server: Running) -> HttpTransport:
     return admin
 
 
+@pytest.mark.security("S5")
 async def test_each_controller_has_its_own_rights(tmp_path: Path) -> None:
     with serving(tmp_path, durability="memory") as server:
         admin = await installed(server)
@@ -80,6 +81,7 @@ class Giving:
         return {"status": {"token": f"token-{self.given}", "expirationTimestamp": end}}
 
 
+@pytest.mark.security("S3")
 async def test_a_token_is_renewed_before_it_ends() -> None:
     began = 1767225600.0  # 2026-01-01
     now = [began]

@@ -32,6 +32,7 @@ def ask(url: str, token: str, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.security("S6")
 def test_the_embedded_server_answers_like_a_real_one(tmp_path: Path) -> None:
     with serving(tmp_path, HERE / "users.csv") as server:
         found = ask(server.url, server.token, *CEL)

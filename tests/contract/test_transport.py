@@ -77,6 +77,7 @@ async def test_answers_and_errors(tmp_path: Path) -> None:
             await transport.close()
 
 
+@pytest.mark.security("S1")
 async def test_who_is_not_known_is_told_so_and_who_is_not_there_too(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         configuration = await load_configuration(str(server.kubeconfig))

@@ -64,6 +64,7 @@ def answer(port: int, method: str, path: str) -> tuple[int, str, bytes]:
         connection.close()
 
 
+@pytest.mark.security("S1")
 def test_no_socket_answers_a_stranger(service: Service) -> None:
     sockets = listening(service)
     assert len(sockets) > 5
@@ -79,12 +80,14 @@ def test_no_socket_answers_a_stranger(service: Service) -> None:
     assert int(service.url.rpartition(":")[2]) in talking
 
 
+@pytest.mark.security("S1")
 def test_everything_listens_on_loopback_but_for_what_serve_opens_by_itself(service: Service) -> None:
     for (address, port), name in listening(service).items():
         parsed = ipaddress.ip_address(address.removeprefix("::ffff:"))
         assert parsed.is_loopback or name.startswith("ray::Serve"), (address, port, name)
 
 
+@pytest.mark.security("S2", "S7")
 def test_no_token_is_in_any_command_line_or_readable_by_others(service: Service) -> None:
     files = [service.home / "token", service.home / "ray_token"]
     secrets = [word for file in files for word in file.read_text().split() if len(word) > 20]

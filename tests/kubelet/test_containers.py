@@ -199,6 +199,7 @@ async def test_room_is_given_back(here: Node) -> None:
     await here.delete("second")
 
 
+@pytest.mark.security("S14")
 async def test_confined(here: Node) -> None:
     """No new privileges, no core dumps, a scrubbed environment, its own folder as home."""
     script = "grep NoNewPrivs /proc/self/status; ulimit -c; ulimit -n; env | grep -c KUBECONFIG; sleep 1000"
@@ -210,6 +211,7 @@ async def test_confined(here: Node) -> None:
     await here.delete("confined")
 
 
+@pytest.mark.security("S19")
 async def test_refused(here: Node) -> None:
     await here.pod("host", spec={"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})
     seen = await here.until("host", lambda pod: pod["status"]["phase"] == "Failed")
@@ -227,6 +229,7 @@ async def test_a_pod_at_rest_causes_no_writes(here: Node) -> None:
     await here.delete("rest")
 
 
+@pytest.mark.security("S14")
 async def test_what_a_pod_sees_of_others(here: Node) -> None:
     """In namespaces: nothing. Where all share the machine, only files' rights and names protect; that is documented."""
     if here.options.network != "netns":

@@ -207,6 +207,7 @@ def used() -> dict[str, set[Right]]:
 
 
 @pytest.mark.parametrize("name", list(CONTROLLERS))
+@pytest.mark.security("S5")
 def test_what_is_granted_is_used_or_has_a_reason(used: dict[str, set[Right]], name: str) -> None:
     granted = {
         (verb, group, resource)

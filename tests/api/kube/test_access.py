@@ -32,6 +32,7 @@ CHANGES = (
 )
 
 
+@pytest.mark.security("S6")
 async def test_viewers_look_and_change_nothing(as_caller: AsCaller, kubernetes: Kubernetes) -> None:
     await kubernetes.create(FLEETS, fleet("a"))
     viewer = as_caller("viewer")
@@ -69,6 +70,7 @@ async def test_tenants_have_the_namespace_of_their_name(as_caller: AsCaller, kub
     check_problem(await blue.get("/v1/changes?namespace=red"), 403, "other-tenant")
 
 
+@pytest.mark.security("S6")
 async def test_what_is_anothers_looks_as_if_it_were_not_there(as_caller: AsCaller) -> None:
     red, blue = as_caller("red"), as_caller("blue")
     await red.put("/v1/fleets/a", json=fleet("a"))
@@ -120,6 +122,7 @@ PRIVILEGED = [
 
 
 @pytest.mark.parametrize("document", PRIVILEGED)
+@pytest.mark.security("S19")
 async def test_tenants_do_not_borrow_this_services_rights(as_caller: AsCaller, document: dict[str, Any]) -> None:
     red = as_caller("red")
     problem = check_problem(await red.put("/v1/clusters/c", json=document), 403, "not-for-tenants")
@@ -129,6 +132,7 @@ async def test_tenants_do_not_borrow_this_services_rights(as_caller: AsCaller, d
     check_problem(await red.patch("/v1/clusters/c", json=changes), 403, "not-for-tenants")
 
 
+@pytest.mark.security("S19")
 async def test_patches_are_looked_through_at_every_level(as_caller: AsCaller, kubernetes: Kubernetes) -> None:
     await kubernetes.create(RAY_CLUSTERS, cluster("c"), "red")
     for inner in ({"hostNetwork": True}, {"serviceAccountName": "rayctl"}, {"volumes": [{"hostPath": {"path": "/"}}]}):

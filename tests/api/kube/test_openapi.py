@@ -57,6 +57,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="schemathesis needs Python 3.11")
+@pytest.mark.security("S24")
 def test_the_document_is_true(url: str, tmp_path: Path) -> None:
     """No 5xx, documented answers only, wrong data and wrong methods refused as documented, nothing without a token."""
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json"]

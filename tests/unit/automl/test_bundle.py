@@ -88,6 +88,7 @@ def test_refusals_by_manifest(field: str, value: object, code: str) -> None:
     assert code_of(lambda: read_bundle(data)) == code
 
 
+@pytest.mark.security("S16")
 def test_archive_bombs_are_refused_before_unpacking() -> None:
     bomb = write_bundle("tabular", {}, {"zeros": Member(bytes(10_000_000))})
     assert len(bomb) < 100_000
@@ -132,6 +133,7 @@ class Evil:
         Evil.ran = True
 
 
+@pytest.mark.security("S10")
 def test_a_pickle_behind_another_label_is_not_run() -> None:
     for stored in ("skops", "raw", "lightgbm"):
         member = Member(pickle.dumps(Evil()), stored)
@@ -139,6 +141,7 @@ def test_a_pickle_behind_another_label_is_not_run() -> None:
     assert not Evil.ran
 
 
+@pytest.mark.security("S10")
 def test_types_outside_the_list_are_refused_even_if_skops_would_trust_them() -> None:
     assert not skops.io.get_untrusted_types(data=skops.io.dumps(SVC()))
     assert code_of(lambda: load_object(Member(skops.io.dumps(SVC()), "skops"))) == "untrusted-model"
@@ -153,6 +156,7 @@ def test_types_outside_the_list_are_refused_even_if_skops_would_trust_them() -> 
         {"__class__": "list", "__module__": "builtins"},
     ],
 )
+@pytest.mark.security("S10")
 def test_hostile_nodes_are_refused(node: dict[str, Any]) -> None:
     data = skops.io.dumps(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]))
     hostile = edit_json(data, "schema.json", lambda schema: schema["content"]["content"].update(x=node))

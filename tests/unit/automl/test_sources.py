@@ -50,6 +50,7 @@ def test_reads_allowed_files(allowed: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["{0}/../secret.csv", "file://{0}/%2e%2e/secret.csv", "{0}-too/x.csv", "/etc/passwd", "data/a b.csv", "~/x"]
 )
+@pytest.mark.security("S9")
 def test_paths_outside_are_forbidden(allowed: Path, path: str) -> None:
     error = _refused(path.format(allowed), _settings(allowed))
     assert "RAYCTL_ALLOWED_PATHS" in str(error.hint)
@@ -59,6 +60,7 @@ def test_nothing_is_allowed_by_default(allowed: Path) -> None:
     _refused(str(allowed / "a b.csv"), ServiceSettings(home=allowed.parent / "home"))
 
 
+@pytest.mark.security("S9")
 def test_links_out_of_the_folder_are_forbidden(allowed: Path) -> None:
     (allowed / "link.csv").symlink_to(allowed.parent / "secret.csv")
     (allowed / "folder").symlink_to(allowed.parent)
@@ -104,6 +106,7 @@ def test_folders_and_pipes_are_not_read(allowed: Path) -> None:
             fetch(str(allowed / name), _settings(allowed))
 
 
+@pytest.mark.security("S9")
 def test_size_limit(allowed: Path) -> None:
     (allowed / "big.csv").write_bytes(b"x" * 11)
     with pytest.raises(TooLarge):
@@ -144,10 +147,12 @@ def test_remote_prefix(memory: ServiceSettings) -> None:
         "://x",
     ],
 )
+@pytest.mark.security("S9")
 def test_remote_outside_is_forbidden(memory: ServiceSettings, uri: str) -> None:
     _refused(uri, memory)
 
 
+@pytest.mark.security("S7")
 def test_credentials_are_refused_and_not_shown(memory: ServiceSettings) -> None:
     error = _refused("s3://key:hunter2@bucket/p/x.csv?signature=abcdef", memory)
     assert "s3://bucket/p/x.csv" in error.message
@@ -195,6 +200,7 @@ def server() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.security("S9")
 def test_http(server: str, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     settings = ServiceSettings(home=allowed, allowed_uris=[f"{server}/d/"], max_data_bytes=50)
@@ -212,6 +218,7 @@ def test_http(server: str, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert code("/private/x.csv") == "uri-forbidden"
 
 
+@pytest.mark.security("S9")
 def test_hanging_source_times_out(allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 

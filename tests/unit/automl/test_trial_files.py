@@ -105,6 +105,7 @@ def test_only_the_own_folder_is_looked_at(store: ArtifactStore) -> None:
         assert files_of(store, other).load(CANDIDATE) == {}
 
 
+@pytest.mark.security("S10")
 def test_pickled_candidates_are_never_found(store: ArtifactStore) -> None:
     """A file that says what to unpickle must not come from a shared folder, and the row does not hold the class."""
     pickled = Candidate("mine.Model", {"x": 1}, b"cloudpickle")

@@ -144,6 +144,7 @@ def test_impersonation_is_kept() -> None:
     )
 
 
+@pytest.mark.security("S7")
 def test_secrets_are_not_in_what_is_printed() -> None:
     user = {"token": "canary-1", "password": "canary-2", "client-key-data": base64.b64encode(b"canary-3").decode()}
     found = destination(merged([config("a", user)]), None, "c")
@@ -171,6 +172,7 @@ class TestPlugins:
         return path
 
     @pytest.mark.parametrize("command", ["evil", "./aws", "/opt/aws", "bin/gke-gcloud-auth-plugin"])
+    @pytest.mark.security("S20")
     def test_only_known_names_are_run(self, tmp_path: Path, command: str) -> None:
         with pytest.raises(InvalidRequest, match="wants to run the program") as caught:
             obtain(self.target(command))

@@ -62,6 +62,7 @@ async def test_a_token_names_its_account_until_it_ends(server: Local) -> None:
     assert await who(server, token) == 401
 
 
+@pytest.mark.security("S3")
 async def test_a_token_ends_with_its_account(server: Local) -> None:
     token = (await asked(server))[1]["status"]["token"]
     await server.call("DELETE", f"{ACCOUNTS}/a")
@@ -108,6 +109,7 @@ async def test_a_token_for_others_is_not_ours(server: Local) -> None:
     assert await who(server, (await asked(server, audiences=["vault"]))[1]["status"]["token"]) == 401
 
 
+@pytest.mark.security("S22")
 async def test_what_was_not_signed_here_is_refused(server: Local) -> None:
     token = (await asked(server))[1]["status"]["token"]
     header, claims, signature = token.split(".")
@@ -134,6 +136,7 @@ async def test_what_was_not_signed_here_is_refused(server: Local) -> None:
     assert [await who(server, found) for found in tries] == [401] * len(tries)
 
 
+@pytest.mark.security("S6")
 async def test_only_who_may_gets_one(server: Local) -> None:
     """The account itself has no right to a token of its own."""
     token = (await asked(server))[1]["status"]["token"]
@@ -146,6 +149,7 @@ async def test_only_who_may_gets_one(server: Local) -> None:
     assert (await server.call("GET", f"{ACCOUNTS}/a/token"))[0] == 405
 
 
+@pytest.mark.security("S22")
 def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     first = signing_key(tmp_path)
     assert signing_key(tmp_path) == first

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from rayctl.embedded.apiserver.access.tokens import ADMIN
 from rayctl.embedded.apiserver.audit import Audit, verify
 from rayctl.embedded.apiserver.requests import Info, Request
@@ -30,6 +32,7 @@ def note(audit: Audit, name: str) -> None:
     audit.note(request, info, ADMIN, 201, 1_700_000_000.0, 1_700_000_000.1)
 
 
+@pytest.mark.security("S18")
 def test_what_could_not_be_written_is_counted_and_the_chain_holds(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     audit = Audit(path)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from rayctl.embedded.apiserver.access.rbac import Authorizer
 from rayctl.embedded.apiserver.access.tokens import Tokens
 from rayctl.embedded.apiserver.fairness import Crowd, Lane, Limits
@@ -52,6 +54,7 @@ def named(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name}}
 
 
+@pytest.mark.security("S17")
 def test_a_read_does_not_wait_behind_a_greedy_users_hundreds() -> None:
     async def body(server: Server) -> None:
         many = [server.begin("greedy", "GET", MAPS) for _ in range(300)]
@@ -89,6 +92,7 @@ def test_writes_take_turns_as_well_and_none_is_lost() -> None:
     play(Limits(mutations=4, alone=1), body)
 
 
+@pytest.mark.security("S17")
 def test_who_has_too_much_waiting_is_refused_after_a_while_and_nobody_else() -> None:
     async def body(server: Server) -> None:
         began = asyncio.get_running_loop().time()
@@ -124,6 +128,7 @@ def test_watches_take_no_seats_while_they_last() -> None:
     play(Limits(reads=2, alone=1), body)
 
 
+@pytest.mark.security("S17")
 def test_a_busy_user_keeps_its_leases() -> None:
     async def body(server: Server) -> None:
         many = [server.begin("greedy", "POST", MAPS, named(f"g{number}")) for number in range(300)]
@@ -137,6 +142,7 @@ def test_a_busy_user_keeps_its_leases() -> None:
     play(Limits(mutations=4, alone=1), body)
 
 
+@pytest.mark.security("S17")
 def test_health_is_asked_for_without_waiting() -> None:
     async def body(server: Server) -> None:
         many = [server.begin("greedy", "GET", MAPS) for _ in range(300)]

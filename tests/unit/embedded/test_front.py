@@ -46,6 +46,7 @@ async def until(happened: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:6443", "127.0.0.1.evil.example", "10.0.0.1", "", "[::", "a@b"]
 )
+@pytest.mark.security("S4")
 async def test_other_host_names_are_refused(http: aiohttp.ClientSession, method: str, host: str) -> None:
     async with http.request(method, MAPS, headers={"Host": host}) as answer:
         assert answer.status == 403
@@ -72,6 +73,7 @@ async def test_the_servers_own_names_are_good(http: aiohttp.ClientSession, host:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
+@pytest.mark.security("S4")
 async def test_pages_of_other_origins_change_nothing(
     server: Server, http: aiohttp.ClientSession, method: str, forged: dict[str, str]
 ) -> None:
@@ -89,6 +91,7 @@ async def test_a_watch_ends_with_its_client(server: Server, http: aiohttp.Client
     await until(lambda: server.handler.hub.count == 0)
 
 
+@pytest.mark.security("S16")
 async def test_a_user_may_have_so_many_watches(server: Server, http: aiohttp.ClientSession) -> None:
     server.handler.hub.per_user = 2
     params = {"watch": "1", "resourceVersion": str(server.api.store.revision)}

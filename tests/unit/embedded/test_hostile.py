@@ -67,6 +67,7 @@ def check(answer: Any, what: object) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(body=JSON | LIKELY, target=st.sampled_from([WIDGETS, MAPS, PODS, "/api/v1/namespaces"]))
+@pytest.mark.security("S24")
 async def test_bodies(body: Any, target: str) -> None:
     local = await Local().start()
     kinds = {WIDGETS: ("test.io/v1", "Widget"), MAPS: ("v1", "ConfigMap"), PODS: ("v1", "Pod")}
@@ -84,6 +85,7 @@ async def test_bodies(body: Any, target: str) -> None:
     kind=st.sampled_from([MERGE, APPLY, "application/json-patch+json", "application/strategic-merge-patch+json"]),
     target=st.sampled_from([f"{WIDGETS}/w", f"{WIDGETS}/w/status", f"{WIDGETS}/w/scale", f"{MAPS}/m", f"{PODS}/p"]),
 )
+@pytest.mark.security("S24")
 async def test_patches(patch: Any, kind: str, target: str) -> None:
     local = await Local().start()
     await local.call("POST", WIDGETS, {**WIDGET, "spec": {}})
@@ -111,6 +113,7 @@ OPERATIONS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(operations=OPERATIONS)
+@pytest.mark.security("S24")
 async def test_json_patches(operations: list[dict[str, Any]]) -> None:
     local = await Local().start()
     spec = {"ports": [{"number": 1}], "color": "red"}
@@ -132,6 +135,7 @@ async def test_json_patches(operations: list[dict[str, Any]]) -> None:
     ),
     method=st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"]),
 )
+@pytest.mark.security("S24")
 async def test_paths_and_queries(path: list[str], query: dict[str, str], method: str) -> None:
     from urllib.parse import urlencode
 
@@ -142,6 +146,7 @@ async def test_paths_and_queries(path: list[str], query: dict[str, str], method:
 
 
 @given(text=st.text(string.printable, max_size=30))
+@pytest.mark.security("S24")
 def test_selectors(text: str) -> None:
     from rayctl.embedded.apiserver.errors import ApiError
 
@@ -155,6 +160,7 @@ def test_selectors(text: str) -> None:
 
 
 @given(raw=st.binary(max_size=60))
+@pytest.mark.security("S24")
 def test_protobuf(raw: bytes) -> None:
     for given_bytes in (
         raw,
@@ -167,6 +173,7 @@ def test_protobuf(raw: bytes) -> None:
             continue
 
 
+@pytest.mark.security("S16")
 async def test_deep_and_wide_bodies_are_refused() -> None:
     local = await Local().start()
     raw = b'{"metadata":{"name":"x"},"data":' + b"[" * 5000 + b"]" * 5000 + b"}"

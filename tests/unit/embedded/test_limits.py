@@ -55,6 +55,7 @@ async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
     ],
     ids=["url", "header", "headers", "terms", "body", "depth", "data"],
 )
+@pytest.mark.security("S16")
 async def test_too_much(
     server: Server, http: aiohttp.ClientSession, query: str, headers: dict[str, str], body: bytes | None, code: int
 ) -> None:
@@ -68,6 +69,7 @@ async def test_too_much(
         assert answer.status == 200
 
 
+@pytest.mark.security("S16")
 async def test_a_body_that_does_not_come_is_not_waited_for(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +85,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     writer.close()
 
 
+@pytest.mark.security("S18")
 async def test_every_change_is_in_the_audit_log_and_tampering_shows(
     server: Server, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -129,6 +132,7 @@ async def test_every_change_is_in_the_audit_log_and_tampering_shows(
     [("GET", f"{MAPS}?watch=true&labelSelector=last"), ("DELETE", f"{MAPS}?labelSelector=all")],
     ids=["a watch that begins", "the deletion of a collection"],
 )
+@pytest.mark.security("S16")
 def test_others_are_answered_while_thousands_of_objects_are_looked_at(method: str, target: str) -> None:
     async def body() -> None:
         local = await Local().start()

@@ -40,6 +40,7 @@ def kept(folder: Path, sealer: Sealer | None, *values: str) -> Store:
     return store
 
 
+@pytest.mark.security("S8")
 def test_no_file_has_it_and_the_server_has(tmp_path: Path) -> None:
     store = kept(tmp_path, FIRST, CANARY, CANARY + "2")
     store.write(Change(("configmaps", "default", "m"), {**secret("in-the-open"), "kind": "ConfigMap"}))
@@ -56,6 +57,7 @@ def test_no_file_has_it_and_the_server_has(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.security("S8")
 def test_what_was_in_clear_text_is_encrypted_and_leaves_no_trace(tmp_path: Path) -> None:
     before = kept(tmp_path, None, CANARY, CANARY + "2")
     before.close()
@@ -77,12 +79,14 @@ def test_without_the_right_key_nothing_is_served(tmp_path: Path, sealer: Sealer 
     database.close()
 
 
+@pytest.mark.security("S8")
 def test_a_value_does_not_pass_for_another_objects() -> None:
     sealed = FIRST.seal(KEY, b"value")
     with pytest.raises(ValueError, match="cannot be decrypted"):
         FIRST.open(("secrets", "default", "other"), sealed)
 
 
+@pytest.mark.security("S8")
 def test_a_key_is_made_once_and_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "secrets.key"
     key = read_key(path)

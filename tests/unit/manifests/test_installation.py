@@ -49,6 +49,7 @@ def roles(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("chosen", [Installation(), Installation(watch_namespace="team")])
+@pytest.mark.security("S5")
 def test_no_role_is_too_strong(chosen: Installation) -> None:
     for where, rule in roles(documents(chosen)):
         words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"], *rule.get("resourceNames", ())]
@@ -64,6 +65,7 @@ def test_no_role_is_too_strong(chosen: Installation) -> None:
             assert rule["resourceNames"] == list(CONTROLLERS), where
 
 
+@pytest.mark.security("S5")
 def test_only_those_secrets_that_must_be_read_are() -> None:
     readers = {where for where, rule in roles(documents(Installation())) if "secrets" in rule["resources"]}
     # All of them ask dashboards (Serve, jobs of clusters that drain, gates), which want their cluster's token.

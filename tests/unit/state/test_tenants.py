@@ -161,6 +161,7 @@ def test_usage_counts_runs_bytes_and_deployments(store: TenantStore, database: D
     assert store.usage("nobody") == Usage(0, 0, 0, 0, 0)
 
 
+@pytest.mark.security("S15")
 def test_of_many_runs_at_once_no_more_are_accepted_than_the_quota_allows(
     store: TenantStore, database: Database
 ) -> None:

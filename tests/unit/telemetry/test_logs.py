@@ -98,6 +98,7 @@ def test_one_line_whatever_happens(log: tuple[logging.Logger, io.StringIO]) -> N
         {"nested": {"api_key": {"deep": "other"}}},
     ],
 )
+@pytest.mark.security("S7")
 def test_no_secret_comes_out(log: tuple[logging.Logger, io.StringIO], extra: dict[str, Any]) -> None:
     logger, stream = log
     logger.info("said %s", extra, extra=extra)

@@ -88,6 +88,7 @@ def test_names_of_images(image: str) -> None:
 @pytest.mark.parametrize(
     "image", ["--privileged", "app; rm -rf /", "app $(id)", "a b", "app'", "", "/app", "app@sha256:12"]
 )
+@pytest.mark.security("S12")
 def test_what_a_shell_would_take_for_something_else_is_no_image(image: str) -> None:
     with pytest.raises(InvalidRequest):
         parse({"tenant": "a", "environment": {"isolation": "image", "image": image}})
@@ -186,6 +187,7 @@ def test_what_a_call_wants_lies_on_top_of_the_tenants() -> None:
         "six==1.0 # comment",
     ],
 )
+@pytest.mark.security("S12")
 def test_lines_that_are_no_plain_requirements(line: str) -> None:
     with pytest.raises(ValueError):
         normal_requirement(line)
@@ -230,6 +232,7 @@ def refused(found: TenantConfig, policy: Policy) -> list[str]:
     "name",
     ["LD_PRELOAD", "ld_preload", "PYTHONPATH", "PATH", "RAY_ADDRESS", "RAYCTL_HOME", "PIP_INDEX_URL", "UV_X", "HOME"],
 )
+@pytest.mark.security("S12")
 def test_variables_that_belong_to_the_system(name: str) -> None:
     generous = Policy(variables=("*",))
     assert refused(config(variables={name: "x"}), generous) == [f"/environment/variables/{name}"]
@@ -240,6 +243,7 @@ def test_variables_that_look_like_secrets() -> None:
     assert refused(found, Policy()) == ["/environment/variables/DB_PASSWORD", "/environment/variables/API_KEY"]
 
 
+@pytest.mark.security("S12")
 def test_the_operator_decides_about_packages_urls_and_images() -> None:
     check(config(packages=["six", "toolz"]), Policy(packages=("six", "tool*")))
     assert refused(config(packages=["six", "evil"]), Policy(packages=("six",))) == ["/environment/packages/1"]

@@ -105,6 +105,7 @@ def test_verdicts_need_as_many_results_as_the_probe_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a\n", "$(x)", "", "A", "a..b", "a" * 254, "-a", "a\0"])
+@pytest.mark.security("S13")
 def test_names_that_cannot_be_paths(name: str) -> None:
     assert not safe_name(name)
     document = pod(container("a"))
@@ -114,6 +115,7 @@ def test_names_that_cannot_be_paths(name: str) -> None:
 
 
 @given(some.text(max_size=300))
+@pytest.mark.security("S13")
 def test_no_name_leads_out(name: str) -> None:
     if safe_name(name):
         assert Path("/base", name).resolve().parent == Path("/base")
@@ -129,11 +131,13 @@ def test_no_name_leads_out(name: str) -> None:
         ({"hostPID": True}, "hostPID"),
     ],
 )
+@pytest.mark.security("S19")
 def test_refused(spec: dict[str, Any], word: str) -> None:
     assert word in str(refusal(parsed(container("a"), **spec)))
     assert refusal(parsed(container("a"))) is None
 
 
+@pytest.mark.security("S19")
 def test_privileged_is_refused() -> None:
     assert "privileged" in str(refusal(parsed(container("a", securityContext={"privileged": True}))))
 
@@ -141,6 +145,7 @@ def test_privileged_is_refused() -> None:
 VOLUME = {"name": "v", "secret": {"secretName": "s", "defaultMode": 0o777}}
 
 
+@pytest.mark.security("S2")
 def test_secret_files_are_the_owners_alone_and_change_at_once(tmp_path: Path) -> None:
     place = tmp_path / "v"
     assert write_files(place, files_of(VOLUME, FACTS, lambda _: None, lambda _: {"t": b"1", "u": b"2"}))
@@ -156,6 +161,7 @@ def test_secret_files_are_the_owners_alone_and_change_at_once(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "..data", ""])
+@pytest.mark.security("S13")
 def test_paths_out_of_a_volume(path: str) -> None:
     volume = {"configMap": {"name": "m", "items": [{"key": "k", "path": path}]}}
     with pytest.raises(Missing, match="leads out"):
