@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,7 @@ from rayctl.errors import InvalidRequest
 from rayctl.kube.calls import OPENED, Call
 from rayctl.kube.deadline import within
 from rayctl.kube.errors import NoAnswer, from_status
+from rayctl.kube.plugins import check_kubeconfig
 
 __all__ = ["HttpTransport", "connected", "load_configuration"]
 
@@ -37,7 +40,7 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
         context: One of the file's contexts; None: its current one.
 
     Raises:
-        InvalidRequest: There is no usable configuration.
+        InvalidRequest: There is no usable configuration, or it wants to run a program that it may not.
     """
     found = Configuration()
     try:
@@ -47,6 +50,7 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
                 return found
             except ConfigException:
                 pass  # not in a pod
+        check_kubeconfig(_files(kubeconfig), context)
         await load_kube_config(  # type: ignore[no-untyped-call]
             config_file=kubeconfig, context=context, client_configuration=found
         )
@@ -57,6 +61,12 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
             hint="Name a kubeconfig file, set KUBECONFIG, or start one with `rayctl kube serve --write-kubeconfig`.",
         ) from error
     return found
+
+
+def _files(kubeconfig: str | None) -> list[Path]:
+    """Return the files that are read when none, or this one, is named; as the official package finds them."""
+    named = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return [Path(part).expanduser() for part in named.split(os.pathsep) if part]
 
 
 class HttpTransport:

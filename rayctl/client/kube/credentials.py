@@ -19,24 +19,10 @@ from urllib.parse import urlsplit
 
 from rayctl.client.kube.kubeconfig import Destination, ExecPlugin
 from rayctl.errors import InvalidRequest, NotAuthenticated, ServerUnreachable
+from rayctl.kube.plugins import check_plugin
 
-__all__ = ["ALLOWED_PLUGINS", "Credentials", "is_loopback", "obtain", "tls_context"]
+__all__ = ["Credentials", "is_loopback", "obtain", "tls_context"]
 
-ALLOWED_PLUGINS = frozenset(
-    {
-        "aws",
-        "aws-iam-authenticator",
-        "az",
-        "doctl",
-        "gcloud",
-        "gke-gcloud-auth-plugin",
-        "kubectl-oidc_login",
-        "kubelogin",
-        "oci",
-        "tsh",
-    }
-)
-"""Programs that may be run because a kubeconfig says so: the providers' own, found on PATH, never by a path."""
 _PLUGIN_S = 60.0
 _EARLY_S = 10.0
 """A credential is renewed so long before it ends."""
@@ -70,7 +56,7 @@ def obtain(target: Destination, allow_exec: bool = False, environ: Mapping[str, 
 
     Args:
         target: Where they are for.
-        allow_exec: Run a plugin that is not among `ALLOWED_PLUGINS`.
+        allow_exec: Run a plugin that is not among `rayctl.kube.plugins.ALLOWED_PLUGINS`.
         environ: What the plugin inherits.
 
     Raises:
@@ -106,12 +92,8 @@ def obtain(target: Destination, allow_exec: bool = False, environ: Mapping[str, 
 def _run(
     plugin: ExecPlugin, target: Destination, allow_exec: bool, environ: Mapping[str, str]
 ) -> tuple[str, Credentials]:
-    if plugin.command not in ALLOWED_PLUGINS and not allow_exec:
-        raise InvalidRequest(
-            f"{target.source} wants to run the program {plugin.command!r} for its credentials.",
-            code="exec-plugin-refused",
-            hint="A kubeconfig is code. If you trust this one: --allow-exec, or RAYCTL_ALLOW_EXEC=1.",
-        )
+    if not allow_exec:
+        check_plugin(plugin.command, target.source)
     command = plugin.command
     if os.sep in command and not os.path.isabs(command):
         command = str(plugin.folder / command)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import sqlite3
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from rayctl.embedded.apiserver.sealing import read_key
 from rayctl.embedded.apiserver.server import SERVICE_NETWORK, Options, Server
 from rayctl.errors import Conflict, InvalidRequest, Unavailable
 
-__all__ = ["ServeOptions", "serve", "server_names"]
+__all__ = ["TOKENS_EVERY_S", "ServeOptions", "serve", "server_names"]
+
+log = logging.getLogger(__name__)
+TOKENS_EVERY_S = 1.0
+"""How often it is looked whether the token file has changed."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
     try:
         token = admin_token(options.data_dir)
         known = [token for token, user in pairs if "system:masters" in user.groups]
-        pairs = [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
+        pairs = _with_admin(token, pairs)
         authority = Authority(options.data_dir, server_names(options.service_network))
         tls = authority.context()
         server = Server(
@@ -135,6 +140,8 @@ async def _serve(options: ServeOptions, ready: Callable[[str], None], beside: Be
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         tasks = [asyncio.create_task(_renew(authority, tls))]
+        if options.token_file is not None:
+            tasks.append(asyncio.create_task(_follow(options, token, server)))
         if beside is not None:
             own = options.data_dir / "node.kubeconfig"
             write_kubeconfig(own, server.url, token, authority.certificate)
@@ -166,6 +173,39 @@ async def _renew(authority: Authority, tls: ssl.SSLContext) -> None:
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
         await asyncio.to_thread(authority.renew, tls)
+
+
+def _with_admin(token: str, pairs: Iterable[tuple[str, User]]) -> list[tuple[str, User]]:
+    return [(token, ADMIN), *(pair for pair in pairs if pair[0] != token)]
+
+
+async def _follow(options: ServeOptions, token: str, server: Server) -> None:
+    """Take over a changed token file: one adds a token, lets clients go over to it, and takes the old one away.
+
+    A file that cannot be used changes nothing; the log says why.
+    """
+    assert options.token_file is not None
+    before = _signature(options.token_file)
+    while True:
+        await asyncio.sleep(TOKENS_EVERY_S)
+        now = _signature(options.token_file)
+        if now == before:
+            continue
+        before = now
+        try:
+            server.tokens.replace(_with_admin(token, _users(options)))
+        except InvalidRequest as error:
+            log.error("the tokens stay what they were: %s", error.message)
+        else:
+            log.info("the token file has changed")
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 async def _start(server: Server, options: ServeOptions) -> None:

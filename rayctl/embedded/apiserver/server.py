@@ -116,8 +116,8 @@ class Server:
         self._audit = audit
         kept = options.folder if options.durability != "memory" else None
         self._accounts = AccountTokens(self.api.store, self.api.now, signing_key(kept))
-        tokens = Tokens(options.tokens, self._accounts)
-        self.handler = Handler(self.api, tokens, Authorizer(self.api.store), audit, options.limits)
+        self.tokens = Tokens(options.tokens, self._accounts)
+        self.handler = Handler(self.api, self.tokens, Authorizer(self.api.store), audit, options.limits)
         self._controllers: list[Controller] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.ServerRunner | None = None

@@ -49,8 +49,12 @@ class Tokens:
     """Tokens and their users. Only hashes are kept. ``accounts``: recognises those of service accounts."""
 
     def __init__(self, pairs: Iterable[tuple[str, User]], accounts: AccountTokens | None = None) -> None:
-        self._users = [(_digest(token), user) for token, user in pairs]
+        self.replace(pairs)
         self.accounts = accounts
+
+    def replace(self, pairs: Iterable[tuple[str, User]]) -> None:
+        """Let these tokens hold from now on, and no others."""
+        self._users = [(_digest(token), user) for token, user in pairs]
 
     def user_of(self, token: str) -> User | None:
         """Return whom a token belongs to; every token takes the same time."""
