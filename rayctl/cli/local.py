@@ -47,6 +47,11 @@ _PORT = click.IntRange(1, 65535)
     default=None,
     help="Bring up a Kubernetes API and a node of this machine, and run rayctl on it (experimental).",
 )
+@click.option(
+    "--network",
+    type=click.Choice(["netns", "ports"]),
+    help="With --kubernetes: a network namespace per pod (default where root may), or addresses and ports kept apart.",
+)
 @click.option("--wait/--no-wait", default=True, help="Wait until everything is ready (default).")
 @global_options()
 @pass_settings

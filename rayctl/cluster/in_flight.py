@@ -28,10 +28,10 @@ async def requests_in_flight(
         pods: Of the cluster, all of them.
         timeout_s: For each; they are asked side by side.
     """
-    ports = [(pod, _metrics_port(pod)) for pod in pods if (pod.get("status") or {}).get("podIP")]
-    if not ports or len(ports) < len(pods):
+    places = [_metrics_place(pod) for pod in pods if (pod.get("status") or {}).get("podIP")]
+    if not places or len(places) < len(pods):
         return None
-    texts = await asyncio.gather(*(_metrics(client, pod["status"]["podIP"], port, timeout_s) for pod, port in ports))
+    texts = await asyncio.gather(*(_metrics(client, host, port, timeout_s) for host, port in places))
     known = [count for count in map(ongoing, texts) if count is not None]
     # Nodes without a proxy have no such figure, but one node at least must have it.
     return sum(known) if known and all(texts) else None
@@ -53,15 +53,15 @@ async def _metrics(client: DashboardClient, host: str, port: int, timeout_s: flo
     return text if status == 200 else ""
 
 
-def _metrics_port(pod: Document) -> int:
-    """Return the port of a pod's metrics: the declared one, or where the embedded kubelet has moved it to."""
-    wanted = 8080
+def _metrics_place(pod: Document) -> tuple[str, int]:
+    """Return host and port of a pod's metrics: the declared port, or where the embedded kubelet has moved it to."""
+    wanted, address = 8080, str(pod["status"]["podIP"])
     for container in ((pod.get("spec") or {}).get("containers") or ())[:1]:
         for port in container.get("ports") or ():
             if port.get("name") == "metrics":
                 wanted = int(port["containerPort"])
     try:
         moved = json.loads((pod["metadata"].get("annotations") or {})["rayctl.io/ports"])
-        return int(moved.get(str(wanted), wanted))
+        return "127.0.0.1", int(moved[str(wanted)])
     except (KeyError, TypeError, ValueError, AttributeError):
-        return wanted
+        return address, wanted

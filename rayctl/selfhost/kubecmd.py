@@ -24,8 +24,8 @@ def service_settings(environ: Mapping[str, str], known: Mapping[str, object]) ->
     return {name: value for name, value in environ.items() if name in names}
 
 
-def kube_argv(python: str, layout: Layout, port: int) -> list[str]:
-    """Return the command line of the API server with its node."""
+def kube_argv(python: str, layout: Layout, port: int, network: str | None = None) -> list[str]:
+    """Return the command line of the API server with its node. ``network``: of its pods, None: what can be had."""
     return [
         python,
         "-m",
@@ -36,6 +36,7 @@ def kube_argv(python: str, layout: Layout, port: int) -> list[str]:
         f"--port={port}",
         f"--data-dir={layout.kube}",
         f"--write-kubeconfig={layout.kubeconfig}",
+        f"--network={network or 'auto'}",
         *(f"--share={path}" for path, _ in shared(layout)),
     ]
 

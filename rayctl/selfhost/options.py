@@ -21,6 +21,7 @@ _FLAGS = {
     "dashboard_port": "--dashboard-port",
     "address": "--address",
     "kubernetes": "--kubernetes",
+    "network": "--network",
 }
 
 
@@ -35,6 +36,7 @@ class UpOptions:
     dashboard_port: int | None = None
     address: str | None = None
     kubernetes: bool | None = None
+    network: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
@@ -66,6 +68,8 @@ class UpOptions:
                 "With --kubernetes the Ray cluster is a pod's, with an address of its own.",
                 hint=f"Leave {', '.join(_FLAGS[name] for name in others)} out.",
             )
+        if self.network is not None and not self.kubernetes:
+            raise InvalidRequest("--network says how pods are kept apart.", hint="It goes with --kubernetes.")
 
     def sizes(self, machine: Machine) -> tuple[int, int, int]:
         """Return CPUs, memory for workers and object store of the head."""

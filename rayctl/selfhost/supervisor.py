@@ -181,6 +181,7 @@ class Supervisor:
         up.kubeconfig = str(layout.kubeconfig)
         port = self.options.port or DEFAULT_PORTS["http"]
         up.options = {"num_cpus": cpus, "memory": memory, "port": port, "kubernetes": True}
+        up.options["network"] = self.options.network
         folders = kubecmd.shared(layout)
         for path, kind in folders:
             if kind == "Directory":
@@ -271,7 +272,7 @@ class Supervisor:
         elif name == KUBE:
             self.up.steps = {}
             layout.kubeconfig.unlink(missing_ok=True)
-            argv = kubecmd.kube_argv(sys.executable, layout, self.up.ports["kubernetes"])
+            argv = kubecmd.kube_argv(sys.executable, layout, self.up.ports["kubernetes"], self.options.network)
             env = kubecmd.child_env(layout, self.environ)
         elif self._base == KUBE:
             self.up.steps = {step: at for step, at in self.up.steps.items() if step == KUBE}

@@ -136,7 +136,7 @@ class _Texts:
         if self.around.mode == "netns":
             return text
         text = service_names(text, self.around.service)
-        text = local_ports(text, self.around.place.ip, self.around.place.ports)
+        text = local_ports(text, self.around.place.ports)
         return paths(text, self.mounts)
 
 
@@ -207,7 +207,10 @@ def _basic(pod: PodSpec, container: ContainerSpec, around: Surroundings, tempora
         "temp_dir": f"{temporary}/r",
         "object_store_memory": object_store_bytes(container),
     }
+    # A driver in the pod would look for its node at the machine's outer address otherwise.
+    shared = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if around.mode == "ports" else {}
     return {
+        **shared,
         "HOME": f"{temporary}/.home",
         "TMPDIR": temporary,
         "LANG": "C.UTF-8",

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from rayctl.embedded.kubelet.network.plan import LOOPBACK
 from rayctl.embedded.kubelet.probing import ProbeState, next_at, seen
 from rayctl.embedded.kubelet.spec import ContainerSpec, ProbeSpec
 
@@ -120,19 +121,19 @@ class Prober:
         except (OSError, aiohttp.ClientError, ValueError) as error:
             return False, str(error)[:400] or type(error).__name__
 
-    def _port(self, wanted: Any) -> int:
-        number = (
-            _named_port(self.spec.document, wanted) if isinstance(wanted, str) and not wanted.isdigit() else int(wanted)
-        )
-        return self.ports.get(number, number)
-
-    def _host(self, action: Mapping[str, Any]) -> str:
+    def _place(self, action: Mapping[str, Any]) -> tuple[str, int]:
+        """Return the host and the port to ask."""
+        wanted = action["port"]
+        named = isinstance(wanted, str) and not wanted.isdigit()
+        number = _named_port(self.spec.document, str(wanted)) if named else int(wanted)
+        if number in self.ports:
+            return LOOPBACK, self.ports[number]
         host = action.get("host") or self.address
         # "This pod" from inside; the kubelet asks from outside.
-        return self.address if host in ("localhost", "127.0.0.1") else host
+        return self.address if host in ("localhost", LOOPBACK) else host, number
 
     async def _connect(self, probe: ProbeSpec) -> tuple[bool, str]:
-        opening = asyncio.open_connection(self._host(probe.action), self._port(probe.action["port"]))
+        opening = asyncio.open_connection(*self._place(probe.action))
         _, writer = await asyncio.wait_for(opening, probe.timeout_s)
         writer.close()
         with contextlib.suppress(OSError):
@@ -143,7 +144,8 @@ class Prober:
         action = probe.action
         scheme = str(action.get("scheme", "HTTP")).lower()
         path = str(action.get("path", "/"))
-        url = f"{scheme}://{self._host(action)}:{self._port(action['port'])}/{path.removeprefix('/')}"
+        host, port = self._place(action)
+        url = f"{scheme}://{host}:{port}/{path.removeprefix('/')}"
         headers = {header["name"]: header["value"] for header in action.get("httpHeaders") or ()}
         headers.setdefault("User-Agent", "kube-probe/1.32")
         timeout = aiohttp.ClientTimeout(total=probe.timeout_s)

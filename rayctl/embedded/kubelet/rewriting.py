@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from rayctl.embedded.kubelet.network.plan import LOOPBACK
+
 __all__ = ["local_ports", "paths", "ray_ports", "service_names", "services_named"]
 
 _SERVICE = re.compile(
@@ -37,12 +39,12 @@ def service_names(text: str, address: Address) -> str:
     return _SERVICE.sub(lambda found: address(found[3], found[1]) or found[0], text)
 
 
-def local_ports(text: str, pod_ip: str, ports: Mapping[int, int]) -> str:
-    """Put the pod's address and real port for ``127.0.0.1:N`` and ``localhost:N`` where N is moved."""
+def local_ports(text: str, ports: Mapping[int, int]) -> str:
+    """Put the real port for ``127.0.0.1:N`` and ``localhost:N`` where N is moved."""
 
     def put(found: re.Match[str]) -> str:
         moved = ports.get(int(found[3]))
-        return found[0] if moved is None else f"{pod_ip}:{moved}"
+        return found[0] if moved is None else f"{LOOPBACK}:{moved}"
 
     return _LOCAL.sub(put, text)
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rayctl.embedded.kubelet.network.plan import LOOPBACK
 from rayctl.kube.store import Object
 
 __all__ = ["Backend", "Table", "frontends"]
@@ -145,7 +146,9 @@ def _backends(pods: list[_Pod], wanted: Any, weights: Mapping[str, Any], label: 
             continue
         group = pod.labels.get(label, "") if weights else ""
         weight = _weight(weights.get(group)) if weights else 1.0
-        found.append(Backend(pod.ip, pod.moved.get(number, number), group, weight))
+        moved = pod.moved.get(number)
+        place = (pod.ip, number) if moved is None else (LOOPBACK, moved)
+        found.append(Backend(*place, group, weight))
     return tuple(sorted(found))
 
 

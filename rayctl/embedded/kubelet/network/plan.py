@@ -10,10 +10,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable
 
-__all__ = ["SLOTS", "bridge_name", "free_address", "move_ports", "pod_network", "service_network"]
+__all__ = ["LOOPBACK", "SLOTS", "bridge_name", "free_address", "move_ports", "pod_network", "service_network"]
 
 SLOTS = 56
 """Numbers 0 to 55."""
+LOOPBACK = "127.0.0.1"
+"""Where moved ports answer. Ray keeps to the loopback interface for this address alone; at any other one, those of
+127.0.0.0/8 among them, its nodes bind all interfaces of the machine."""
 FIRST_PORT, LAST_PORT = 24_000, 31_999
 """For moved ports: above those that Ray Client's servers take (23000 to 23999), below those that Linux gives out."""
 

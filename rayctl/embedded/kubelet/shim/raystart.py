@@ -3,7 +3,8 @@ over.
 
 What is put in (an option that the pod gives wins, except for ports that would collide on this machine):
 
-- always: ``--node-ip-address`` (the pod's), ``--disable-usage-stats``; ``--object-store-memory``, because Ray would
+- always: ``--node-ip-address`` (the pod's; 127.0.0.1 in mode *ports*, because Ray listens on all interfaces of the
+  machine for any other one), ``--disable-usage-stats``; ``--object-store-memory``, because Ray would
   take 30 % of the whole machine for each node.
 - network mode *ports*, in which all pods share the machine's ports: each port that Ray binds on all addresses is
   moved to one that the kubelet keeps for this pod (``--port``, ``--ray-client-server-port``, ``--dashboard-agent-
@@ -48,7 +49,7 @@ def rewrite(argv: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
         return list(argv)
     options = _parse(argv[1:])
     names = {name for name, _ in options}
-    _default(options, names, "node-ip-address", facts["ip"])
+    _default(options, names, "node-ip-address", "127.0.0.1" if facts["mode"] == "ports" else facts["ip"])
     if facts.get("object_store_memory"):
         _default(options, names, "object-store-memory", str(facts["object_store_memory"]))
     if facts["mode"] == "ports":
@@ -112,4 +113,6 @@ def main() -> None:
     words = sys.argv[2:] if facts is None else rewrite(sys.argv[2:], facts)
     if words[:1] == ["start"] and "--head" in words:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    elif words[:1] == ["start"] and os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+        del os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # a worker of Ray refuses to start with it
     os.execv(real, [real, *words])  # noqa: S606

@@ -217,9 +217,9 @@ def test_which_services_and_ports_are_named() -> None:
     assert services_named(["a.b.svc:1 c.d.svc.cluster.local", "x"]) == {("b", "a"), ("d", "c")}
     assert ray_ports(["sleep 1"]) == ()
     assert ray_ports(["ulimit; ray start --head --port=6400"]) == (6379, 6400, 8080, 10001, 52365)
-    assert local_ports(
-        "127.0.0.1:6379 localhost:52365 localhost:80 1127.0.0.1:6379", "127.1.1.1", {6379: 1, 52365: 2}
-    ) == ("127.1.1.1:1 127.1.1.1:2 localhost:80 1127.0.0.1:6379")
+    assert local_ports("127.0.0.1:6379 localhost:52365 localhost:80 1127.0.0.1:6379", {6379: 1, 52365: 2}) == (
+        "127.0.0.1:1 127.0.0.1:2 localhost:80 1127.0.0.1:6379"
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_head_on_a_shared_network() -> None:
             "--block",
             "--dashboard-host=127.1.1.1",
             "--metrics-export-port=4",
-            "--node-ip-address=127.1.1.1",
+            "--node-ip-address=127.0.0.1",
             "--object-store-memory=9",
             "--port=1",
             "--ray-client-server-port=2",

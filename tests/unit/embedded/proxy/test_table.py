@@ -49,10 +49,10 @@ def test_others_only_where_the_service_wants_it_and_none_is_ready() -> None:
 
 def test_moved_ports_are_followed_and_belong_to_headless_services() -> None:
     moved = pod("127.9.0.2", annotations={"rayctl.io/ports": json.dumps({"8000": 25000, "6379": 25001})})
-    assert frontends([service()], [moved], [])[PLACE] == (Backend("127.9.0.2", 25000),)
+    assert frontends([service()], [moved], [])[PLACE] == (Backend("127.0.0.1", 25000),)
     headless = service(clusterIP="None", annotations={"rayctl.io/address": "127.9.200.1"})
     found = frontends([headless], [moved], [])
-    assert found["127.9.200.1", 6379] == (Backend("127.9.0.2", 25001),)
+    assert found["127.9.200.1", 6379] == (Backend("127.0.0.1", 25001),)
     assert found["127.9.200.1", 80] == (Backend("127.9.0.2", 80),)
     assert frontends([service(clusterIP="None")], [moved], []) == {}
 
