@@ -13,6 +13,7 @@ from rayctl.api.documents import DeployOptions, ExtendOptions
 from rayctl.api.kube.door import Door, Open, opened_by
 from rayctl.api.kube.memory import Memory
 from rayctl.api.kube.routes import reading, sizing, steering, watching, writing
+from rayctl.api.measuring import Counted
 from rayctl.api.middleware import Guard
 from rayctl.api.pages import actions, docs, gate, objects, others
 from rayctl.api.pages.frame import problem_page
@@ -44,6 +45,7 @@ def create_app(
     tokens: TokenBook,
     settings: ServiceSettings,
     kubernetes: Open | None = None,
+    counted: Counted | None = None,
 ) -> FastAPI:
     """Return the HTTP API over a service.
 
@@ -52,6 +54,7 @@ def create_app(
         tokens: Who may call. There is no way to run without.
         settings: Limits of request and data sizes.
         kubernetes: Returns the way to the Kubernetes API; None: the settings say where it is.
+        counted: Returns the metrics of other processes, for ``/metrics``.
     """
     app = FastAPI(
         title="rayctl",
@@ -66,6 +69,7 @@ def create_app(
     app.state.settings = settings
     app.state.tokens = tokens
     app.state.readiness = None
+    app.state.counted = counted
     app.state.slots = StreamSlots(_MAX_READERS)
     app.state.kube_slots = StreamSlots(_MAX_WATCHERS)
     app.state.memory = Memory()

@@ -182,6 +182,12 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
 @click.option("--watch-namespace", default="", help="Look after objects in this namespace only.")
 @click.option("--lease-namespace", default="rayctl-system", show_default=True, help="Where the leases are.")
 @click.option("--install/--no-install", default=True, show_default=True, help="Apply the definitions first.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Answer Prometheus here, on loopback; 0: any port.")
+@click.option(
+    "--metrics-token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Tokens that may ask for metrics; made if it is not there.  [default: metrics.token in RAYCTL_HOME]",
+)
 @click.option("--json-logs", is_flag=True, help="Log as JSON lines, on the error stream.")
 def controllers(**asked: Any) -> None:
     """Run the controllers of fleets, replica sets, clusters and services in the foreground, until Ctrl-C.
@@ -209,7 +215,18 @@ def controllers(**asked: Any) -> None:
         watch_namespace=asked["watch_namespace"],
     )
     try:
-        asyncio.run(run_controllers(options, asked["only"], asked["install"], click.echo))
+        asyncio.run(run_controllers(options, asked["only"], asked["install"], click.echo, _scraped(asked)))
     except NoAnswer as error:
         error.hint = error.hint or "Does that API server run, and can it be reached from here? `rayctl doctor` looks."
         raise
+
+
+def _scraped(asked: dict[str, Any]) -> Any:
+    """Return what makes the port for Prometheus, if one is wanted."""
+    if asked["metrics_port"] is None:
+        return None
+    from rayctl.selfhost.layout import default_home
+    from rayctl.selfhost.scrape import Scraped
+
+    tokens = asked["metrics_token_file"] or default_home(os.environ) / "metrics.token"
+    return lambda text: Scraped(asked["metrics_port"], tokens, text)

@@ -21,6 +21,7 @@ from rayctl.kube.http import connected
 from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES
 from rayctl.manifests import crd_documents
 from rayctl.replicaset.actor import ReplicaSetControllerActor, build_replicaset_controller
+from rayctl.selfhost.scrape import Scraped
 from rayctl.service.actor import RayServiceControllerActor, build_rayservice_controller
 from rayctl.telemetry.metrics import Metrics
 
@@ -73,7 +74,11 @@ async def install_definitions(transport: Transport, lease_namespace: str) -> Non
 
 
 async def run_controllers(
-    options: ActorOptions, names: Sequence[str], install: bool, told: Callable[[str], None]
+    options: ActorOptions,
+    names: Sequence[str],
+    install: bool,
+    told: Callable[[str], None],
+    scraped: Callable[[Callable[[], bytes]], Scraped] | None = None,
 ) -> None:
     """Run controllers in this process until SIGINT or SIGTERM; leases are given back then.
 
@@ -82,6 +87,7 @@ async def run_controllers(
         names: Which; empty: all.
         install: Apply the definitions first.
         told: Takes a line for people now and then.
+        scraped: Makes the port for Prometheus of what returns the metrics; None: there is none.
 
     Raises:
         RayctlError: The API server cannot be used.
@@ -92,7 +98,16 @@ async def run_controllers(
             await install_definitions(transport, options.lease_namespace)
         built = build_controllers(transport, names)
         settings = options.host_settings()
-        host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, Metrics())
+        metrics = Metrics()
+        host = ControllerHost(transport, built.controllers, settings, time.time, built.serve, metrics)
+
+        def text() -> bytes:
+            host.sample()
+            return metrics.text()
+
+        port = None if scraped is None else scraped(text)
+        if port is not None:
+            told(f"Metrics at {await port.start()}")
         running = asyncio.ensure_future(host.run())
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGINT, signal.SIGTERM):
@@ -102,6 +117,8 @@ async def run_controllers(
             with suppress(asyncio.CancelledError):
                 await running
         finally:
+            if port is not None:
+                await port.stop()
             for one in built.close:
                 await one.close()
     finally:

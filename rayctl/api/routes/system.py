@@ -10,7 +10,8 @@ from starlette.responses import Response
 from rayctl import __version__
 from rayctl.api.deps import Caller, Service
 from rayctl.api.documents import ServiceInfo, VersionInfo, answer
-from rayctl.errors import RayctlError, Unavailable
+from rayctl.api.measuring import CONTENT_TYPE, metrics_of
+from rayctl.errors import Forbidden, RayctlError, Unavailable
 
 __all__ = ["router"]
 
@@ -55,3 +56,15 @@ async def info(service: Service, caller: Caller) -> Response:
     if caller.tenant is not None:
         document = {key: document[key] for key in _FOR_TENANTS if key in document}
     return answer(document)
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+async def metrics(request: Request, service: Service, caller: Caller) -> Response:
+    """For Prometheus: runs by state, and what the controllers count, where they are actors beside this service.
+
+    Counts are over all tenants, so this is for operators' tokens.
+    """
+    if caller.tenant is not None:
+        raise Forbidden("Metrics are for operators: they count what all tenants do.", code="operators-only")
+    text = await metrics_of(service, request.app.state.counted)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
