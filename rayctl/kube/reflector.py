@@ -169,8 +169,9 @@ class Reflector:
     async def run(self) -> None:
         """Work until cancelled."""
         failure: KubernetesError
+        loop = asyncio.get_running_loop()
+        self.heard_at = loop.time()  # silence begins now
         while True:
-            loop = asyncio.get_running_loop()
             try:
                 if self._must_list and not (self.streaming and self._stream_next):
                     await self._list()
@@ -186,6 +187,7 @@ class Reflector:
                     self.trouble = error
                     continue
             except ObjectNotFound as error:
+                self.heard_at = loop.time()  # it has said that the kind is not there
                 self._must_list, failure = True, error
                 self._because = "missing"
             except _NotOffered:

@@ -185,6 +185,8 @@ def test_a_kind_that_is_not_there_yet_is_noticed_when_it_comes() -> None:
         world = World(local, lambda number, call: None, missing)
         await asyncio.sleep(200)
         assert isinstance(world.reflector.trouble, ObjectNotFound)
+        silent_s = asyncio.get_running_loop().time() - world.reflector.heard_at
+        assert silent_s < 20, "that it is not there is an answer: nobody is alarmed"
         definition = local_definition("gadgets", "Gadget")
         crds = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
         await world.clean.request(Call("POST", crds.path(), body=definition))
