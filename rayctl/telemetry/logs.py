@@ -69,7 +69,8 @@ class JsonLines(logging.Formatter):
             message = record.getMessage()
         except Exception as wrong:  # a wrong format string must not lose the line
             message = f"{record.msg!s} ({type(wrong).__name__} in its arguments)"
-        own = {name: value for name, value in vars(record).items() if name not in _OWN}
+        # What begins with an underscore is somebody's own: Ray notes a time in every record.
+        own = {name: value for name, value in vars(record).items() if name not in _OWN and name[0] != "_"}
         given = {**self._fields, **_about.get(), **own}
         at = datetime.fromtimestamp(record.created, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         line: dict[str, Any] = {"ts": at, "level": record.levelname, "msg": self._short(self.redactor.text(message))}

@@ -22,6 +22,8 @@ _IN_TEXT = re.compile(
     r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9+/._~=-]{6,}"
     r"|(\b[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w.-]*['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&)}\]]+"
     r"|(://[^\s/:@]*:)[^\s/@]+(?=@)"
+    r"|(\bname['\"]?\s*:\s*['\"]?[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w.-]*"
+    r"(?<!_path)(?<!_file)(?<!_mode)['\"]?[\s,]+['\"]?value['\"]?\s*:\s*['\"]?)[^\s'\",;&)}\]]+"
 )
 
 
@@ -48,7 +50,7 @@ class Redactor:
             self._known.add(value)
 
     def text(self, text: str) -> str:
-        """Return a text without secrets: known ones, tokens after ``Bearer``, ``password=…``, those in URLs."""
+        """Return a text without secrets: known ones, tokens after ``Bearer``, ``password=…``, those in URLs and variables."""
         for value in self._known:
             if value in text:
                 text = text.replace(value, HIDDEN)
@@ -57,6 +59,10 @@ class Redactor:
     def value(self, value: Any, name: str = "", depth: int = 0) -> Any:
         """Return a JSON value without secrets; what is deeper than 20 levels, or no JSON, becomes text."""
         if name and is_secret_name(name) and value not in (None, "", True, False):
+            if isinstance(value, Mapping) and value and set(value) <= {"value", "valueFrom"}:  # as Kubernetes has it
+                return {
+                    key: HIDDEN if key == "value" else self.value(item, key, depth + 1) for key, item in value.items()
+                }
             return HIDDEN
         if isinstance(value, str):
             return self.text(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayctl.clock import format_duration, iso
+from rayctl.telemetry.redaction import Redactor
 from rayctl.views.events import Happened
 from rayctl.views.family import Node
 from rayctl.views.readiness import judge, moment
@@ -15,12 +16,16 @@ __all__ = ["description", "lines"]
 
 _NOISE = ("kubectl.kubernetes.io/last-applied-configuration",)
 _SECRET = ("data", "stringData")
+_REDACTOR = Redactor()
 
 
 def description(node: Node, events: Sequence[Happened]) -> dict[str, Any]:
-    """Return the description as JSON: object, verdict, conditions, children, events. Secrets' values are left out."""
+    """Return the description as JSON: object, verdict, conditions, children, events. Secrets' values are left out, also
+    those that somebody has written into variables or passwords of a spec."""
     document, verdict = node.document, judge(node.document)
     metadata = {name: value for name, value in document["metadata"].items() if name != "managedFields"}
+    if metadata.get("annotations"):
+        metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key not in _NOISE}
     rest = {
         name: value
         for name, value in document.items()
@@ -42,7 +47,7 @@ def description(node: Node, events: Sequence[Happened]) -> dict[str, Any]:
         "ready": verdict.ready,
         "reason": verdict.reason,
         "message": verdict.message,
-        "content": rest,
+        "content": _REDACTOR.value(rest),
         "conditions": [conditions[kind] for kind in sorted(conditions)],
         "status": {key: value for key, value in (document.get("status") or {}).items() if key != "conditions"},
         "children": [
@@ -76,7 +81,7 @@ def lines(node: Node, events: Sequence[Happened], now: float) -> list[str]:
         f"Kind:        {found['kind']} ({found['apiVersion']})",
         f"Created:     {metadata.get('creationTimestamp', '–')}{age}",
         *_pairs("Labels", metadata.get("labels") or {}),
-        *_pairs("Annotations", {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in _NOISE}),
+        *_pairs("Annotations", metadata.get("annotations") or {}),
     ]
     owners = [f"{owner['kind'].lower()}/{owner['name']}" for owner in metadata.get("ownerReferences") or ()]
     shown += [f"Owned by:    {', '.join(owners)}"] if owners else []

@@ -134,6 +134,27 @@ def test_names_of_secrets(name: str, secret: bool) -> None:
     assert is_secret_name(name) is secret
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"redisPassword": {"value": CANARY}}, {"redisPassword": {"value": HIDDEN}}),
+        ({"env": [{"name": "API_KEY", "value": CANARY}]}, {"env": [{"name": "API_KEY", "value": HIDDEN}]}),
+        ({"env": [{"name": "MODE", "value": "fast"}]}, {"env": [{"name": "MODE", "value": "fast"}]}),
+        (
+            {"redisPassword": {"valueFrom": {"secretKeyRef": {"name": "r", "key": "p"}}}},
+            {"redisPassword": {"valueFrom": {"secretKeyRef": {"name": "r", "key": "p"}}}},
+        ),
+        (f'[{{"name":"OPENAI_API_KEY","value":"{CANARY}"}}]', f'[{{"name":"OPENAI_API_KEY","value":"{HIDDEN}"}}]'),
+        (f"- name: DB_PASSWORD\n  value: {CANARY}\n", f"- name: DB_PASSWORD\n  value: {HIDDEN}\n"),
+        ('{"name":"RAY_AUTH_TOKEN_PATH","value":"/x/y"}', '{"name":"RAY_AUTH_TOKEN_PATH","value":"/x/y"}'),
+        (f"env_vars: {{API_KEY: {CANARY}}}", f"env_vars: {{API_KEY: {HIDDEN}}}"),
+    ],
+)
+@pytest.mark.security("S7")
+def test_what_kubernetes_writes_in_pairs(value: Any, shown: Any) -> None:
+    assert Redactor().value(value) == shown
+
+
 def test_short_secrets_hide_no_words() -> None:
     assert Redactor(["the"]).text("the end") == "the end"
 
