@@ -50,7 +50,7 @@ class Redactor:
             self._known.add(value)
 
     def text(self, text: str) -> str:
-        """Return a text without secrets: known ones, tokens after ``Bearer``, ``password=…``, those in URLs and variables."""
+        """Return a text without secrets: known ones, tokens after ``Bearer``, ``password=…``, in URLs."""
         for value in self._known:
             if value in text:
                 text = text.replace(value, HIDDEN)

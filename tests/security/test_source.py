@@ -52,6 +52,7 @@ ALLOWED = {
     ("rayctl/cli/migrate.py", "yaml.load_all"): "ruamel's, which keeps comments and makes no objects",
     ("rayctl/cli/objects/files.py", "yaml.load_all"): "with the safe loader",
     ("rayctl/client/kube/kubeconfig.py", "yaml.load"): "with the safe loader",
+    ("rayctl/kube/plugins.py", "yaml.load"): "with the safe loader",
     ("rayctl/manifests/__init__.py", "yaml.load"): "with the safe loader; the package's own files",
     ("rayctl/tenancy/load.py", "yaml.load"): "with a safe loader that refuses keys that are there twice",
 }
