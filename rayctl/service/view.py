@@ -75,7 +75,9 @@ def _verdict(
     ready, valid = conditions.get(READY), conditions.get(VALID)
     told = conditions.get("SwitchoverSucceeded")
     if ready is None or int(status.get("observedGeneration") or 0) < generation:
-        return "unobserved", ready
+        text = "the service controller has not seen the newest specification yet"
+        since = ready.transition_at if ready else 0
+        return "unobserved", Condition(READY, "Unknown", "NotObserved", text, transition_at=since)
     for kind in (SUSPENDED, SUSPENDING):
         if kind in conditions and conditions[kind].is_true:
             return "suspended", conditions[kind]

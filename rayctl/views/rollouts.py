@@ -21,6 +21,7 @@ _FLEET = {
     "failed": (("undo", "return to the revision before"), ("status", "see what is left of it")),
 }
 """Verdict of a fleet → (what ``rayctl rollout`` can do, what that means)."""
+_WORDS = {"unobserved": "not observed yet"}
 _PROMOTED = ("Pausing", "WaitingForGate", "WaitingForPromotion")
 """Reasons why a fleet waits that somebody can let pass."""
 
@@ -36,9 +37,8 @@ def _with_verdict(found: Explanation, view: Mapping[str, Any], label: str, fine:
     text = f"{label}: {view['message'] or view['verdict']}"
     first = Cause(text, str(view["reason"]), label, found.since_at)
     rest = found.causes[1:] if found.causes and found.causes[0].subject == label else found.causes
-    return replace(
-        found, ready=False, summary=f"{label} is {str(view['verdict']).replace('-', ' ')}", causes=(first, *rest)
-    )
+    state = _WORDS.get(str(view["verdict"]), str(view["verdict"]).replace("-", " "))
+    return replace(found, ready=False, summary=f"{label} is {state}", causes=(first, *rest))
 
 
 def explain_fleet(node: Node, seen: Surroundings, now: float) -> Explanation:

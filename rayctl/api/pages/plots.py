@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,17 +51,28 @@ def score_plot(rows: Sequence[Mapping[str, Any]], metric: str, greater_is_better
     lines = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
         f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
-        for value in (low + (high - low) * part / 4 for part in range(5))
+        for value in _ticks(low, high)
     )
+    outside = sum(not low <= score <= high for _, score, _ in points)
+    edge = f"{outside} worse at the edge" if outside else ""
     name = escape(metric)
     text = f"{name} of {len(points)} trials; the best is {points[-1][2]:.5g}"
     bottom = _HEIGHT - 8
     return Markup(
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text}">{lines}'
         f'<text x="{_LEFT}" y="{bottom}">trial {first}</text>'
+        f'<text x="{(_WIDTH + _LEFT) / 2}" y="{bottom}" text-anchor="middle">{edge}</text>'
         f'<text x="{_WIDTH - _RIGHT}" y="{bottom}" text-anchor="end">trial {last}</text>'
         f'{dots}<path class="best" d="{steps}"/></svg>'
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between the limits: three to seven of them."""
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
+    first = math.ceil(low / step)
+    return [number * step for number in range(first, math.floor(high / step) + 1)]
 
 
 def _range(values: Sequence[float], greater_is_better: bool) -> tuple[float, float]:
