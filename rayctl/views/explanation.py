@@ -146,7 +146,7 @@ def explain_generic(node: Node, seen: Surroundings, now: float) -> Explanation:
         return Explanation(node.label, True, f"{node.label} is ready", verdict.since_at)
     causes, deepest = _chain(node, verdict, seen, now)
     state = "is being deleted" if verdict.reason == "Deleting" else "is not ready"
-    advice = (*_advice(node, deepest, verdict), *_look(node))
+    advice = (*_advice(node, deepest, verdict, causes), *_look(node))
     facts = _facts(node, verdict, seen)
     return Explanation(node.label, False, f"{node.label} {state}", verdict.since_at, causes, facts, advice)
 
@@ -205,24 +205,43 @@ def _worst(node: Node) -> tuple[Node, Verdict] | None:
     return child, verdict
 
 
-def _advice(node: Node, deepest: Node, verdict: Verdict) -> tuple[Advice, ...]:
-    where = _namespace(deepest)
+def _advice(node: Node, deepest: Node, verdict: Verdict, causes: Sequence[Cause]) -> tuple[Advice, ...]:
     found: list[Advice] = []
     if deepest.kind == "Pod":
-        trouble = pod_trouble(deepest.document.get("status") or {})
-        name = deepest.document["metadata"]["name"]
-        if trouble.reason in ("Unschedulable", "SchedulerError"):
-            found.append(Advice("rayctl get nodes -o wide", "see what the nodes have; fewer or smaller pods may fit"))
-        elif "ImagePull" in trouble.reason or trouble.reason in ("ErrImageNeverPull", "InvalidImageName"):
-            found.append(Advice(f"rayctl describe po/{name}{where}", "see the image's name and the registry's answer"))
-        elif trouble.container:
-            words = f" -c {trouble.container}" + (" --previous" if trouble.previous else "")
-            found.append(Advice(f"rayctl logs {name}{words}{where}", "see what the container said"))
+        found += _advice_for_pod(deepest)
+    told = {cause.reason for cause in causes}
+    if any("exceeded quota" in cause.text for cause in causes):
+        found.append(
+            Advice(f"rayctl get resourcequotas{_namespace(deepest)}", "see how much of what is allowed is used")
+        )
+    if any(reason.startswith("Invalid") for reason in told):
+        again = "mend the field that is named, apply it again"
+        found.append(Advice(f"rayctl get {node.label} -o yaml{_namespace(node)}", again))
     if verdict.reason == "NotObserved":
         found.append(Advice("rayctl doctor", "see whether its controller runs and may do its work"))
+    if verdict.reason == "Deleting" and "waits for" in verdict.message:
+        found.append(Advice("rayctl doctor", "see whether the controller runs that has to clean up first"))
     if verdict.reason == "Suspended":
         found.append(Advice(f"rayctl resume {node.label}{_namespace(node)}", "start it again"))
     return tuple(found)
+
+
+def _advice_for_pod(pod: Node) -> list[Advice]:
+    where, name = _namespace(pod), pod.document["metadata"]["name"]
+    trouble = pod_trouble(pod.document.get("status") or {})
+    if trouble.reason in ("Unschedulable", "SchedulerError"):
+        return [Advice("rayctl get nodes -o wide", "see what the nodes have; fewer or smaller pods may fit")]
+    if "ImagePull" in trouble.reason or trouble.reason in ("ErrImageNeverPull", "InvalidImageName"):
+        return [Advice(f"rayctl describe po/{name}{where}", "see the image's name and the registry's answer")]
+    if trouble.reason in ("CreateContainerConfigError", "CreateContainerError"):  # nothing has run: there is no log
+        return [Advice(f"rayctl get secrets,configmaps{where}", "see whether what the container refers to is there")]
+    found = []
+    if "OOMKilled" in trouble.message:
+        found.append(Advice(f"rayctl describe po/{name}{where}", "see its memory limit, which was not enough"))
+    if trouble.container:
+        words = f" -c {trouble.container}" + (" --previous" if trouble.previous else "")
+        found.append(Advice(f"rayctl logs {name}{words}{where}", "see what the container said"))
+    return found
 
 
 def _look(node: Node) -> tuple[Advice, ...]:

@@ -119,6 +119,8 @@ class Recording:
 
     def _note(self, call: Call, verb: str) -> None:
         parts = [part for part in call.path.split("/") if part]
+        if parts[0] not in ("api", "apis"):
+            return  # the server's version: everybody may ask
         group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
         if len(rest) > 2 and rest[0] == "namespaces":
             rest = rest[2:]
