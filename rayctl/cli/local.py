@@ -42,15 +42,14 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--dashboard-port", type=_PORT, help="Ray dashboard (default: 8265, or the next free one).")
 @click.option("--address", metavar="HOST:PORT", help="Use this Ray cluster and start none.")
 @click.option(
-    "--kubernetes",
-    is_flag=True,
+    "--kubernetes/--no-kubernetes",
     default=None,
-    help="Bring up a Kubernetes API and a node of this machine, and run rayctl on it (experimental).",
+    help="On a Kubernetes API and a node of this machine (default), or on a Ray head alone.",
 )
 @click.option(
     "--network",
     type=click.Choice(["netns", "ports"]),
-    help="With --kubernetes: a network namespace per pod (default where root may), or addresses and ports kept apart.",
+    help="How pods are kept apart: by namespaces (root; no way out), or by addresses and ports (default).",
 )
 @click.option("--wait/--no-wait", default=True, help="Wait until everything is ready (default).")
 @global_options()
@@ -58,8 +57,9 @@ _PORT = click.IntRange(1, 65535)
 def up(settings: Settings, wait: bool, **asked: Any) -> None:
     """Start rayctl on this machine: a Ray head, the control plane, the HTTP service.
 
-    With --kubernetes it runs on a RayCluster of its own, `rayctl-system`, on a Kubernetes API of this machine: fleets,
-    clusters and services can be had too, and rayctl looks after the cluster that it runs on.
+    It runs on a RayCluster of its own, `rayctl-system`, on a Kubernetes API of this machine: fleets, clusters and
+    services can be had too, and rayctl looks after the cluster that it runs on. --no-kubernetes leaves all that away:
+    a Ray head with the AutoML service.
 
     It goes on in the background until `rayctl down`. Everything listens on 127.0.0.1 only and asks for a token.
     Calling it again is fine: it repairs what has died.
@@ -98,10 +98,9 @@ def _summary(document: UpFile) -> str:
         f"  token       {document.token_file}",
     ]
     if document.kubeconfig:
-        lines += [f"  Kubernetes  {document.kubernetes_url}", f"  kubeconfig  {document.kubeconfig}", ""]
-    elif document.ray_client_address:
-        lines += [f"  dashboard   {document.dashboard_url}", f"  Ray Client  {document.ray_client_address}"]
-        lines.append("")
+        lines += [f"  Kubernetes  {document.kubernetes_url}", f"  kubeconfig  {document.kubeconfig}"]
+    if document.ray_client_address:
+        lines += [f"  dashboard   {document.dashboard_url}", f"  Ray Client  {document.ray_client_address}", ""]
         if document.ray_token_file:
             token_file = shlex.quote(document.ray_token_file)
             lines.append("For programs that use Ray directly:")

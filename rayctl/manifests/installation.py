@@ -39,6 +39,10 @@ class Installation:
         storage: Size of the volume where there are no ``folders``.
         settings: More variables of the head.
         port: Of the service ``rayctl``, over HTTP.
+        ray_client_port, dashboard_port: Of the same service, for programs that use Ray; 0: not there.
+        requested_memory: What the head keeps free for itself on its node; as ``memory`` if empty.
+        environment: A Secret with more variables of the head, whose own ones count first.
+        ray_token: The Secret with Ray's token; the cluster has one of its own if empty.
     """
 
     namespace: str = NAME
@@ -56,6 +60,11 @@ class Installation:
     storage: str = "10Gi"
     settings: tuple[tuple[str, str], ...] = ()
     port: int = 8000
+    ray_client_port: int = 0
+    dashboard_port: int = 0
+    requested_memory: str = ""
+    ray_token: str = ""
+    environment: str = ""
 
 
 def documents(chosen: Installation) -> list[Document]:
@@ -140,7 +149,7 @@ def _binding(
 
 def cluster(chosen: Installation) -> list[Document]:
     """Return the RayCluster that the control plane runs on, and the service under which it is found."""
-    head = _pod(chosen, "ray-head", chosen.cpu, chosen.memory)
+    head = _pod(chosen, "ray-head", chosen.cpu, chosen.memory, chosen.requested_memory)
     found: list[Document] = []
     if chosen.actors:
         _add_bootstrap(chosen, head)
@@ -156,7 +165,7 @@ def ray_cluster(chosen: Installation, head: Document) -> Document:
     ray = _object(chosen, "ray.io/v1", "RayCluster", chosen.cluster)
     ray["spec"] = {
         "rayVersion": chosen.ray_version,
-        "authOptions": {"mode": "token"},
+        "authOptions": {"mode": "token", **({"secretName": chosen.ray_token} if chosen.ray_token else {})},
         "headGroupSpec": {
             # The address: in a pod; a token guards it.
             "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": str(chosen.num_cpus)},  # noqa: S104
@@ -187,6 +196,13 @@ def entry(chosen: Installation) -> Document:
             {"name": "metrics", "port": 8080, "targetPort": 8080, "protocol": "TCP"},
         ],
     }
+    for name, port, target in (("client", chosen.ray_client_port, 10001), ("dashboard", chosen.dashboard_port, 8265)):
+        if port:
+            found = {"name": name, "port": port, "targetPort": target, "protocol": "TCP"}
+            service["spec"]["ports"].append(found)
+    if chosen.folders:
+        # The embedded node's only: callers on this machine need not know the service's address.
+        service["metadata"]["annotations"] = {"rayctl.io/on-loopback": "http,client,dashboard"}
     return service
 
 
@@ -210,6 +226,8 @@ def _add_bootstrap(chosen: Installation, head: Document) -> None:
         # Starting a worker costs about a second of CPU, so a few more than CPUs are kept.
         {"name": "RAY_num_workers_soft_limit", "value": str(chosen.num_cpus + 3)},
     ]
+    if chosen.environment:
+        container["envFrom"] = [{"secretRef": {"name": chosen.environment}}]
     if chosen.folders:
         head["volumes"] = [
             {"name": f"state-{index}", "hostPath": {"path": path, "type": kind}}
@@ -223,8 +241,8 @@ def _add_bootstrap(chosen: Installation, head: Document) -> None:
         container["volumeMounts"] = [{"name": "state", "mountPath": chosen.home}]
 
 
-def _pod(chosen: Installation, container: str, cpu: str, memory: str) -> Document:
-    amounts = {"cpu": cpu, "memory": memory}
+def _pod(chosen: Installation, container: str, cpu: str, memory: str, requested: str = "") -> Document:
+    amounts = {"cpu": cpu, "memory": requested or memory}
     return {
         "serviceAccountName": PODS_ACCOUNT,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

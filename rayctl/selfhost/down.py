@@ -94,7 +94,7 @@ def down(
         if pods:
             end_pods_of(layout.kube / "node")
         files = (layout.up_file, layout.resident_file, layout.options, layout.supervisor_lock)
-        for leftover in (*files, layout.installation, layout.kubeconfig):
+        for leftover in (*files, layout.installation, layout.kubeconfig, layout.pods_token):
             leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             layout.run.rmdir()

@@ -44,6 +44,11 @@ class Layout:
         return self.home / "token"
 
     @property
+    def pods_token(self) -> Path:
+        """Copy of `token` for the control plane's pods: in a folder that they have, so that they see it replaced."""
+        return self.home / "state" / "token"
+
+    @property
     def ray_token(self) -> Path:
         """Token of the Ray cluster: whoever has it can run code on it."""
         return self.home / "ray_token"

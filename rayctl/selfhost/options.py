@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from rayctl.errors import Conflict, InvalidRequest
@@ -11,7 +11,10 @@ from rayctl.selfhost.machine import Machine, object_store_bytes, worker_memory_b
 from rayctl.selfhost.ports import DEFAULT_PORTS, Wanted
 from rayctl.selfhost.upfile import UpFile
 
-__all__ = ["UpOptions"]
+__all__ = ["NETWORK", "UpOptions"]
+
+NETWORK = "ports"
+"""How pods are kept apart by default: tasks reach the internet and the machine's files, as with a Ray head alone."""
 
 _FLAGS = {
     "num_cpus": "--num-cpus",
@@ -47,13 +50,20 @@ class UpOptions:
         """Read what `to_dict` wrote."""
         return cls(**{each.name: document.get(each.name) for each in fields(cls)})
 
+    def settled(self, running: UpFile | None) -> UpOptions:
+        """Return the options with what is decided for who does not ask. ``running``: what the home was started with."""
+        if self.kubernetes is not None:
+            return self
+        if running is not None and running.state != "failed":
+            return replace(self, kubernetes=bool(running.options.get("kubernetes")))
+        return replace(self, kubernetes=self.address is None)
+
     def wanted_ports(self) -> list[Wanted]:
         """Return the ports to choose; a cluster that exists already has its own, apart from the HTTP one."""
-        if self.kubernetes:
-            return [Wanted("kubernetes", DEFAULT_PORTS["kubernetes"])]
         asked = {"http": self.port}
         if self.address is None:
-            asked |= {"ray_client": self.ray_client_port, "dashboard": self.dashboard_port, "gcs": None}
+            own = "kubernetes" if self.kubernetes else "gcs"
+            asked |= {"ray_client": self.ray_client_port, "dashboard": self.dashboard_port, own: None}
         return [Wanted(name, port or DEFAULT_PORTS[name], explicit=port is not None) for name, port in asked.items()]
 
     def check(self) -> None:
@@ -62,14 +72,13 @@ class UpOptions:
         Raises:
             InvalidRequest: ``--kubernetes`` with what it decides itself.
         """
-        others = ("address", "ray_client_port", "dashboard_port")
-        if self.kubernetes and any(getattr(self, name) is not None for name in others):
+        if self.kubernetes and self.address is not None:
             raise InvalidRequest(
-                "With --kubernetes the Ray cluster is a pod's, with an address of its own.",
-                hint=f"Leave {', '.join(_FLAGS[name] for name in others)} out.",
+                "--kubernetes brings up a Ray cluster; --address uses one that is there.",
+                hint="Leave one of the two out.",
             )
         if self.network is not None and not self.kubernetes:
-            raise InvalidRequest("--network says how pods are kept apart.", hint="It goes with --kubernetes.")
+            raise InvalidRequest("--network says how pods are kept apart.", hint="There are pods with --kubernetes.")
 
     def sizes(self, machine: Machine) -> tuple[int, int, int]:
         """Return CPUs, memory for workers and object store of the head."""
@@ -86,10 +95,11 @@ class UpOptions:
         Raises:
             Conflict: an option was given explicitly and differs.
         """
+        there = {"kubernetes": False, **running.options}
         differing = [
-            f"{_FLAGS[name]} is {running.options.get(name)}, not {value}"
+            f"{_FLAGS[name]} is {there.get(name)}, not {value}"
             for name, value in self.to_dict().items()
-            if value is not None and running.options.get(name) != value
+            if value is not None and there.get(name) != value
         ]
         if differing:
             raise Conflict(

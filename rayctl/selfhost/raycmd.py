@@ -234,8 +234,8 @@ def public_env(document: Mapping[str, Any], *, ray_address: bool = False) -> dic
         "RAY_AUTH_TOKEN_PATH": document.get("ray_token_file"),
     }
     if document.get("kubeconfig"):
-        return {name: value for name, value in (values | {"KUBECONFIG": document["kubeconfig"]}).items() if value}
-    if not document.get("attached"):
+        values["KUBECONFIG"] = document["kubeconfig"]
+    elif not document.get("attached"):
         values |= _LOOPBACK_ONLY
     if ray_address:
         values["RAY_ADDRESS"] = document.get("ray_client_address") or document.get("gcs_address")

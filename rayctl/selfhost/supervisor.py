@@ -28,11 +28,20 @@ from rayctl.selfhost import kubecmd, logs, processes, raycmd
 from rayctl.selfhost.down import stop_remains
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.machine import Machine
-from rayctl.selfhost.options import UpOptions
+from rayctl.selfhost.options import NETWORK, UpOptions
 from rayctl.selfhost.plan import HEAD, KUBE, RESIDENT, Part, Seen, died, plan
 from rayctl.selfhost.ports import DEFAULT_PORTS, LOOPBACK, PortClaims, answers
 from rayctl.selfhost.system_view import wanted_installation
-from rayctl.selfhost.upfile import UpFile, ensure_private_dir, ensure_token, file_lock, read_json, read_up, write_json
+from rayctl.selfhost.upfile import (
+    UpFile,
+    ensure_private_dir,
+    ensure_token,
+    file_lock,
+    read_json,
+    read_up,
+    replace_file,
+    write_json,
+)
 
 __all__ = ["Supervisor", "main"]
 
@@ -60,6 +69,7 @@ class Supervisor:
         self._ever_ready = False
         self._driver_env: dict[str, str] = {}
         self._spec: raycmd.HeadSpec | None = None
+        self._shared: list[tuple[str, str]] = []
         self._written: object = None
         me = processes.identify(os.getpid())
         self.up = UpFile(
@@ -145,10 +155,10 @@ class Supervisor:
             self._describe_kubernetes(ports)
             return
         up.gcs_address = up.ray_address = options.address or f"{LOOPBACK}:{ports['gcs']}"
-        up.http_url = f"http://{LOOPBACK}:{ports['http']}"
         if options.address is not None:
             self._driver_env = raycmd.attach_env(options.address)
-            up.options = {"port": ports["http"], "address": options.address}
+            up.http_url = f"http://{LOOPBACK}:{ports['http']}"
+            up.options = {"port": ports["http"], "address": options.address, "kubernetes": False}
             return
         ensure_private_dir(self.layout.ray_temp_dir)
         if self._auth.token_file == str(self.layout.ray_token):
@@ -161,40 +171,50 @@ class Supervisor:
         except ValueError as error:
             raise Unavailable(str(error), code="temp-dir-too-long") from error
         self._driver_env = raycmd.local_driver_env()
-        up.ray_client_address = f"ray://{LOOPBACK}:{ports['ray_client']}"
-        up.dashboard_url = f"http://{LOOPBACK}:{ports['dashboard']}"
         up.ray_temp_dir = str(self.layout.ray_temp_dir)
-        up.options = {
-            "num_cpus": cpus,
-            "memory": memory,
-            "port": ports["http"],
-            "ray_client_port": ports["ray_client"],
-            "dashboard_port": ports["dashboard"],
-        }
+        self._describe_ports(ports)
+        up.options |= {"num_cpus": cpus, "memory": memory, "kubernetes": False}
 
     def _describe_kubernetes(self, ports: dict[str, int]) -> None:
         layout, up = self.layout, self.up
         cpus, memory, _ = self.options.sizes(Machine.measure())
-        memory = self.options.memory or memory // 2  # an upgrade needs room for two
-        up.ray_token_file = up.ray_auth_mode = None
+        up.ray_token_file, up.ray_auth_mode = str(layout.ray_token), "token"
+        ensure_token(layout.ray_token)
+        self._describe_ports(ports)
         up.kubernetes_url = f"https://{LOOPBACK}:{ports['kubernetes']}"
         up.kubeconfig = str(layout.kubeconfig)
-        port = self.options.port or DEFAULT_PORTS["http"]
-        up.options = {"num_cpus": cpus, "memory": memory, "port": port, "kubernetes": True}
-        up.options["network"] = self.options.network
-        folders = kubecmd.shared(layout)
-        for path, kind in folders:
-            if kind == "Directory":
-                ensure_private_dir(Path(path))
+        network = self.options.network or NETWORK
+        up.options |= {"num_cpus": cpus, "memory": memory, "kubernetes": True, "network": network}
         from rayctl.settings import ServiceSettings
 
         settings = kubecmd.service_settings(self.environ, ServiceSettings.model_fields)
-        wanted = wanted_installation(str(layout.home), settings, cpus, memory, port, folders)
+        for name in kubecmd.FOLDERS:
+            ensure_private_dir(layout.home / name)
+        self._share_token()
+        settings["RAYCTL_TOKEN_FILE"] = str(layout.pods_token)
+        self._shared = [(path, kind) for path, kind in kubecmd.shared(layout, settings) if os.path.exists(path)]
+        wanted = wanted_installation(str(layout.home), settings, cpus, memory, ports, self._shared)
         write_json(layout.installation, wanted)
+
+    def _describe_ports(self, ports: dict[str, int]) -> None:
+        self.up.http_url = f"http://{LOOPBACK}:{ports['http']}"
+        self.up.ray_client_address = f"ray://{LOOPBACK}:{ports['ray_client']}"
+        self.up.dashboard_url = f"http://{LOOPBACK}:{ports['dashboard']}"
+        purposes = {"port": "http", "ray_client_port": "ray_client", "dashboard_port": "dashboard"}
+        self.up.options = {option: ports[purpose] for option, purpose in purposes.items()}
+
+    def _share_token(self) -> None:
+        """Have the pods' copy of the token file say what the file says."""
+        content = self.layout.token.read_bytes()
+        copy = self.layout.pods_token
+        if not copy.exists() or copy.read_bytes() != content:
+            replace_file(copy, content)
 
     # -- observe, plan, act ----------------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
+        if self._base == KUBE:
+            self._share_token()
         seen = self._observe(now)
         decided = plan(seen, now)
         if decided.give_up is not None:
@@ -233,8 +253,6 @@ class Supervisor:
         if head_ready and self._base is not None and self._part_alive(self._base):
             self.up.steps.setdefault(self._base, time.time())
         self.up.steps |= report.get("steps") or {}
-        if report.get("http_url"):
-            self.up.http_url = str(report["http_url"])
         self.up.system = report.get("system") or self.up.system
         port = report.get("http_port")
         if isinstance(port, int) and port != self.up.ports["http"]:
@@ -272,7 +290,13 @@ class Supervisor:
         elif name == KUBE:
             self.up.steps = {}
             layout.kubeconfig.unlink(missing_ok=True)
-            argv = kubecmd.kube_argv(sys.executable, layout, self.up.ports["kubernetes"], self.options.network)
+            argv = kubecmd.kube_argv(
+                sys.executable,
+                layout,
+                self.up.ports["kubernetes"],
+                self.up.options["network"],
+                [path for path, _ in self._shared],
+            )
             env = kubecmd.child_env(layout, self.environ)
         elif self._base == KUBE:
             self.up.steps = {step: at for step, at in self.up.steps.items() if step == KUBE}

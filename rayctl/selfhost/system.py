@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import logging
 import os
@@ -21,6 +22,7 @@ from typing import Any
 
 import aiohttp
 
+from rayctl.cluster.keys import TOKEN_KEY
 from rayctl.core.actor import ActorOptions
 from rayctl.core.host import ControllerHost
 from rayctl.core.tasks import all_or_none
@@ -31,11 +33,12 @@ from rayctl.kube.kinds import LEASES, RAY_CLUSTERS, SERVICES
 from rayctl.kube.lease import Terms
 from rayctl.manifests import crd_documents
 from rayctl.manifests.installation import NAME, Installation, documents
-from rayctl.selfhost import moving
+from rayctl.selfhost import kubecmd, moving
 from rayctl.selfhost.controllers import build_controllers
 from rayctl.selfhost.mover import Mover
-from rayctl.selfhost.system_view import SystemSeen, judge, leaders
-from rayctl.selfhost.upfile import read_json, write_json
+from rayctl.selfhost.ports import LOOPBACK
+from rayctl.selfhost.system_view import ENVIRONMENT, RAY_TOKEN, SystemSeen, judge, leaders
+from rayctl.selfhost.upfile import ensure_token, read_json, write_json
 from rayctl.telemetry.metrics import Metrics
 
 __all__ = ["System", "main"]
@@ -51,16 +54,18 @@ MANAGER = "rayctl"
 
 
 class System:
-    """Args: the way to the API server; what is wanted; where to report (``rayctl.selfhost.resident`` says what)."""
+    """Args: the way to the API server; what is wanted; where to report (``rayctl.selfhost.resident`` says what); the
+    token of the clusters."""
 
-    def __init__(self, transport: Transport, chosen: Installation, status_file: Path) -> None:
+    def __init__(self, transport: Transport, chosen: Installation, status_file: Path, ray_token: str) -> None:
         self._transport, self._chosen, self._status_file = transport, chosen, status_file
+        self._ray_token = ray_token
         self._mover = Mover(transport, chosen)
         self._move = moving.parse_move(None)
         self._steps: dict[str, float] = {}
         self._applied_at: float | None = None
         self.seen = SystemSeen(chosen.cluster)
-        self.http_url = ""
+        self._http_url = f"http://{LOOPBACK}:{chosen.port}"
 
     async def run(self) -> None:
         """Work until cancelled; leases are given back then."""
@@ -83,19 +88,31 @@ class System:
 
     async def install(self) -> None:
         """Apply everything; what is there already does not change."""
-        found = [*crd_documents(), *documents(self._chosen)]
-        try:
+        wanted = documents(self._chosen)
+        with contextlib.suppress(ObjectNotFound):  # not even the namespace
             self._move, _ = await self._mover.move()
-            found = [*crd_documents(), *documents(self._mover.installation(self._move, self._move.record.active))]
-        except ObjectNotFound:
-            pass  # not even the namespace
-        for document in found:
+            wanted = documents(self._mover.installation(self._move, self._move.record.active))
+        # The namespace is first; the pods need the secrets.
+        for document in [*crd_documents(), wanted[0], *self._secrets(), *wanted[1:]]:
             if moving.at_rest(self._move) or not is_moved(document):
                 await self._apply(document)
         if moving.at_rest(self._move):
             self._mover.take_over(self._move.record.active)
         self._applied_at = time.monotonic()
         self.seen = replace(self.seen, installed=True, trouble="")
+
+    def _secrets(self) -> list[dict[str, Any]]:
+        """Return what the head's pod is given and no document may say."""
+        contents = {RAY_TOKEN: {TOKEN_KEY: self._ray_token}, ENVIRONMENT: kubecmd.tasks_env(os.environ)}
+        return [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": name, "namespace": self._chosen.namespace},
+                "data": {key: base64.b64encode(os.fsencode(value)).decode() for key, value in content.items()},
+            }
+            for name, content in contents.items()
+        ]
 
     async def _apply(self, document: dict[str, Any]) -> None:
         from rayctl.kube.kinds import kind_of
@@ -153,8 +170,7 @@ class System:
             await self.install()
         gateway = "its service is not there"
         if service is not None:
-            self.http_url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
-            gateway = await _asked(session, self.http_url)
+            gateway = await _asked(session, self._http_url)
         self.seen = replace(self.seen, side=side, cluster=cluster, leases=tuple(leases), gateway=gateway, trouble="")
 
     def _report(self) -> str:
@@ -171,7 +187,6 @@ class System:
                 "reason": reason,
                 "at": now,
                 "steps": self._steps,
-                "http_url": self.http_url,
                 "system": {
                     "cluster": self.seen.side,
                     "state": status.get("state") or "not ready",
@@ -199,9 +214,9 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> str:
         return f"{type(error).__name__}{': ' if str(error) else ''}{error}"
 
 
-async def _run(kubeconfig: Path, chosen: Installation, status_file: Path) -> None:
+async def _run(kubeconfig: Path, chosen: Installation, status_file: Path, ray_token: str) -> None:
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
-    working = asyncio.ensure_future(System(transport, chosen, status_file).run())
+    working = asyncio.ensure_future(System(transport, chosen, status_file, ray_token).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, working.cancel)
@@ -218,6 +233,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--installation", type=Path, required=True)
     parser.add_argument("--status-file", type=Path, required=True)
+    parser.add_argument("--ray-token-file", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -225,7 +241,8 @@ def main() -> int:
     while not arguments.kubeconfig.exists():
         time.sleep(LOOK_S / 5)  # the API server writes it when it answers
     try:
-        asyncio.run(_run(arguments.kubeconfig, chosen, arguments.status_file))
+        ray_token = ensure_token(arguments.ray_token_file)
+        asyncio.run(_run(arguments.kubeconfig, chosen, arguments.status_file, ray_token))
     except Exception:
         log.exception("the system's process failed")
         return 1

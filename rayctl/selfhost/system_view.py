@@ -9,9 +9,13 @@ from typing import Any
 from rayctl.kube.lease import Observed
 from rayctl.manifests.access import CONTROLLERS
 
-__all__ = ["STEPS", "SystemSeen", "judge", "leaders", "wanted_installation"]
+__all__ = ["ENVIRONMENT", "RAY_TOKEN", "STEPS", "SystemSeen", "judge", "leaders", "wanted_installation"]
 
 Document = Mapping[str, Any]
+RAY_TOKEN = "rayctl-ray-token"  # noqa: S105 - the name of a Secret
+"""The Secret with Ray's token, which stays the same on every side: it is the home's."""
+ENVIRONMENT = "rayctl-environment"
+"""The Secret with the variables of who typed `rayctl up`, which tasks have as with a local Ray head."""
 STEPS = ("installed", "cluster", "http", "handed_over")
 
 
@@ -48,12 +52,13 @@ def judge(seen: SystemSeen) -> tuple[str, str, frozenset[str]]:
 
 def _done(seen: SystemSeen) -> frozenset[str]:
     held = leaders(seen.leases)
+    answers = not seen.gateway  # before, status and leases may be those of an earlier life
     status = (seen.cluster or {}).get("status") or {}
     facts = {
         "installed": seen.installed,
-        "cluster": status.get("state") == "ready",
-        "http": not seen.gateway,
-        "handed_over": all(holder.startswith(f"{seen.side}_") for holder in held.values()),
+        "cluster": answers and status.get("state") == "ready",
+        "http": answers,
+        "handed_over": answers and all(holder.startswith(f"{seen.side}_") for holder in held.values()),
     }
     return frozenset(step for step, done in facts.items() if done)
 
@@ -61,21 +66,26 @@ def _done(seen: SystemSeen) -> frozenset[str]:
 def _missing(seen: SystemSeen, step: str) -> str:
     if step == "installed":
         return "applying the control plane's objects"
+    status = (seen.cluster or {}).get("status") or {}
+    if step == "http" or (step == "cluster" and status.get("state") == "ready"):
+        return f"the HTTP API does not answer: {seen.gateway}"
     if step == "cluster":
         if seen.cluster is None:
             return f"RayCluster {seen.side} is not there"
-        status = seen.cluster.get("status") or {}
         known = [item for item in status.get("conditions") or () if item.get("type") == "HeadPodReady"]
         why = next((item.get("message") or item.get("reason") for item in known if item.get("status") != "True"), "")
         return f"RayCluster {seen.side} is {status.get('state') or 'not ready'}{': ' if why else ''}{why or ''}"
-    if step == "http":
-        return f"the HTTP API does not answer: {seen.gateway}"
     others = sorted(name for name, holder in leaders(seen.leases).items() if not holder.startswith(f"{seen.side}_"))
     return f"the actors do not lead yet: {', '.join(others)}"
 
 
 def wanted_installation(
-    home: str, settings: Mapping[str, str], num_cpus: int, memory: int, port: int, folders: Iterable[tuple[str, str]]
+    home: str,
+    settings: Mapping[str, str],
+    num_cpus: int,
+    memory: int,
+    ports: Mapping[str, int],
+    folders: Iterable[tuple[str, str]],
 ) -> dict[str, Any]:
     """Return the arguments of `rayctl.manifests.installation.Installation` for a control plane on this machine.
 
@@ -83,7 +93,7 @@ def wanted_installation(
         home: RAYCTL_HOME.
         settings: Variables of the service.
         num_cpus, memory: What the head offers to tasks, in CPUs and bytes.
-        port: Where the HTTP API listens.
+        ports: Where the HTTP API (``http``), Ray Client (``ray_client``) and Ray's dashboard are.
         folders: (path, ``Directory`` or ``File``) that hold the state.
     """
     return {
@@ -93,6 +103,12 @@ def wanted_installation(
         "num_cpus": num_cpus,
         "cpu": str(num_cpus),
         "memory": f"{memory // 2**20}Mi",
-        "port": port,
+        # An upgrade needs room for two.
+        "requested_memory": f"{memory // 2**21}Mi",
+        "port": ports["http"],
+        "ray_client_port": ports["ray_client"],
+        "dashboard_port": ports["dashboard"],
+        "ray_token": RAY_TOKEN,
+        "environment": ENVIRONMENT,
         "folders": tuple(folders),
     }

@@ -69,7 +69,6 @@ def up(
         Unavailable: it cannot start; nothing is left running.
     """
     began = time.monotonic()
-    options.check()
     if options.address is not None and "://" in options.address:
         raise InvalidRequest(
             f"{options.address!r} is not host:port of a Ray cluster's GCS.",
@@ -81,6 +80,8 @@ def up(
     with file_lock(layout.up_lock, timeout_s, busy, on_wait=lambda: report("waiting for another `rayctl up`")):
         seen = read_up(layout.up_file)
         running = seen is not None and seen.alive("supervisor") and seen.state != "stopping"
+        options = options.settled(seen)
+        options.check()
         if seen is not None and running:
             options.check_running(seen)
             if healthy(seen):

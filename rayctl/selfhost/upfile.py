@@ -20,7 +20,16 @@ from typing import Any
 from rayctl.errors import DeadlineExceeded, Unavailable
 from rayctl.selfhost.processes import ProcessId
 
-__all__ = ["UpFile", "ensure_private_dir", "ensure_token", "file_lock", "read_json", "read_up", "write_json"]
+__all__ = [
+    "UpFile",
+    "ensure_private_dir",
+    "ensure_token",
+    "file_lock",
+    "read_json",
+    "read_up",
+    "replace_file",
+    "write_json",
+]
 
 FORMAT = 1
 
@@ -93,12 +102,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Replace a file atomically by a JSON document that only its owner can read."""
+    replace_file(path, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file atomically by one that only its owner can read."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as out:
-            json.dump(document, out, indent=1)
-            out.write("\n")
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)

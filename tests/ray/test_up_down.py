@@ -77,7 +77,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def up(home: Path, *more: str, **env: str) -> dict[str, Any]:
     timeout = f"{START_S:.0f}s"
-    document: dict[str, Any] = json.loads(rayctl(home, "up", "--timeout", timeout, "-o", "json", *more, **env))
+    document: dict[str, Any] = json.loads(
+        rayctl(home, "up", "--no-kubernetes", "--timeout", timeout, "-o", "json", *more, **env)
+    )
     return document
 
 
@@ -195,7 +197,7 @@ def test_head_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
         (package / "__init__.py").write_text("")
     (broken / "scripts.py").write_text("raise SystemExit('no Ray today')")
     home = tmp_path / "home"
-    rayctl(home, "up", "--timeout", "60s", code=8, PYTHONPATH=str(tmp_path / "path"))
+    rayctl(home, "up", "--no-kubernetes", "--timeout", "60s", code=8, PYTHONPATH=str(tmp_path / "path"))
     assert status(home)["state"] == "failed"
     assert remains(Layout.of(home, {}), None) == []
     rayctl(home, "down")

@@ -5,6 +5,9 @@ without to the EndpointSlices that name it. A headless Service leads somewhere o
 address (annotation ``rayctl.io/address``); its ports are then those of the pods, as with a name that resolves to
 their addresses.
 
+The annotation ``rayctl.io/on-loopback`` names ports (comma-separated) that are open at 127.0.0.1 too, for programs of
+this machine that know no addresses of Services.
+
 Weights: the annotation ``rayctl.io/weights`` (JSON, value of a pod label → weight) shares new connections between
 groups of pods; the label is the one that the annotation ``rayctl.io/weights-label`` names, else ``ray.io/cluster``. A
 group of weight 0, or that is not named, gets connections only while no other group has a ready pod. Where the selector
@@ -21,10 +24,11 @@ from typing import Any
 from rayctl.embedded.kubelet.network.plan import LOOPBACK
 from rayctl.kube.store import Object
 
-__all__ = ["Backend", "Table", "frontends"]
+__all__ = ["ON_LOOPBACK", "Backend", "Table", "frontends"]
 
 ADDRESS, PORTS = "rayctl.io/address", "rayctl.io/ports"
 WEIGHTS, WEIGHTS_LABEL, DEFAULT_LABEL = "rayctl.io/weights", "rayctl.io/weights-label", "ray.io/cluster"
+ON_LOOPBACK = "rayctl.io/on-loopback"
 SERVICE_NAME = "kubernetes.io/service-name"
 
 
@@ -127,11 +131,14 @@ def _select(pods: list[_Pod], spec: Mapping[str, Any], weights: Mapping[str, Any
 def _of_pods(service: Object, address: str, headless: bool, pods: list[_Pod]) -> Table:
     table: Table = {}
     weights, label = _weights(service)
+    open_too = (service["metadata"].get("annotations") or {}).get(ON_LOOPBACK, "").split(",")
     for port in (service.get("spec") or {}).get("ports") or ():
         if port.get("protocol", "TCP") != "TCP":
             continue
         wanted = port["port"] if headless else port.get("targetPort", port["port"])
         table[address, port["port"]] = _backends(pods, wanted, weights, label)
+        if port.get("name") in open_too:
+            table[LOOPBACK, port["port"]] = table[address, port["port"]]
     if headless:
         for number in sorted({number for pod in pods for number in pod.moved}):
             table.setdefault((address, number), _backends(pods, number, weights, label))

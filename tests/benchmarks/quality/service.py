@@ -45,7 +45,9 @@ class Service:
             ServiceFailed: `stop` is still to be called.
         """
         try:
-            known = self._rayctl("up", "--num-cpus", str(len(self._cores)), "--output", "json", timeout_s=READY_S)
+            known = self._rayctl(
+                "up", "--no-kubernetes", "--num-cpus", str(len(self._cores)), "--output", "json", timeout_s=READY_S
+            )
             document: dict[str, Any] = json.loads(known[known.index("{") :])
             self.url, self.token_file = document["http_url"], document["token_file"]
         except (subprocess.SubprocessError, OSError, ValueError, KeyError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rayctl.embedded.kubelet.spec import parse_pod, refusal
-from rayctl.errors import InvalidRequest
+from rayctl.errors import Conflict, InvalidRequest
 from rayctl.manifests.access import CONTROLLERS
 from rayctl.manifests.installation import Installation
 from rayctl.selfhost import kubecmd
@@ -18,6 +18,9 @@ from rayctl.selfhost.plan import KUBE, RESIDENT, Part, Seen, died, plan
 from rayctl.selfhost.status import rows
 from rayctl.selfhost.system import installation
 from rayctl.selfhost.system_view import STEPS, SystemSeen, judge, wanted_installation
+from rayctl.selfhost.upfile import UpFile
+
+PORTS = {"http": 8000, "ray_client": 10001, "dashboard": 8265}
 
 
 def lease(name: str, holder: str) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def test_what_is_said_about_it(found: SystemSeen, state: str, because: str) -> N
 
 
 def test_a_step_that_was_done_is_not_forgotten() -> None:
-    assert judge(seen(gateway="refused", steps=frozenset({"http"})))[2] == frozenset(STEPS)
+    assert judge(seen(gateway="refused", steps=frozenset({"http"})))[2] == {"installed", "http"}
 
 
 def test_the_kubernetes_server_and_the_resident_start_and_fall_together() -> None:
@@ -65,19 +68,23 @@ def test_the_kubernetes_server_and_the_resident_start_and_fall_together() -> Non
 def test_what_was_written_down_is_read_again() -> None:
     layout = Layout.of(Path("/home/me/.rayctl"), {})
     wanted = wanted_installation(
-        "/home/me/.rayctl", {"RAYCTL_MAX_RUNNING": "2"}, 2, 2**31, 8000, kubecmd.shared(layout)
+        "/home/me/.rayctl", {"RAYCTL_MAX_RUNNING": "2"}, 2, 2**31, PORTS, kubecmd.shared(layout, {})
     )
     found = installation(wanted)
     assert isinstance(found, Installation)
     assert (found.num_cpus, found.memory, found.settings) == (2, "2048Mi", (("RAYCTL_MAX_RUNNING", "2"),))
-    assert ("/home/me/.rayctl/token", "File") in found.folders
+    assert (found.requested_memory, found.port, found.ray_client_port) == ("1024Mi", 8000, 10001)
+    assert ("/home/me/.rayctl/state", "Directory") in found.folders
 
 
 def test_no_pod_is_given_the_servers_own_folder() -> None:
     layout = Layout.of(Path("/home/me/.rayctl"), {})
-    places = [Path(path) for path, _ in kubecmd.shared(layout)]
+    found = kubecmd.shared(layout, {"RAYCTL_SECRETS_DIR": "/etc/secrets", "RAYCTL_X": "/x"})
+    places = [Path(path) for path, _ in found]
+    assert places[-1] == Path("/etc/secrets")
+    assert layout.pods_token.parent in places
     assert not any(layout.kube.is_relative_to(place) or layout.kubeconfig.is_relative_to(place) for place in places)
-    line = kubecmd.kube_argv("python", layout, 6443)
+    line = kubecmd.kube_argv("python", layout, 6443, "ports", [path for path, _ in found])
     assert [word for word in line if word.startswith("--share=")] == [f"--share={place}" for place in places]
 
 
@@ -104,10 +111,50 @@ def test_only_the_services_settings_reach_its_pod() -> None:
     assert "RAY_X" not in kubecmd.child_env(Layout.of(Path("/home/me/.rayctl"), {}), environ)
 
 
-def test_options_of_a_ray_head_are_refused() -> None:
-    UpOptions(kubernetes=True, num_cpus=2, port=9000).check()
-    with pytest.raises(InvalidRequest, match="address of its own"):
-        UpOptions(kubernetes=True, dashboard_port=8265).check()
+def test_tasks_have_the_environment_of_who_typed_it_and_nothing_of_another_cluster() -> None:
+    environ = {
+        "AWS_REGION": "x",
+        "HOME": "/h",
+        "TMPDIR": "/t",
+        "RAY_ADDRESS": "a",
+        "KUBECONFIG": "k",
+        "BASH_FUNC_f%%": "",
+    }
+    assert kubecmd.tasks_env(environ) == {"AWS_REGION": "x", "HOME": "/h"}
+
+
+def test_options_that_do_not_go_together_are_refused() -> None:
+    UpOptions(kubernetes=True, num_cpus=2, port=9000, dashboard_port=8265, network="ports").check()
+    with pytest.raises(InvalidRequest, match="one that is there"):
+        UpOptions(kubernetes=True, address="127.0.0.1:6379").check()
+    with pytest.raises(InvalidRequest, match="kept apart"):
+        UpOptions(kubernetes=False, network="ports").check()
+
+
+@pytest.mark.parametrize(
+    ("asked", "running", "found"),
+    [
+        (UpOptions(), None, True),
+        (UpOptions(kubernetes=False), None, False),
+        (UpOptions(address="127.0.0.1:6379"), None, False),
+        (UpOptions(), UpFile("/h", options={"num_cpus": 2}), False),  # of a release that knew nothing else
+        (UpOptions(), UpFile("/h", options={"kubernetes": False}), False),
+        (UpOptions(), UpFile("/h", options={"kubernetes": True}), True),
+        (UpOptions(), UpFile("/h", state="failed", options={"kubernetes": False}), True),
+        (UpOptions(kubernetes=True), UpFile("/h", options={"kubernetes": False}), True),
+    ],
+)
+def test_a_home_stays_what_it_was_started_as(asked: UpOptions, running: UpFile | None, found: bool) -> None:
+    assert asked.settled(running).kubernetes is found
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"), [(True, {"kubernetes": False}), (True, {}), (False, {"kubernetes": True})]
+)
+def test_another_kind_than_the_running_one_is_refused(asked: bool, options: dict[str, Any]) -> None:
+    with pytest.raises(Conflict, match="--kubernetes is"):
+        UpOptions(kubernetes=asked).check_running(UpFile("/h", options=options))
+    UpOptions(kubernetes=not asked).check_running(UpFile("/h", options=options))
 
 
 def test_status_tells_who_leads_where_and_of_a_move() -> None:

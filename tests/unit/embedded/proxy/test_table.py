@@ -57,6 +57,15 @@ def test_moved_ports_are_followed_and_belong_to_headless_services() -> None:
     assert frontends([service(clusterIP="None")], [moved], []) == {}
 
 
+def test_named_ports_are_open_on_the_machines_own_address_too() -> None:
+    there = service()
+    there["spec"]["ports"].append({"name": "q", "port": 81, "targetPort": 8001})
+    there["metadata"]["annotations"] = {"rayctl.io/on-loopback": "q,r"}
+    found = frontends([there], [pod("10.0.0.2")], [])
+    assert {place[1] for place in found if place[0] == "127.0.0.1"} == {81}
+    assert found["127.0.0.1", 81] == (Backend("10.0.0.2", 8001),)
+
+
 def test_slices_where_nothing_is_selected() -> None:
     plain = service()
     del plain["spec"]["selector"]
