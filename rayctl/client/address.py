@@ -27,6 +27,7 @@ class LocalService:
 
     http_url: str | None = None
     ray_client_address: str | None = None
+    kubeconfig: str | None = None
     ray_address: str | None = None
     token_file: str | None = None
     ray_token_file: str | None = None
@@ -130,6 +131,9 @@ def _direct(local: LocalService | None) -> Address:
     if named and not named.startswith("http"):
         ours = local is not None and _same(named, local.ray_address)
         return Address("ray", named, ray_env=_ray_env(local) if ours else {}, is_local=ours)
+    if local is not None and local.kubeconfig and local.ray_client_address:
+        # Its Ray cluster is a pod's; drivers from outside come in by Ray Client.
+        return Address("ray-client", local.ray_client_address, ray_env=_ray_env(local), is_local=True)
     if local is not None:
         return Address("ray", local.ray_address or "auto", ray_env=_ray_env(local), is_local=True)
     return Address("ray", "auto")

@@ -42,6 +42,7 @@ class Installation:
         ray_client_port, dashboard_port: Of the same service, for programs that use Ray; 0: not there.
         requested_memory: What the head keeps free for itself on its node; as ``memory`` if empty.
         environment: A Secret with more variables of the head, whose own ones count first.
+        object_store: Bytes of the head's object store; what Ray would choose if 0.
         ray_token: The Secret with Ray's token; the cluster has one of its own if empty.
     """
 
@@ -63,6 +64,7 @@ class Installation:
     ray_client_port: int = 0
     dashboard_port: int = 0
     requested_memory: str = ""
+    object_store: int = 0
     ray_token: str = ""
     environment: str = ""
 
@@ -168,7 +170,11 @@ def ray_cluster(chosen: Installation, head: Document) -> Document:
         "authOptions": {"mode": "token", **({"secretName": chosen.ray_token} if chosen.ray_token else {})},
         "headGroupSpec": {
             # The address: in a pod; a token guards it.
-            "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": str(chosen.num_cpus)},  # noqa: S104
+            "rayStartParams": {
+                "dashboard-host": "0.0.0.0",  # noqa: S104
+                "num-cpus": str(chosen.num_cpus),
+                **({"object-store-memory": str(chosen.object_store)} if chosen.object_store else {}),
+            },
             "template": {"spec": head},
         },
         "workerGroupSpecs": [

@@ -177,7 +177,7 @@ class Supervisor:
 
     def _describe_kubernetes(self, ports: dict[str, int]) -> None:
         layout, up = self.layout, self.up
-        cpus, memory, _ = self.options.sizes(Machine.measure())
+        sizes = cpus, memory, _ = self.options.sizes(Machine.measure())
         up.ray_token_file, up.ray_auth_mode = str(layout.ray_token), "token"
         ensure_token(layout.ray_token)
         self._describe_ports(ports)
@@ -193,7 +193,7 @@ class Supervisor:
         self._share_token()
         settings["RAYCTL_TOKEN_FILE"] = str(layout.pods_token)
         self._shared = [(path, kind) for path, kind in kubecmd.shared(layout, settings) if os.path.exists(path)]
-        wanted = wanted_installation(str(layout.home), settings, cpus, memory, ports, self._shared)
+        wanted = wanted_installation(str(layout.home), settings, sizes, ports, self._shared)
         write_json(layout.installation, wanted)
 
     def _describe_ports(self, ports: dict[str, int]) -> None:

@@ -82,8 +82,7 @@ def _missing(seen: SystemSeen, step: str) -> str:
 def wanted_installation(
     home: str,
     settings: Mapping[str, str],
-    num_cpus: int,
-    memory: int,
+    sizes: tuple[int, int, int],
     ports: Mapping[str, int],
     folders: Iterable[tuple[str, str]],
 ) -> dict[str, Any]:
@@ -92,10 +91,11 @@ def wanted_installation(
     Args:
         home: RAYCTL_HOME.
         settings: Variables of the service.
-        num_cpus, memory: What the head offers to tasks, in CPUs and bytes.
+        sizes: What the head offers to tasks: CPUs, bytes of memory, bytes of its object store.
         ports: Where the HTTP API (``http``), Ray Client (``ray_client``) and Ray's dashboard are.
         folders: (path, ``Directory`` or ``File``) that hold the state.
     """
+    num_cpus, memory, store = sizes
     return {
         "actors": True,
         "home": home,
@@ -108,6 +108,7 @@ def wanted_installation(
         "port": ports["http"],
         "ray_client_port": ports["ray_client"],
         "dashboard_port": ports["dashboard"],
+        "object_store": store,
         "ray_token": RAY_TOKEN,
         "environment": ENVIRONMENT,
         "folders": tuple(folders),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,10 +15,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from rayctl.embedded.kubelet.network.namespaces import why_not
+from rayctl.kube.calls import Call
+from rayctl.kube.http import HttpTransport, load_configuration
+from rayctl.kube.kinds import FLEETS, PODS
 from rayctl.selfhost.down import down, remains
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.upfile import read_up
-from tests.ray.test_up_down import rayctl, status, until
+from tests.ray.test_up_down import back_with_another, kill, rayctl, status, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -104,3 +109,81 @@ def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, 
     layout = Layout.of(home, {})
     assert remains(layout, None) == []
     assert not layout.kube.exists()
+
+
+FLEET = """
+apiVersion: orchestration.aibrix.ai/v1alpha1
+kind: RayClusterFleet
+metadata: {name: pair}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: pair}}
+  template:
+    metadata: {labels: {app: pair}}
+    spec:
+      rayVersion: "2.60.0"
+      headGroupSpec:
+        rayStartParams: {num-cpus: "1"}
+        template:
+          spec:
+            containers:
+              - {name: ray-head, image: "rayproject/ray:2.60.0", resources: {limits: {cpu: "1", memory: 1Gi}}}
+"""
+
+
+def asked(home: Path, path: str) -> Any:
+    """Return what the home's API server answers its administrator."""
+
+    async def ask() -> Any:
+        transport = HttpTransport(await load_configuration(str(home / "kubeconfig")))
+        try:
+            return await transport.request(Call.get(path))
+        finally:
+            await transport.close()
+
+    return asyncio.run(ask())
+
+
+def lives(home: Path) -> dict[str, tuple[str, list[int]]]:
+    """Return for each of the fleet's pods its uid and how often its containers were restarted."""
+    found = asked(home, PODS.path("default"))["items"]
+    return {
+        pod["metadata"]["name"]: (
+            pod["metadata"]["uid"],
+            [each["restartCount"] for each in pod["status"]["containerStatuses"]],
+        )
+        for pod in found
+    }
+
+
+def replicas(home: Path) -> tuple[int, int]:
+    """Return how many of the fleet's clusters there are, and how many are ready."""
+    seen = asked(home, FLEETS.path("default", "pair"))["status"]
+    return seen.get("replicas", 0), seen.get("readyReplicas", 0)
+
+
+def test_a_fleet_survives_the_deaths_of_its_control_plane(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    network = "ports" if why_not() else "netns"
+    rayctl(home, "up", "--network", network, "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s")
+    kubeconfig = {"KUBECONFIG": str(home / "kubeconfig")}
+    rayctl(home, "apply", "-f", str(tmp_path / "fleet.yaml"), "--wait", "--timeout", "300s", **kubeconfig)
+    before = lives(home)
+    assert len(before) == 2
+    assert replicas(home) == (2, 2)
+
+    os.kill(head_of(home), signal.SIGKILL)
+    until(lambda: status(home)["state"] != "ready", "the death is noticed", 60)
+    until(lambda: status(home)["state"] == "ready", "the head comes back", 200)
+    assert (lives(home), replicas(home)) == (before, (2, 2))
+    for part in ("kube", "resident"):
+        until(back_with_another(home, part, kill(home, part)), f"{part} comes back", 200)
+        assert (lives(home), replicas(home)) == (before, (2, 2))
+
+    # Whoever leads now looks after it.
+    rayctl(home, "scale", "rcf/pair", "--replicas", "1", **kubeconfig)
+    until(lambda: replicas(home) == (1, 1) and len(lives(home)) == 1, "the fleet converges", 120)
+    [(name, life)] = lives(home).items()
+    assert before[name] == life
+    rayctl(home, "down", "--delete-data", "--yes")
+    assert remains(Layout.of(home, {}), None) == []

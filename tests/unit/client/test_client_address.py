@@ -78,6 +78,17 @@ def test_a_chosen_auth_mode_stays(up: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "RAY_AUTH_TOKEN_PATH" not in resolve("ray://127.0.0.1:10001").ray_env
 
 
+def test_auto_is_ray_client_where_the_cluster_is_a_pods(up: Path) -> None:
+    document = json.loads((up / "up.json").read_text())
+    document.pop("ray_address", None)
+    (up / "up.json").write_text(
+        json.dumps({**document, "kubeconfig": "/k", "ray_client_address": "ray://127.0.0.1:10001"})
+    )
+    found = resolve("auto")
+    assert (found.kind, found.url, found.is_local) == ("ray-client", "ray://127.0.0.1:10001", True)
+    assert found.ray_env["RAY_AUTH_MODE"] == "token"
+
+
 def test_auto_is_the_local_cluster(up: Path) -> None:
     found = resolve("auto")
     assert (found.kind, found.url) == ("ray", "127.0.0.1:6390")

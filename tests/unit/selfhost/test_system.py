@@ -68,7 +68,7 @@ def test_the_kubernetes_server_and_the_resident_start_and_fall_together() -> Non
 def test_what_was_written_down_is_read_again() -> None:
     layout = Layout.of(Path("/home/me/.rayctl"), {})
     wanted = wanted_installation(
-        "/home/me/.rayctl", {"RAYCTL_MAX_RUNNING": "2"}, 2, 2**31, PORTS, kubecmd.shared(layout, {})
+        "/home/me/.rayctl", {"RAYCTL_MAX_RUNNING": "2"}, (2, 2**31, 10**9), PORTS, kubecmd.shared(layout, {})
     )
     found = installation(wanted)
     assert isinstance(found, Installation)
