@@ -37,9 +37,9 @@ from rayctl.selfhost.upfile import (
     ensure_private_dir,
     ensure_token,
     file_lock,
+    follow_file,
     read_json,
     read_up,
-    replace_file,
     write_json,
 )
 
@@ -190,7 +190,7 @@ class Supervisor:
         settings = kubecmd.service_settings(self.environ, ServiceSettings.model_fields)
         for name in kubecmd.FOLDERS:
             ensure_private_dir(layout.home / name)
-        self._share_token()
+        follow_file(layout.token, layout.pods_token)
         settings["RAYCTL_TOKEN_FILE"] = str(layout.pods_token)
         self._shared = [(path, kind) for path, kind in kubecmd.shared(layout, settings) if os.path.exists(path)]
         wanted = wanted_installation(str(layout.home), settings, sizes, ports, self._shared)
@@ -203,25 +203,20 @@ class Supervisor:
         purposes = {"port": "http", "ray_client_port": "ray_client", "dashboard_port": "dashboard"}
         self.up.options = {option: ports[purpose] for option, purpose in purposes.items()}
 
-    def _share_token(self) -> None:
-        """Have the pods' copy of the token file say what the file says."""
-        content = self.layout.token.read_bytes()
-        copy = self.layout.pods_token
-        if not copy.exists() or copy.read_bytes() != content:
-            replace_file(copy, content)
-
     # -- observe, plan, act ----------------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
         if self._base == KUBE:
-            self._share_token()
+            follow_file(self.layout.token, self.layout.pods_token)
         seen = self._observe(now)
         decided = plan(seen, now)
         if decided.give_up is not None:
             text = logs.tail(self.layout.log(decided.give_up))
             reason = decided.reason[:1].upper() + decided.reason[1:]
             raise Unavailable(
-                f"{reason}. Last lines of {self.layout.log(decided.give_up)}:\n{text}", code=f"{decided.give_up}-failed"
+                f"{reason}. Last lines of {self.layout.log(decided.give_up)}:\n{text}",
+                code=f"{decided.give_up}-failed",
+                hint="`rayctl up --no-kubernetes` does with a Ray head alone." if self._base == KUBE else None,
             )
         for name in decided.stop:
             log.warning("stopping %s: %s", name, decided.reason)

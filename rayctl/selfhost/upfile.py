@@ -25,6 +25,7 @@ __all__ = [
     "ensure_private_dir",
     "ensure_token",
     "file_lock",
+    "follow_file",
     "read_json",
     "read_up",
     "replace_file",
@@ -119,6 +120,14 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def follow_file(source: Path, copy: Path) -> None:
+    """Have a copy say what a file says. It stays as it is while there is no such file."""
+    with contextlib.suppress(FileNotFoundError):
+        content = source.read_bytes()
+        if not copy.exists() or copy.read_bytes() != content:
+            replace_file(copy, content)
 
 
 def read_up(path: Path) -> UpFile | None:

@@ -11,7 +11,7 @@ from rayctl.clock import format_duration
 from rayctl.errors import DeadlineExceeded, Unavailable
 from rayctl.selfhost import logs
 from rayctl.selfhost.layout import MAX_TEMP_DIR_BYTES, Layout
-from rayctl.selfhost.upfile import UpFile, ensure_private_dir, ensure_token, file_lock, read_up, write_json
+from rayctl.selfhost.upfile import UpFile, ensure_private_dir, ensure_token, file_lock, follow_file, read_up, write_json
 
 
 def test_up_file_round_trip(tmp_path: Path) -> None:
@@ -152,3 +152,22 @@ def test_only_ray_sessions_are_removed(tmp_path: Path) -> None:
 
 def test_durations() -> None:
     assert [format_duration(s) for s in (8.9, 200, 7500, 367200)] == ["8s", "3m20s", "2h05m", "4d06h"]
+
+
+def test_a_copy_follows_its_file_also_when_that_is_replaced(tmp_path: Path) -> None:
+    source, copy = tmp_path / "token", tmp_path / "copy"
+    follow_file(source, copy)
+    assert not copy.exists()
+    source.write_text("one")
+    follow_file(source, copy)
+    before = copy.stat()
+    assert (copy.read_text(), before.st_mode & 0o777) == ("one", 0o600)
+    follow_file(source, copy)
+    assert copy.stat().st_ino == before.st_ino
+    (tmp_path / "new").write_text("two")
+    (tmp_path / "new").replace(source)
+    follow_file(source, copy)
+    assert copy.read_text() == "two"
+    source.unlink()
+    follow_file(source, copy)
+    assert copy.read_text() == "two"
