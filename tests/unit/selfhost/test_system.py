@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from rayctl.embedded.kubelet.spec import parse_pod, refusal
+from rayctl.embedded.proxy.table import ON_LOOPBACK
 from rayctl.errors import Conflict, InvalidRequest
 from rayctl.manifests.access import CONTROLLERS
-from rayctl.manifests.installation import Installation
+from rayctl.manifests.installation import Installation, documents
 from rayctl.selfhost import kubecmd
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.options import UpOptions
@@ -75,6 +76,29 @@ def test_what_was_written_down_is_read_again() -> None:
     assert (found.num_cpus, found.memory, found.settings) == (2, "2048Mi", (("RAYCTL_MAX_RUNNING", "2"),))
     assert (found.requested_memory, found.port, found.ray_client_port) == ("1024Mi", 8000, 10001)
     assert ("/home/me/.rayctl/state", "Directory") in found.folders
+
+
+def test_programs_of_this_machine_find_it_where_a_ray_head_alone_would_be() -> None:
+    layout = Layout.of(Path("/home/me/.rayctl"), {})
+    wanted = wanted_installation("/h", {}, (2, 2**31, 10**9), {**PORTS, "http": 8001}, kubecmd.shared(layout, {}))
+    found = {(each["kind"], each["metadata"]["name"]): each for each in documents(installation(wanted))}
+    service = found["Service", "rayctl"]
+    open_at_loopback = service["metadata"]["annotations"][ON_LOOPBACK].split(",")
+    ports = {port["name"]: (port["port"], port["targetPort"]) for port in service["spec"]["ports"]}
+    assert {name: ports[name] for name in open_at_loopback} == {
+        "http": (8001, 8000),
+        "client": (10001, 10001),
+        "dashboard": (8265, 8265),
+    }
+    head = found["RayCluster", "rayctl-system"]["spec"]["headGroupSpec"]
+    [container] = head["template"]["spec"]["containers"]
+    assert container["resources"] == {"requests": {"cpu": "2", "memory": "1024Mi"}, "limits": {"memory": "2048Mi"}}
+    assert head["rayStartParams"]["object-store-memory"] == "1000000000"
+    elsewhere = {
+        each["metadata"]["name"]: each for each in documents(Installation(actors=True)) if each["kind"] == "Service"
+    }
+    assert "annotations" not in elsewhere["rayctl"]["metadata"]
+    assert [port["name"] for port in elsewhere["rayctl"]["spec"]["ports"]] == ["http", "metrics"]
 
 
 def test_no_pod_is_given_the_servers_own_folder() -> None:
