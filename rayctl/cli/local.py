@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["down", "env", "memory_size", "status", "up"]
 
-_UP_TIMEOUT_S = 120.0
+_UP_TIMEOUT_S = 180.0  # a loaded machine takes this long
 _DOWN_TIMEOUT_S = 30.0
 
 
