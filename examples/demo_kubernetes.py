@@ -81,7 +81,7 @@ def main() -> None:
         write_data(folder)
         (folder / "fleet.yaml").write_text(FLEET)
         try:
-            run("rayctl up --num-cpus 2 --memory 3GiB --timeout 180s", folder)
+            run("rayctl up --kubernetes --num-cpus 2 --memory 3GiB --timeout 180s", folder)
             run(
                 "rayctl automl submit customers.csv --target churn --task classification"
                 " --time-budget 20s --seed 0 --name churn --wait",
