@@ -165,7 +165,7 @@ def replicas(home: Path) -> tuple[int, int]:
 def test_a_fleet_survives_the_deaths_of_its_control_plane(home: Path, tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(FLEET)
     network = "ports" if why_not() else "netns"
-    rayctl(home, "up", "--network", network, "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s")
+    rayctl(home, "up", "--kubernetes", "--network", network, "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s")
     kubeconfig = {"KUBECONFIG": str(home / "kubeconfig")}
     rayctl(home, "apply", "-f", str(tmp_path / "fleet.yaml"), "--wait", "--timeout", "300s", **kubeconfig)
     before = lives(home)
