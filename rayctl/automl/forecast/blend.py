@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from rayctl.automl.ensemble import greedy_blend
+from rayctl.automl.forecast.scoring import WindowScorer
 from rayctl.automl.forecast.windows import Window
+from rayctl.automl.metrics import METRICS
 
 __all__ = ["Rule", "choose_rule", "mix", "mixed_windows", "series_weights", "window_loss"]
 
@@ -23,10 +25,12 @@ _MAX_VALUES = 60_000
 _MAX_MEMBERS = 8
 _STEPS = 25
 _PATIENCE = 6
-_TOP = 4
-_NEAR = 0.15  # of the best trial's loss: who is further behind is not averaged in for lack of evidence
+_TOP = 8
+_NEAR = 0.2  # of the best trial's loss: who is further behind is not averaged in for lack of evidence
+_APART = 0.3  # of a trial's loss: forecasts that differ by less are variants of one another
 _BELIEF = 30.0  # series times windows at which greedy weights and the plain average count the same
-_CLEARLY = 0.003  # another rule must be better than the weighted average by this share
+_BELIEF_WINDOWS = 1.0  # the same in windows: series of one time share its surprises, however many they are
+_CLEARLY = 0.02  # another rule must be better than the weighted average by this share
 _POWERS = (1.0, 3.0)
 _SHRINK = 2.0  # a series' own errors count as if the collection's mean had been seen in so many windows more
 
@@ -119,8 +123,11 @@ def choose_rule(windows: Sequence[Window], count: int) -> Rule:
         windows: All windows, with the forecasts of the same trials.
         count: Number of series of the collection.
     """
-    own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
-    ranked = sorted(own, key=lambda trial: (own[trial], trial))[:_MAX_TRIALS]
+    own = _own_losses(windows)
+    ranked = sorted(own, key=lambda trial: (own[trial], trial))
+    # Variants of the leader would crowd out all others.
+    distinct = _distinct(windows, own)
+    ranked = (distinct + [trial for trial in ranked if trial not in distinct])[:_MAX_TRIALS]
     small = [_sample(window, ranked, len(windows)) for window in windows]
     makers: dict[str, Callable[[Sequence[Window]], Rule]] = {"weighted": _weighted}
     if len(ranked) >= 3:
@@ -187,28 +194,52 @@ def _splits(windows: Sequence[Window]) -> list[tuple[list[Window], list[Window]]
     return [([halves[0]], [halves[1]]), ([halves[1]], [halves[0]])]
 
 
-def _top(windows: Sequence[Window]) -> list[int]:
-    """Return the best few trials, those far behind the best left out."""
-    own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
-    ranked = sorted(own, key=lambda trial: (own[trial], trial))[:_TOP]
+def _own_losses(windows: Sequence[Window]) -> dict[int, float]:
+    return {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in windows[0].forecasts}
+
+
+def _distinct(windows: Sequence[Window], own: Mapping[int, float]) -> list[int]:
+    """Return the best trials that differ from one another, best first; those far behind the best are left out.
+
+    Many variants of one model are one opinion: an average over them would be no safer than the best of them. How far
+    apart two trials are is the loss of one's forecasts if the other's were true, against the own loss of the worse.
+    """
+    ranked = sorted(own, key=lambda trial: (own[trial], trial))
     best = own[ranked[0]]
-    return [trial for trial in ranked if trial == ranked[0] or own[trial] - best <= _NEAR * abs(best)]
+    found = ranked[:1]
+    for trial in ranked[1:]:
+        if len(found) == _TOP or own[trial] - best > _NEAR * abs(best):
+            break
+        if all(_distance(windows, trial, other) >= _APART * abs(own[trial]) for other in found):
+            found.append(trial)
+    return found
+
+
+def _distance(windows: Sequence[Window], one: int, other: int) -> float:
+    """Return how far apart two trials' forecasts are, in the unit of named metrics' losses."""
+    parts = []
+    for window in windows:
+        metric = window.scorer.metric if window.scorer.metric.function is None else METRICS["mase"]
+        as_truth = WindowScorer(metric, np.asarray(window.forecasts[other], np.float64), window.scorer.scale)
+        parts.append(metric.loss(as_truth.score(np.asarray(window.forecasts[one], np.float64))))
+    value = sum(parts) / len(parts)
+    return value if np.isfinite(value) else 0.0
 
 
 def _median(windows: Sequence[Window]) -> Rule:
-    top = _top(windows)
+    top = _distinct(windows, _own_losses(windows))
     return Rule(dict.fromkeys(sorted(top), 1 / len(top)), median=True)
 
 
 def _weighted(windows: Sequence[Window]) -> Rule:
     """Greedy weights, drawn towards the average of the best few as far as there are few errors to judge by."""
-    top = _top(windows)
+    top = _distinct(windows, _own_losses(windows))
     sizes = np.cumsum([0, *(len(window.series) for window in windows)])
     predictions = {
         trial: np.concatenate([window.forecasts[trial] for window in windows]) for trial in windows[0].forecasts
     }
     blend = greedy_blend(predictions, _loss_of(windows, sizes), steps=_STEPS, patience=_PATIENCE)
-    belief = float(sizes[-1]) / (float(sizes[-1]) + _BELIEF)
+    belief = float(sizes[-1]) / (float(sizes[-1]) + _BELIEF) * len(windows) / (len(windows) + _BELIEF_WINDOWS)
     weights = {trial: belief * weight for trial, weight in blend.weights.items()}
     for trial in top:
         weights[trial] = weights.get(trial, 0.0) + (1 - belief) / len(top)

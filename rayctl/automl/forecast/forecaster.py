@@ -13,20 +13,21 @@ import numpy as np
 
 from rayctl.automl.engine import Candidate
 from rayctl.automl.forecast.models import ResolvedModel, forecast_series
-from rayctl.automl.forecast.own import cheap_forecast, seasonal_naive
+from rayctl.automl.forecast.own import cheap_forecast
 from rayctl.errors import RayctlError, TrialError
 
 __all__ = ["Forecasts", "blamed_on", "forecast_all"]
 
 _MESSAGE_CHARS = 500
+_FEW = 12  # with fewer steps it is the series that is too short, not one of rayctl's models that fails
 
 
 @dataclass(frozen=True)
 class Forecasts:
     """The forecasts of all series: float64, shape (series, h).
 
-    ``replaced`` series were forecast by the seasonal naive method, because the model failed on them; ``reason`` is
-    the first failure. ``stopped_at``: so many series were forecast by the model before time was up, and the rest by
+    ``replaced`` series were forecast by a cheap method, because the model failed on them; ``reason`` is the first
+    failure. ``stopped_at``: so many series were forecast by the model before time was up, and the rest by
     a cheap method; None: all were. ``learned``: what a global model has learned, in its own format.
     """
 
@@ -66,12 +67,15 @@ def forecast_all(
 
     Raises:
         TrialError: ``trial-timeout`` if not one series was forecast in time, ``unknown-parameter``,
-            ``out-of-memory``, or ``model-error`` if the model fails on more than half of the series.
+            ``out-of-memory``, or ``model-error`` if the model fails on more than half of the series. Failures of
+            rayctl's own models on series of fewer than twelve steps do not count: the first windows of short series
+            would rule out models that are good at the end of them.
     """
     with blamed_on(candidate), _quiet():
         params = resolved.defaults(candidate.params, seasons)
         values = np.empty((len(histories), horizon))
         failures: list[str] = []
+        serious = 0
         prototypes: dict[str, Any] = {}
         stopped: int | None = None
         for position, y in enumerate(histories):
@@ -85,7 +89,7 @@ def forecast_all(
                         hint="Give the trial more time, or use a cheaper model.",
                     )
             if stopped is not None:
-                values[position] = cheap_forecast(y, horizon, seasons[0])
+                values[position] = _substitute(y, horizon, seasons[0])
                 continue
             x, x_next = exogenous[position] if exogenous is not None else (None, None)
             try:
@@ -100,14 +104,20 @@ def forecast_all(
                 failures.append(f"{name_of(position)}: {_describe(error)}")
             else:
                 continue
-            values[position] = seasonal_naive(y, horizon, seasons[0])
-            if 2 * len(failures) > len(histories):
+            values[position] = _substitute(y, horizon, seasons[0])
+            serious += not resolved.trusted or len(y) >= _FEW
+            if 2 * serious > len(histories):
                 raise TrialError(
                     f"{candidate.model} failed on more than half of the {len(histories)} series; first on "
                     f"{failures[0]}"[:_MESSAGE_CHARS],
                     code="model-error",
                 )
     return Forecasts(values, len(failures), failures[0][:_MESSAGE_CHARS] if failures else None, stopped)
+
+
+def _substitute(y: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    found = cheap_forecast(y, horizon, season)
+    return np.maximum(found, 0.0) if y.min() >= 0 else found
 
 
 @contextmanager

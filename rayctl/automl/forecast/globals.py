@@ -116,8 +116,8 @@ class _GlobalModel:
     learns_from_all_series = True
 
     def __init__(self, relative: str, log: bool, rows: int) -> None:
-        if relative not in ("level", "last", "season"):
-            raise ValueError(f"relative must be level, last or season, not {relative!r}")
+        if relative not in ("level", "last", "trend", "season"):
+            raise ValueError(f"relative must be level, last, trend or season, not {relative!r}")
         self.relative, self.log, self.max_rows = relative, bool(log), int(rows)
         self.stopped_at: int | None = None
         self.layout: Layout | None = None
@@ -286,7 +286,7 @@ class GlobalLightGBM(_GlobalModel):
             raise TrialError(f"There are only {len(group)} rows to learn from.", code="model-error")
         features, z, _, _ = self._design(series, panel, group, origin, step)
         params = self.params | {"seed": seed & 0x7FFFFFFF}
-        whole = lightgbm.Dataset(features, z, free_raw_data=False)
+        whole = lightgbm.Dataset(features, z, params=params, free_raw_data=False)
         wanted, ended = rounds, False
         if wanted is None:
             late = origin + step >= series.offsets[group + 1] - horizon

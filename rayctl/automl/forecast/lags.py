@@ -31,8 +31,9 @@ class Layout:
         window: Steps that base and scale are taken from.
         calendar: Names of features of the target's time.
         exogenous: Number of columns with a known future.
-        relative: What targets are measured from: ``level`` (mean of the last window), ``last`` (the last value) or
-            ``season`` (the seasonal naive forecast).
+        relative: What targets are measured from: ``level`` (mean of the last window), ``last`` (the last value),
+            ``trend`` (the last value and the mean change of the last two windows, once per step) or ``season`` (the
+            seasonal naive forecast).
     """
 
     seasons: tuple[int, ...]
@@ -138,7 +139,10 @@ def make_rows(
 
     for lag in range(layout.lags):
         add(at(origin - lag))
-    base = last if layout.relative == "last" else level
+    base = last if layout.relative in ("last", "trend") else level
+    if layout.relative == "trend":
+        first = np.maximum(begin, origin - 2 * layout.window)
+        base = last + step * (last - panel.y[first]) / np.maximum(1, origin - first)
     for place, season in enumerate(layout.seasons):
         same = origin + step - season * -(-step // season)
         naive = at(same)

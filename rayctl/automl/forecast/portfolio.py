@@ -35,7 +35,8 @@ def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
     series, length, seasons = shape_of(summary, request)
     usable = tuple(season for season in seasons if season > 1 and 2 * season <= length)
     local = _gaps_first(list(distinct(_local(usable, length, request))), summary.zero_share or 0.0)
-    shared = list(_shared(series, length, bool(request.known_future))) if _enough(series, length) else []
+    kinds = _shared if usable else _shared_without_season
+    shared = list(kinds(bool(request.known_future))) if _enough(series, length) else []
     if not shared:
         return local
     # The naive method and two cheap models first, then both kinds take turns; many series make the global ones cheap.
@@ -145,7 +146,7 @@ def _cut(model: str, params: Mapping[str, Any], length: float, season: int) -> C
     return Candidate(model, found)
 
 
-def _shared(series: int, length: float, known_future: bool) -> Iterator[Candidate]:
+def _shared(known_future: bool) -> Iterator[Candidate]:
     # Recursive ones cost a few times less than direct ones, which have a row per step ahead, and are as good.
     yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "season"})
     yield Candidate("GlobalRidge", {"relative": "season"})
@@ -161,14 +162,31 @@ def _shared(series: int, length: float, known_future: bool) -> Iterator[Candidat
     yield Candidate("GlobalLightGBM", slow)
 
 
+def _shared_without_season(known_future: bool) -> Iterator[Candidate]:
+    # What such series have is a trend: errors of its continuation are learned beside changes of the last value.
+    yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "trend"})
+    yield Candidate("GlobalRidge", {"relative": "trend"})
+    yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "trend", "objective": "regression_l1"})
+    yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "last", "log": True})
+    slow = {"strategy": "recursive", "relative": "last", "num_leaves": 15, "learning_rate": 0.04, "rounds": 500}
+    yield Candidate("GlobalLightGBM", slow)
+    yield Candidate("GlobalRidge", {"relative": "level"})
+    yield Candidate("GlobalLightGBM", {"strategy": "recursive", "relative": "level", "objective": "regression"})
+    yield Candidate("GlobalRidge", {"relative": "level", "log": True})
+    yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "level", "objective": "regression_l1"})
+    if known_future:
+        yield Candidate("GlobalLightGBM", {"strategy": "direct", "relative": "last", "feature_fraction": 1.0})
+
+
 def spaces(summary: DataSummary, request: RunRequest) -> dict[str, Space]:
     """Return the space of the global LightGBM, where the data are enough for it."""
-    series, length, _ = shape_of(summary, request)
+    series, length, seasons = shape_of(summary, request)
     if not _enough(series, length):
         return {}
+    seasonal = any(season > 1 and 2 * season <= length for season in seasons)
     space: dict[str, Any] = {
         "strategy": ["direct", "recursive"],
-        "relative": ["level", "last", "season"],
+        "relative": ["level", "last", "season" if seasonal else "trend"],
         "log": [False, True],
         "objective": ["regression", "regression_l1", "huber"],
         "num_leaves": int_log_uniform(7, 127),

