@@ -57,6 +57,7 @@ examples: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/service_overhead.py
+	$(BIN)/python tests/benchmarks/service_promises.py
 	$(BIN)/python tests/benchmarks/scaling.py
 	$(BIN)/python tests/benchmarks/tenancy.py --packages six==1.16.0
 	$(BIN)/python tests/benchmarks/apiserver.py

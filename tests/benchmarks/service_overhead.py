@@ -10,19 +10,13 @@ It never fails on a time.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-os.environ["RAY_num_workers_soft_limit"] = "6"  # noqa: SIM112 (Ray reads it in lower case)
-
+import local_ray
 import numpy as np
 import pandas as pd
 import ray
@@ -42,24 +36,6 @@ class Parabola:
 
     def predict(self, features: Any) -> Any:
         return np.full(len(features), float(self.x) ** 2)
-
-
-@contextmanager
-def cluster() -> Iterator[Any]:
-    """A local cluster with a warm proxy; the driver stays, so its workers stay warm."""
-    from rayctl.automl.ensure import ensure_proxy
-    from rayctl.settings import ServiceSettings
-
-    folder = Path(tempfile.mkdtemp(prefix="rcb-"))
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, namespace="rayctl", log_to_driver=False,
-        object_store_memory=500_000_000, _temp_dir=str(folder / "r"),
-    )  # fmt: skip
-    try:
-        yield ensure_proxy(ServiceSettings(home=folder / "home"))
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -204,7 +180,7 @@ def main() -> None:
 
     real = load_breast_cancer(as_frame=True).frame
     trivial = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40.0) ** 2})
-    with cluster() as proxy:
+    with local_ray.cluster() as proxy:
         ray.get(proxy.warmed.remote())
         run_once(proxy, real, real_request())  # imports and processes are warm from here on
         bare_s = median_of(bare_trials)
