@@ -24,7 +24,7 @@ from rayctl.automl.tabular.prepare import PreparedTable
 from rayctl.errors import RayctlError, TrialError
 
 from .configurations import REFERENCE, Configuration, pool
-from .sources import KINDS, SOURCES, Source, split, splits
+from .sources import EVERY, KINDS, SOURCES, Source, split, splits
 from .store import Result, Store, Truth
 
 __all__ = ["Pair", "measure", "measure_all", "pairs", "problem_name"]
@@ -100,7 +100,7 @@ def measure_all(store: Store, todo: Sequence[Pair], limit_s: float, report: Any 
 
 @lru_cache(maxsize=1)
 def _problem(name: str, number: int) -> Problem:
-    source = SOURCES[name]
+    source = EVERY[name]
     train, test = split(source, number)
     request = RunRequest(
         task=TaskType.REGRESSION if source.kind == "regression" else TaskType.CLASSIFICATION,

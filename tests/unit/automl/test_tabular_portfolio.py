@@ -77,6 +77,16 @@ def test_candidates_fit_the_size_of_the_data() -> None:
     assert rounds[0] < rounds[1]
 
 
+def test_regressions_on_many_rows_get_models_of_more_capacity_in_time() -> None:
+    request = request_for("regression")
+    few, many = (
+        [c.params.get("num_leaves", 0) for c in ENGINE.portfolio(summary(n, None), request)] for n in (3_999, 4_000)
+    )
+    assert max(few[:12]) < 64 <= max(many[:12])
+    assert many[:7] == few[:7], "the first answers come as soon as ever"
+    assert len(many) > len(few)
+
+
 def test_the_loss_follows_the_metric() -> None:
     found = ENGINE.portfolio(summary(4000, None), request_for("regression", metric="mae"))
     assert {c.params["objective"] for c in found if c.model == "lightgbm"} == {"regression_l1"}

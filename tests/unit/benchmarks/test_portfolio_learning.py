@@ -8,12 +8,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from rayctl.automl.ensemble import greedy_blend
+from rayctl.automl.model import DataSummary, RunRequest, TaskType
+from rayctl.automl.search import distinct
+from rayctl.automl.tabular.portfolio import adapt, portfolio
 from tests.benchmarks.portfolio.blend import MIN_WEIGHT, Target, blend
 from tests.benchmarks.portfolio.configurations import REFERENCE, Configuration, handwritten, pool
 from tests.benchmarks.portfolio.greedy import Objective, order
+from tests.benchmarks.portfolio.large import with_additions
 from tests.benchmarks.portfolio.learn import Comparison, write_portfolio
 from tests.benchmarks.portfolio.regret import WORST, Board
-from tests.benchmarks.portfolio.sources import FORBIDDEN, KINDS, SOURCES, Source, split
+from tests.benchmarks.portfolio.sources import EVERY, FORBIDDEN, KINDS, SOURCES, Source, split
 from tests.benchmarks.portfolio.store import Result, Store, Truth
 from tests.benchmarks.quality.tables import TASKS
 
@@ -24,7 +28,7 @@ def members(rng: np.random.Generator, truth: np.ndarray, count: int = 6) -> np.n
 
 
 def test_no_table_is_a_judged_task() -> None:
-    used = {source.item for source in SOURCES.values()}
+    used = {source.item for source in EVERY.values()}
     assert not used & FORBIDDEN
     assert not used & {task.item for task in TASKS.values()}
 
@@ -41,6 +45,16 @@ def test_parts_of_a_table_do_not_overlap_and_the_target_is_no_feature(name: str)
     assert not train.equals(other[0])
     if source.kind != "regression":
         assert set(test[source.target]) == set(train[source.target])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_measured_for_large_tables_is_what_the_engine_tries(kind: str) -> None:
+    task = TaskType.REGRESSION if kind == "regression" else TaskType.CLASSIFICATION
+    classes = {"binary": ["a", "b"], "multiclass": ["a", "b", "c"], "regression": None}[kind]
+    request = RunRequest(task=task, target="y")
+    rows = DataSummary(rows=4_000, columns=["x", "y"], features=["x"], fingerprint="", classes=classes)
+    expected = [adapt(entry.candidate, rows, request) for entry in with_additions(kind)]
+    assert list(distinct(expected)) == portfolio(rows, request)
 
 
 @pytest.mark.parametrize("kind", KINDS)
