@@ -230,6 +230,7 @@ def public_env(document: Mapping[str, Any], *, ray_address: bool = False) -> dic
     values: dict[str, str | None] = {
         "RAYCTL_HOME": document.get("home"),
         "RAYCTL_SERVER": document.get("http_url"),
+        "RAYCTL_TOKEN_FILE": document.get("token_file"),
         "RAY_AUTH_MODE": document.get("ray_auth_mode"),
         "RAY_AUTH_TOKEN_PATH": document.get("ray_token_file"),
     }

@@ -1,6 +1,6 @@
 """The README's commands and programs, taken from its text and run against a service, as a reader would.
 
-Only names and durations are replaced: the run's id for ``RUN``, addresses of this service, seconds for minutes.
+Only names and bounds are replaced: the run's id for ``RUN``, this service's addresses, three trials for a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.e2e.conftest import BIN, Service
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-SECONDS = {"--time-budget 60s": "--time-budget 4s", "20}": "2}"}
+SECONDS = {"--time-budget 60s": "--time-budget 30s --max-trials 3", "20}": "2}"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +89,7 @@ def program_with(mark: str) -> str:
 
 def test_ways_in(service: Service) -> None:
     """Over HTTP, and by name from plain Ray. `tests.e2e.test_three_ways` goes all three."""
-    over_http, _, by_name = program_with("rayctl.connect(").strip().splitlines()
+    over_http, _, by_name = program_with('rayctl.connect("http').strip().splitlines()
     assert by_name.startswith("ray.get_actor(")
     begin = f"import rayctl, ray\n{over_http.replace('http://127.0.0.1:8000', service.url)}\n"
     begin += f"ray.init({service.up['ray_client_address']!r})\n{by_name}\n"

@@ -55,13 +55,24 @@ def check_size(request: Request) -> None:
         raise too_large(f"Request entity too large: limit is {MAX_BODY}")
 
 
+_DEEP = re.compile(rb"(?:[\[{]\s*){%d}" % (MAX_DEPTH + 2))
+"""So many brackets in a row would cost the YAML scanner a quarter of a second before their depth is noticed."""
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases, whose expansion could be made arbitrarily large."""
+    """YAML without aliases, whose expansion could be made arbitrarily large, and not deeper than JSON may be."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise yaml.YAMLError(f"the document is nested deeper than {MAX_DEPTH}")
+        found = super().compose_node(parent, index)
+        self.depth -= 1
+        return found
 
 
 # YAML 1.1 as Go's library reads it: a bare y or n is a boolean.
@@ -103,6 +114,8 @@ def parse_yaml(raw: bytes) -> tuple[Any, list[str]]:
         # JSON is YAML, and most clients send it; this is faster and reads its escapes right.
         with suppress(ValueError, RecursionError):
             return load_json(raw)
+    if _DEEP.search(raw):
+        raise ValueError(f"error converting YAML to JSON: the document is nested deeper than {MAX_DEPTH}")
     try:
         loader = _StrictLoader(raw)
         try:

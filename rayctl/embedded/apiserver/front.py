@@ -22,19 +22,39 @@ SERVICE_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.de
 """Under these names clients and pods know the server."""
 BODY_WITHIN_S = 60.0
 """A body that takes longer to arrive is given up."""
+HEADERS_WITHIN_S = 30.0
+"""So are headers; aiohttp itself waits for them for ever."""
 
 
 class _Connection(web.RequestHandler):
     """Ends a stream when its client goes. Other requests are carried through: half a write would not be undone."""
 
-    __slots__ = ("streaming",)
+    __slots__ = ("_late", "streaming")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.streaming: asyncio.Task[Any] | None = None
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # The first request's: later ones have the time that a kept connection may rest.
+        self._late = asyncio.get_running_loop().call_later(HEADERS_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._late = None
+        if self.transport is not None:
+            self.transport.close()
+
+    def headers_have_come(self) -> None:
+        """Stop waiting for them."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self.headers_have_come()
         if self.streaming is not None:
             self.streaming.cancel()
 
@@ -68,6 +88,9 @@ class Front:
 
     async def answer(self, incoming: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        connection = incoming.protocol
+        assert isinstance(connection, _Connection)
+        connection.headers_have_come()
         headers = {name.lower(): value for name, value in incoming.headers.items()}
         refusal = self._refusal(incoming.method, headers)
         if refusal is not None:

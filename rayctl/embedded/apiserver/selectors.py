@@ -173,6 +173,8 @@ def parse_fields(text: str, readers: Mapping[str, Reader], group_version: str, k
     Raises:
         ApiError: 400, with what cannot be understood.
     """
+    if text.count(",") > MAX_TERMS:
+        raise bad_request(f"a field selector may have at most {MAX_TERMS} terms")
     terms: list[tuple[Reader, str, bool]] = []
     for term in re.split(r"(?<!\\),", text):
         if not term:

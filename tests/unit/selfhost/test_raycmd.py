@@ -104,10 +104,11 @@ def test_resident_command_line() -> None:
 
 def test_public_environment() -> None:
     up = UpFile(home="/h", http_url="http://127.0.0.1:8000", ray_auth_mode="token")
-    up.ray_token_file = str(HOME / "ray_token")
+    up.ray_token_file, up.token_file = str(HOME / "ray_token"), str(HOME / "token")
     up.ray_client_address = "ray://127.0.0.1:10001"
     values = raycmd.public_env(up.to_dict())
     assert values["RAYCTL_SERVER"] == up.http_url
+    assert values["RAYCTL_TOKEN_FILE"] == up.token_file
     assert values["RAY_AUTH_TOKEN_PATH"] == up.ray_token_file
     assert values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert "RAY_ADDRESS" not in values

@@ -13,6 +13,7 @@ __all__ = ["MAX_OPERATIONS", "PatchFailed", "json_patch"]
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3_145_728
+"""Bytes that all copies of a patch may make together, about: each could double the document."""
 
 
 class PatchFailed(Exception):
@@ -25,10 +26,32 @@ def json_patch(document: Any, operations: list[Any]) -> Any:
     Raises:
         PatchFailed: A failed test, a missing path, an unknown operation.
     """
-    found = copied(document)
+    found, left = copied(document), MAX_COPIED
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            left = _left(_find(found, _split(operation.get("from"))), left)
         found = _perform(found, operation)
     return found
+
+
+def _left(value: Any, left: int) -> int:
+    """Return how much may be copied after this value.
+
+    Raises:
+        PatchFailed: It is more than what is left.
+    """
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            left -= sum(map(len, item))
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        left -= len(item) if isinstance(item, str) else 8
+        if left < 0:
+            raise PatchFailed(f"the copies have more than {MAX_COPIED} bytes")
+    return left
 
 
 def _perform(document: Any, operation: Any) -> Any:
