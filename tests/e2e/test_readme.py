@@ -95,7 +95,8 @@ def test_ways_in(service: Service) -> None:
     begin += f"ray.init({service.up['ray_client_address']!r})\n{by_name}\n"
     begin += "import pandas as pd\nframe = pd.read_csv('table.csv').rename(columns={'target': 'price'})\n"
     run = program_with("do_auto_ml").replace("20}", "2}")
-    assert service.python(f"{begin}{run}\nimport json; print(json.dumps(sorted(result)))")
+    (service.folder / "ways.py").write_text(f"{begin}{run}\nprint(result['leaderboard'])\n")
+    assert "trial" in typed(service, line_of('eval "$(rayctl env)"'), "python ways.py")
 
 
 @pytest.mark.slow  # examples/02 does the like in every run of CI
