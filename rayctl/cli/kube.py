@@ -188,6 +188,11 @@ def _node(asked: dict[str, Any], options: dict[str, Any]) -> Any:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Tokens that may ask for metrics; made if it is not there.  [default: metrics.token in RAYCTL_HOME]",
 )
+@click.option(
+    "--traces",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append OpenTelemetry spans of passes and requests to this file, as JSON lines.",
+)
 @click.option("--json-logs", is_flag=True, help="Log as JSON lines, on the error stream.")
 def controllers(**asked: Any) -> None:
     """Run the controllers of fleets, replica sets, clusters and services in the foreground, until Ctrl-C.
@@ -205,6 +210,10 @@ def controllers(**asked: Any) -> None:
         from rayctl.telemetry.logs import install
 
         install(fields={"pid": os.getpid()})
+    if asked["traces"] is not None:
+        from rayctl.telemetry.traces import install as install_traces
+
+        install_traces(asked["traces"])
     kubeconfig = asked["kubeconfig"] or os.environ.get("KUBECONFIG")
     if kubeconfig is None and asked["context"] is None and embedded_kubeconfig(os.environ).exists():
         kubeconfig = str(embedded_kubeconfig(os.environ))

@@ -20,6 +20,7 @@ from rayctl.kube.informer import Informer, Informers, View
 from rayctl.kube.own_writes import OwnWrites
 from rayctl.kube.store import Change
 from rayctl.telemetry.logs import about
+from rayctl.telemetry.traces import span
 
 __all__ = ["Loop"]
 
@@ -155,15 +156,17 @@ class Loop:
                 self._metrics.waited(self._controller.name, self._queue.last_wait_s)
                 try:
                     self._passes += 1
-                    with about(
-                        controller=self._controller.name,
-                        kind=self._controller.resource.kind,
-                        namespace=key[0],
-                        name=key[1],
-                        reconcile_id=self._passes,
-                        attempt=self._queue.failures(key) + 1,
-                    ):
+                    fields = {
+                        "controller": self._controller.name,
+                        "kind": self._controller.resource.kind,
+                        "namespace": key[0],
+                        "name": key[1],
+                        "reconcile_id": self._passes,
+                        "attempt": self._queue.failures(key) + 1,
+                    }
+                    with about(**fields), span("reconcile", **fields) as traced:
                         result = await self._pass(key)
+                        traced.set_attribute("result", result)
                 finally:
                     del self._began[key]
                     self._queue.done(key)

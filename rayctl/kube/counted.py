@@ -8,6 +8,7 @@ from typing import Any
 
 from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError
+from rayctl.telemetry.traces import span
 
 __all__ = ["CountedTransport"]
 
@@ -22,15 +23,17 @@ class CountedTransport:
         """See `Transport.request`."""
         loop = asyncio.get_running_loop()
         began, code = loop.time(), 0
-        try:
-            answer = await self._inner.request(call)
-            code = 200
-            return answer
-        except KubernetesError as error:
-            code = error.status
-            raise
-        finally:
-            self._told(call.method, code, loop.time() - began)
+        with span(call.method, path=call.path) as traced:
+            try:
+                answer = await self._inner.request(call)
+                code = 200
+                return answer
+            except KubernetesError as error:
+                code = error.status
+                raise
+            finally:
+                traced.set_attribute("code", code)
+                self._told(call.method, code, loop.time() - began)
 
     def watch(self, call: Call, silence_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """See `Transport.watch`."""
