@@ -72,9 +72,19 @@ CONTROLLERS = ("cluster", "fleet", "replicaset", "service", "core", "kube", "emb
 
 
 @cache
-def sources() -> dict[str, ast.Module]:
+def texts() -> dict[str, str]:
     found = [*(ROOT / "rayctl").rglob("*.py"), *(ROOT / "serve_apps").rglob("*.py")]
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(found)}
+    return {str(path.relative_to(ROOT)): path.read_text() for path in sorted(found)}
+
+
+@cache
+def parsed(path: str) -> ast.Module:
+    return ast.parse(texts()[path])
+
+
+def sources(words: str) -> dict[str, ast.Module]:
+    """Return the modules in whose text a pattern is found at all: to parse the others would only take time."""
+    return {path: parsed(path) for path, text in texts().items() if re.search(words, text)}
 
 
 def dotted(node: ast.expr) -> str:
@@ -112,7 +122,8 @@ def loaders(tree: ast.Module) -> set[str]:
 
 @pytest.mark.security("S10")
 def test_loaders_that_run_code_are_where_they_are_allowed() -> None:
-    found = {(path, name) for path, tree in sources().items() for name in loaders(tree)}
+    words = r"pickle|joblib|torch|marshal|shelve|dill|yaml|skops|\b(eval|exec)\("
+    found = {(path, name) for path, tree in sources(words).items() for name in loaders(tree)}
     assert found == set(ALLOWED)
 
 
@@ -134,7 +145,7 @@ def test_a_loader_is_noticed(text: str) -> None:
 
 @pytest.mark.security("S10")
 def test_yaml_is_read_by_safe_loaders() -> None:
-    for path, tree in sources().items():
+    for path, tree in sources("(?i)yaml").items():
         for node in ast.walk(tree):
             named = dotted(node) if isinstance(node, ast.Attribute) else ""
             assert not re.fullmatch(r"yaml\.(C?(Unsafe|Full)?Loader|Unsafe\w*|Full\w*)", named), (path, named)
@@ -145,7 +156,7 @@ def test_yaml_is_read_by_safe_loaders() -> None:
 
 @pytest.mark.security("S13")
 def test_no_command_goes_through_a_shell() -> None:
-    for path, tree in sources().items():
+    for path, tree in sources(r"os\.(system|popen)|shell").items():
         for name, call in calls(tree):
             assert name not in ("os.system", "os.popen", "asyncio.create_subprocess_shell"), path
             shell = [one.value for one in call.keywords if one.arg == "shell"]
@@ -155,7 +166,7 @@ def test_no_command_goes_through_a_shell() -> None:
 @pytest.mark.security("S21")
 def test_no_name_below_a_shared_folder_is_known_beforehand() -> None:
     found = set()
-    for path, tree in sources().items():
+    for path, tree in sources("tmp|tempfile|/dev/shm").items():
         for node in ast.walk(tree):
             text = node.value if isinstance(node, ast.Constant) else None
             if isinstance(text, str) and re.match(r"/(var/)?tmp(/|$)|/dev/shm", text):
@@ -168,7 +179,7 @@ def test_no_name_below_a_shared_folder_is_known_beforehand() -> None:
 @pytest.mark.security("S11")
 def test_controllers_do_not_know_ray() -> None:
     """Not even lazily: what they want to know of a cluster, they ask its dashboard, over HTTP with its token."""
-    for path, tree in sources().items():
+    for path, tree in sources(r"\bray\b").items():
         if path.split("/")[1] not in CONTROLLERS or path in ACTORS:
             continue
         for node in ast.walk(tree):
