@@ -32,6 +32,7 @@ class ServiceSettings(BaseSettings):
     ``dashboard``, ``dashboard_actions``: whether there are pages for browsers, and whether they have buttons.
     ``allowed_hosts``: names under which browsers may reach the pages, besides this machine's own.
     ``side``: the Ray cluster that this control plane runs on, where one may be replaced by another.
+    ``turn_file``: says whether it is this side's turn to work with the state (default: beside the database).
     ``tenant_…``: what tenants may ask for, as patterns of names (see `rayctl.tenancy.policy.Policy`).
     """
 
@@ -66,6 +67,7 @@ class ServiceSettings(BaseSettings):
     kube_context: str | None = None
     lease_namespace: str = "rayctl-system"
     side: str = ""
+    turn_file: Path | None = None
     dashboard: bool = True
     dashboard_actions: bool = False
     allowed_hosts: Annotated[list[str], NoDecode] = Field(default_factory=list)

@@ -32,7 +32,7 @@ def _make_api(args: dict[str, Any]) -> FastAPI:
     # Without tokens the replica does not start; the reason is then the message of the Serve application.
     tokens = TokenBook.from_file(settings.token_file or settings.home / "token")
 
-    turn = turn_file(settings.home)
+    turn = settings.turn_file or turn_file(settings.home)
 
     def find() -> Any:
         wait_for_turn(turn, settings.side)

@@ -8,7 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CONTROLLERS", "EVENT_RULE", "gateway_rules", "lease_rules", "rules_of", "token_rules", "user_roles"]
+__all__ = [
+    "CONTROLLERS",
+    "EVENT_RULE",
+    "INSTALLATION",
+    "STATUS",
+    "TOKEN",
+    "TURN",
+    "UPGRADE",
+    "gateway_rules",
+    "lease_rules",
+    "rules_of",
+    "standby_rules",
+    "state_rules",
+    "token_rules",
+    "user_roles",
+]
+
+INSTALLATION, UPGRADE, TURN, STATUS = "rayctl-installation", "rayctl-upgrade", "rayctl-turn", "rayctl-status"
+"""ConfigMaps: what was chosen, the record of moves, who has the state, what the standby sees."""
+TOKEN = "rayctl-token"  # noqa: S105
+"""The Secret with the HTTP API's first token."""
 
 Rule = dict[str, Any]
 
@@ -87,6 +107,27 @@ def lease_rules(controller: str) -> list[Rule]:
 def token_rules() -> list[Rule]:
     """Return what the control plane's pods may do themselves: ask for the controllers' tokens, which end soon."""
     return [_rule("", ("serviceaccounts/token",), ("create",), tuple(CONTROLLERS))]
+
+
+def state_rules() -> list[Rule]:
+    """Return what the pods with the service's state do beside that: hand it over, publish the first token."""
+    return [
+        _rule("", ("configmaps",), ("get", "update"), (TURN,)),
+        _rule("", ("secrets",), ("get", "update"), (TOKEN,)),
+    ]
+
+
+def standby_rules() -> list[Rule]:
+    """Return what the standby does in rayctl's own namespace: make the cluster that rayctl runs on, and move rayctl."""
+    return [
+        _rule("", ("configmaps",), ("get",), (INSTALLATION,)),
+        _rule("", ("configmaps",), ("get", "update"), (UPGRADE, TURN, STATUS)),
+        _rule("", ("services",), ("get", "patch", "create")),
+        _rule("", ("pods",), ("list",)),
+        _rule(_RAY, ("rayclusters",), ("get", "create", "patch", "delete")),
+        _rule("coordination.k8s.io", ("leases",), ("list",)),
+        _rule("coordination.k8s.io", ("leases",), ("update",), tuple(CONTROLLERS)),
+    ]
 
 
 def gateway_rules() -> list[Rule]:

@@ -12,12 +12,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
 from rayctl.core.actor import ActorOptions
+from rayctl.kube.errors import KubernetesError
 from rayctl.selfhost.ports import LOOPBACK, answers
 from rayctl.selfhost.resident import Resident
 from rayctl.selfhost.services import Problem, RayServices
@@ -51,9 +53,11 @@ def actor_options(environ: Mapping[str, str]) -> ActorOptions:
 class SystemServices(RayServices):
     """The gateway, the AutoML service, and then the controllers: people wait for the first, a standby has the last."""
 
-    def __init__(self, address: str, host: str, options: ActorOptions, turn: Path) -> None:
+    def __init__(
+        self, address: str, host: str, options: ActorOptions, turn: Path, hand_over: Callable[[str, str], None]
+    ) -> None:
         super().__init__(address, HTTP_PORT, None, host)
-        self._turn = turn
+        self._turn, self._hand_over = turn, hand_over
         self._options = options
         self._actors: dict[str, Any] = {}
         self._known: dict[str, str] = {}
@@ -111,7 +115,7 @@ class SystemServices(RayServices):
                 ray.get(proxy.ping.remote(), timeout=ANSWER_S)
         except ValueError:
             log.info("there is no proxy actor")
-        write_turn(self._turn, Turn(turn.wanted, turn.wanted))
+        self._hand_over(self._options.side, turn.wanted)
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the state changes hands."""
@@ -143,6 +147,34 @@ def _connect(resident: Resident) -> None:
         time.sleep(RETRY_S)
 
 
+def _hand_over(path: Path, _: str, to: str) -> None:
+    write_turn(path, Turn(to, to))
+
+
+def _with_kubernetes(token_file: Path, turn: Path) -> Callable[[str, str], None]:
+    """Have the token published and the turn told by the API server; return how the state is handed over."""
+    from rayctl.client.kube.connection import KubeConnection
+    from rayctl.client.kube.locate import Where, locate
+    from rayctl.selfhost.turns import Mirror
+
+    namespace = actor_options(os.environ).lease_namespace
+    request = KubeConnection(locate(Where())).request
+    mirror = Mirror(request, namespace, turn, token_file)
+    deadline = time.monotonic() + HEAD_WITHIN_S
+    while True:
+        try:
+            mirror.copy_tokens()
+            mirror.look()
+            break
+        except KubernetesError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("the API server: %s", error)
+        time.sleep(RETRY_S * 5)
+    mirror.start()
+    return mirror.hand_over
+
+
 def main() -> int:
     """Make everything, and look after it until the head ends."""
     logging.basicConfig(level=logging.INFO, format="bootstrap: %(message)s", stream=sys.stdout)
@@ -150,10 +182,13 @@ def main() -> int:
 
     settings = ServiceSettings()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ensure_token(settings.token_file or settings.home / "token", line_break=True)
+    token_file, turn = settings.token_file or settings.home / "token", settings.turn_file or turn_file(settings.home)
+    if settings.turn_file is None:
+        ensure_token(token_file, line_break=True)
+    hand_over = partial(_hand_over, turn) if settings.turn_file is None else _with_kubernetes(token_file, turn)
     address = os.environ.get("RAY_ADDRESS") or f"{LOOPBACK}:6379"
     host = os.environ.get("RAYCTL_POD_IP") or LOOPBACK
-    services = SystemServices(address, host, actor_options(os.environ), turn_file(settings.home))
+    services = SystemServices(address, host, actor_options(os.environ), turn, hand_over)
     status = Path(tempfile.mkdtemp(prefix="rayctl-bootstrap-")) / "status.json"
     resident = Resident(services, status, services.pause)
     try:

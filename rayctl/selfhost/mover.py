@@ -17,12 +17,13 @@ from rayctl.kube.errors import KubernetesError, ObjectNotFound
 from rayctl.kube.kinds import CONFIG_MAPS, LEASES, PODS, RAY_CLUSTERS, SERVICES
 from rayctl.kube.lease import Observed, asking
 from rayctl.manifests.access import CONTROLLERS
-from rayctl.manifests.installation import Installation, documents
+from rayctl.manifests.installation import Installation, cluster
 from rayctl.selfhost import moving
+from rayctl.selfhost.turns import FileTurns, Turns
 from rayctl.service.sides import CLAIM
 from rayctl.service.switchover import advance
 from rayctl.service.terms import Ask, Claim, Make, Point, Remove, Side
-from rayctl.state.turn import Turn, read_turn, turn_file, write_turn
+from rayctl.state.turn import Turn, turn_file
 
 __all__ = ["Mover"]
 
@@ -32,13 +33,24 @@ FORCE_S = 30.0
 
 
 class Mover:
-    """Args: the way to the API server; what is wanted of the first side; seconds since the epoch."""
+    """Args: the way to the API server; what is wanted of the first side; seconds since the epoch; where the turn is
+    written down (default: the file)."""
 
-    def __init__(self, transport: Transport, base: Installation, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        base: Installation,
+        wall: Callable[[], float] = time.time,
+        turns: Turns | None = None,
+    ) -> None:
         self._transport, self._base, self._wall = transport, base, wall
-        self._turn = turn_file(Path(base.home))
+        self._turns = turns or FileTurns(turn_file(Path(base.home)))
         self._namespace = base.namespace
         self._asked_at: float | None = None
+
+    def rebase(self, base: Installation) -> None:
+        """Take note of what is wanted of sides that have no wishes of their own."""
+        self._base = base
 
     async def move(self) -> tuple[moving.Move, dict[str, Any] | None]:
         """Return what is kept, and its ConfigMap."""
@@ -55,7 +67,7 @@ class Mover:
         if found is None:
             await self._transport.request(Call("POST", CONFIG_MAPS.path(self._namespace), body=document))
             return
-        metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+        metadata |= {name: value for name, value in found["metadata"].items() if name != "managedFields"}
         path = CONFIG_MAPS.path(self._namespace, moving.CONFIG)
         await self._transport.request(Call("PUT", path, body=document))
 
@@ -76,7 +88,7 @@ class Mover:
         selected = str(service["spec"]["selector"].get("ray.io/cluster", ""))
         items = (await self._transport.request(Call.get(LEASES.path(self._namespace))))["items"]
         leases = {item["metadata"]["name"]: item for item in items}
-        turn = read_turn(self._turn)
+        turn = await self._turns.read()
         seen = moving.look(move, sides, selected, turn, leases)
         found_next = advance(record, seen, moving.RULES, move.wish, self._wall())
         if found_next.record is not None and found_next.record != record:
@@ -97,10 +109,10 @@ class Mover:
             return False
         return True
 
-    def take_over(self, side: str) -> None:
+    async def take_over(self, side: str) -> None:
         """Give the state to the only side that there is, whoever had it in an earlier life of this home."""
-        if read_turn(self._turn).holder not in ("", side):
-            write_turn(self._turn, Turn(side, side))
+        if (await self._turns.read()).holder not in ("", side):
+            await self._turns.write(Turn(side, side))
 
     async def _side(self, name: str, session: aiohttp.ClientSession) -> Side:
         try:
@@ -135,9 +147,8 @@ class Mover:
         if isinstance(ask, Make):
             source = move.record.active or move.record.source
             if not turn.holder:
-                write_turn(self._turn, Turn(source, source))  # before the other side looks whose turn it is
-            every = documents(self.installation(move, ask.side))
-            [document] = [found for found in every if found["kind"] == "RayCluster"]
+                await self._turns.write(Turn(source, source))  # before the other side looks whose turn it is
+            document = cluster(self.installation(move, ask.side))
             document["metadata"]["annotations"] = {CLAIM: str(move.record.serial)}
             await self._transport.request(Call("POST", RAY_CLUSTERS.path(self._namespace), body=document))
         elif isinstance(ask, Claim):
@@ -160,11 +171,11 @@ class Mover:
     async def _hand_over_state(self, turn: Turn, side: str) -> None:
         if turn.wanted != side:
             self._asked_at = time.monotonic()
-            write_turn(self._turn, Turn(turn.holder, side))
+            await self._turns.write(Turn(turn.holder, side))
             return
         waited = time.monotonic() - (self._asked_at or time.monotonic())
         if waited > FORCE_S and await self._head(turn.holder) is None:
-            write_turn(self._turn, Turn(side, side))
+            await self._turns.write(Turn(side, side))
         elif self._asked_at is None:
             self._asked_at = time.monotonic()
 

@@ -20,7 +20,19 @@ from rayctl.service.sides import CLAIM
 from rayctl.service.terms import Entry, Rules, Seen, Side, Wish
 from rayctl.state.turn import Turn
 
-__all__ = ["CONFIG", "RULES", "Move", "at_rest", "look", "parse_move", "side_of", "wish_back", "wish_new"]
+__all__ = [
+    "CONFIG",
+    "RULES",
+    "Move",
+    "at_rest",
+    "look",
+    "parse_move",
+    "side_of",
+    "unwritten",
+    "wish_back",
+    "wish_new",
+    "with_changes",
+]
 
 Document = Mapping[str, Any]
 CONFIG = "rayctl-upgrade"
@@ -65,6 +77,16 @@ def parse_move(document: Document | None) -> Move:
         bool(wish.get("abort")),
         json.loads(data.get("changes") or "{}"),
     )
+
+
+def unwritten(document: Document | None) -> bool:
+    """Whether nothing is kept yet."""
+    return not ((document or {}).get("data") or {}).get("record")
+
+
+def with_changes(move: Move, changes: Mapping[str, Mapping[str, Any]]) -> Move:
+    """Return a move with what sides have differently from now on."""
+    return replace(move, changes={**move.changes, **changes})
 
 
 def at_rest(move: Move) -> bool:

@@ -16,7 +16,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ from rayctl.selfhost.controllers import build_controllers
 from rayctl.selfhost.mover import Mover
 from rayctl.selfhost.ports import LOOPBACK
 from rayctl.selfhost.system_view import ENVIRONMENT, RAY_TOKEN, SystemSeen, judge, leaders
+from rayctl.selfhost.turns import FileTurns, Turns
 from rayctl.selfhost.upfile import ensure_token, read_json, write_json
+from rayctl.state.turn import turn_file
 from rayctl.telemetry.metrics import Metrics
 
 __all__ = ["System", "main"]
@@ -54,13 +58,20 @@ MANAGER = "rayctl"
 
 
 class System:
-    """Args: the way to the API server; what is wanted; where to report (``rayctl.selfhost.resident`` says what); the
-    token of the clusters."""
+    """Args: the way to the API server; what is wanted; what is told how it is (``rayctl.selfhost.resident`` says what)
+    at every look; where it is written down whose turn it is with the state; the token of the clusters."""
 
-    def __init__(self, transport: Transport, chosen: Installation, status_file: Path, ray_token: str) -> None:
-        self._transport, self._chosen, self._status_file = transport, chosen, status_file
+    def __init__(
+        self,
+        transport: Transport,
+        chosen: Installation,
+        report: Callable[[dict[str, Any]], None],
+        turns: Turns,
+        ray_token: str = "",
+    ) -> None:
+        self._transport, self._chosen, self._tell = transport, chosen, report
         self._ray_token = ray_token
-        self._mover = Mover(transport, chosen)
+        self._mover = Mover(transport, chosen, turns=turns)
         self._move = moving.parse_move(None)
         self._steps: dict[str, float] = {}
         self._applied_at: float | None = None
@@ -97,7 +108,10 @@ class System:
             if moving.at_rest(self._move) or not is_moved(document):
                 await self._apply(document)
         if moving.at_rest(self._move):
-            self._mover.take_over(self._move.record.active)
+            await self._mover.take_over(self._move.record.active)
+        self._applied()
+
+    def _applied(self) -> None:
         self._applied_at = time.monotonic()
         self.seen = replace(self.seen, installed=True, trouble="")
 
@@ -179,8 +193,7 @@ class System:
         self._steps |= {step: now for step in done if step not in self._steps}
         self.seen = replace(self.seen, steps=frozenset(self._steps))
         status = (self.seen.cluster or {}).get("status") or {}
-        write_json(
-            self._status_file,
+        self._tell(
             {
                 "pid": os.getpid(),
                 "state": state,
@@ -193,7 +206,7 @@ class System:
                     "leaders": leaders(self.seen.leases),
                     "move": None if moving.at_rest(self._move) else self._move.record.document(),
                 },
-            },
+            }
         )
         return state
 
@@ -216,7 +229,9 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> str:
 
 async def _run(kubeconfig: Path, chosen: Installation, status_file: Path, ray_token: str) -> None:
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
-    working = asyncio.ensure_future(System(transport, chosen, status_file, ray_token).run())
+    turns = FileTurns(turn_file(Path(chosen.home)))
+    system = System(transport, chosen, partial(write_json, status_file), turns, ray_token)
+    working = asyncio.ensure_future(system.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, working.cancel)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rayctl.cli.kubernetes import Change, Kube, Named, kubernetes_command
 from rayctl.cli.output import clean, emit_document, say
-from rayctl.errors import NotFound
+from rayctl.errors import DeadlineExceeded, NotFound
 from rayctl.kube.calls import Call
 from rayctl.kube.errors import ObjectNotFound
 from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
@@ -20,21 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["install", "uninstall"]
 
 Document = dict[str, Any]
+_LOOK_S = 0.5
 _EXAMPLES = """\b
 Examples:
   rayctl install --context prod --dry-run           what would be changed there
   rayctl install --dry-run=client -o yaml > all.yaml   render, ask nobody
-  rayctl install --context prod --image registry/rayctl:1 --wait
+  rayctl install --context prod --image registry/rayctl:1 --actors --wait
 """
 
 
 def _chosen(kube: Kube, asked: dict[str, Any]) -> Installation:
     from rayctl.manifests.installation import NAME, Installation
 
-    return Installation(
+    chosen = Installation(
         namespace=kube.asked_namespace or NAME,
         **{name: value for name, value in asked.items() if value is not None},
     )
+    if chosen.actors and asked["num_cpus"] is None and not chosen.workers:
+        from rayctl.core.quantity import parse_quantity
+
+        return replace(chosen, num_cpus=max(1, int(parse_quantity(chosen.cpu))))
+    return chosen
 
 
 @click.command(epilog=_EXAMPLES)
@@ -44,7 +53,15 @@ def _chosen(kube: Kube, asked: dict[str, Any]) -> Installation:
 @click.option("--workers", type=click.IntRange(min=0), help="Worker pods beside the head (default 0).")
 @click.option("--cpu", metavar="AMOUNT", help="CPUs of the head (default 2).")
 @click.option("--memory", metavar="AMOUNT", help="Memory of the head (default 4Gi).")
-@click.option("--actors", is_flag=True, default=None, help="Run the controllers as actors on it (experimental).")
+@click.option("--actors", is_flag=True, default=None, help="Run AutoML, its HTTP API and the controllers on it.")
+@click.option("--num-cpus", type=click.IntRange(min=0), help="CPUs of the head for tasks (with --actors: those of it).")
+@click.option("--storage", metavar="SIZE", help="Of the volume with the state, with --actors (default 10Gi).")
+@click.option("--storage-class", metavar="NAME", help="Its class (default: the cluster's own).")
+@click.option(
+    "--access-mode",
+    type=click.Choice(["ReadWriteOnce", "ReadWriteMany"]),
+    help="Many: `rayctl upgrade` may use another node; Once: the same one (default).",
+)
 @kubernetes_command(changes=True)
 def install(kube: Kube, change: Change, **asked: Any) -> None:
     """Apply definitions of kinds, accounts, roles, leases, the RayCluster of the control plane and its service.
@@ -69,12 +86,37 @@ def install(kube: Kube, change: Change, **asked: Any) -> None:
         text = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         say(f"rayctl {'would be' if change.dry_run != 'none' else 'is'} installed in {chosen.namespace}: {text}.")
         say("Check it:  rayctl doctor")
-    if change.waits:
+    if change.waits and chosen.actors:
+        _wait_until_it_runs(kube, chosen.namespace, change)
+    elif change.waits:
         from rayctl.cli.objects.waiting import wait_ready
         from rayctl.kube.kinds import RAY_CLUSTERS
         from rayctl.manifests.installation import NAME
 
         wait_ready(kube, RAY_CLUSTERS, NAME, change, chosen.namespace)
+
+
+def _wait_until_it_runs(kube: Kube, namespace: str, change: Change) -> None:
+    """Wait until the standby says that all is there; tell what it says meanwhile."""
+    from rayctl.kube.kinds import CONFIG_MAPS
+    from rayctl.manifests.access import STATUS
+
+    told = ""
+    while True:
+        data = (kube.find(CONFIG_MAPS, STATUS, namespace) or {}).get("data") or {}
+        if data.get("state") == "ready":
+            say(f"rayctl runs on raycluster/{clean(data['cluster'])}.")
+            return
+        text = data.get("reason") or "rayctl-standby has not said anything yet"
+        if text != told:
+            kube.settings.note(clean(text))
+            told = text
+        if time.monotonic() > change.deadline:
+            raise DeadlineExceeded(
+                f"rayctl does not run yet: {clean(text)}.",
+                hint=f"It goes on; `rayctl doctor`, and `rayctl logs deploy/rayctl-standby -n {namespace}`, tell more.",
+            )
+        time.sleep(_LOOK_S)
 
 
 def _render(kube: Kube, found: list[Document]) -> None:
@@ -121,26 +163,74 @@ def _apply(kube: Kube, document: Document, change: Change) -> tuple[str, str]:
 
 @click.command()
 @click.option("--purge", is_flag=True, help="Also the kinds, and with them every fleet, set, cluster and service.")
+@click.option("--keep-data", is_flag=True, help="Keep the volume with the state, the tokens, and the namespace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @kubernetes_command(changes=True, waits=True)
-def uninstall(kube: Kube, purge: bool, yes: bool, change: Change) -> None:
+def uninstall(kube: Kube, purge: bool, keep_data: bool, yes: bool, change: Change) -> None:
     """Remove what `rayctl install` made. Users' objects stay, and their kinds (unless --purge)."""
     from rayctl.manifests import crd_documents
-    from rayctl.manifests.installation import NAME, Installation, documents, everywhere
+    from rayctl.manifests.installation import NAME, Installation, cluster, documents, entry
 
-    chosen = Installation(namespace=kube.asked_namespace or NAME)
+    namespace = kube.asked_namespace or NAME
+    chosen = Installation(namespace=namespace, actors=True)
     if change.dry_run == "none" and not yes:
         what = "rayctl and ALL fleets, sets, clusters and services" if purge else "rayctl"
+        kept = "" if keep_data else ", with all runs and models,"
         if not sys.stdin.isatty():
             raise click.UsageError("Without a terminal, `rayctl uninstall` needs --yes.")
-        click.confirm(f"Remove {what} from {kube.connection.target.server}?", abort=True, err=True)
-    # The cluster first: its finalizer needs its controller, which needs its roles.
-    found = [*reversed(documents(chosen)), *everywhere(chosen), *(crd_documents() if purge else ())]
-    ours = [document for document in found if document["kind"] != "Namespace"]
-    if chosen.namespace == NAME:
-        ours += [document for document in found if document["kind"] == "Namespace"]
-    for document in ours:
+        click.confirm(f"Remove {what}{kept} from {kube.connection.target.server}?", abort=True, err=True)
+    found = documents(chosen)
+    # First who would make the cluster anew; then the cluster: a finalizer needs its controller, which needs its roles.
+    first = [document for document in found if document["kind"] == "Deployment"]
+    for document in first:
         _delete(kube, document, change)
+    _wait_for_pods(kube, namespace, _STANDBY_PODS, change)
+    clusters = _clusters(kube, namespace, cluster(chosen))
+    for document in [*clusters, entry(chosen)]:
+        _delete(kube, document, change)
+    if clusters and change.waits:
+        names = ", ".join(document["metadata"]["name"] for document in clusters)
+        _wait_for_pods(kube, namespace, f"ray.io/cluster in ({names})", change)
+    last = ("Namespace", "PersistentVolumeClaim", "Secret") if keep_data else ("Namespace",)
+    rest = [*reversed(found), *_bindings(kube), *(crd_documents() if purge else ())]
+    for document in rest:
+        if document["kind"] not in ("Deployment", *last):
+            _delete(kube, document, change)
+    if namespace == NAME and not keep_data:
+        _delete(kube, found[0], change)
+
+
+_OURS = "app.kubernetes.io/part-of=rayctl"
+_STANDBY_PODS = "app.kubernetes.io/name=rayctl-standby"
+
+
+def _clusters(kube: Kube, namespace: str, usual: Document) -> list[Document]:
+    """Return the control plane's own clusters: during a move there are two, after it one of another name."""
+    from rayctl.kube.kinds import RAY_CLUSTERS
+
+    with suppress(NotFound, ObjectNotFound):
+        names = {found["metadata"]["name"] for found in kube.list(RAY_CLUSTERS, namespace, _OURS)}
+        return [{**usual, "metadata": {**usual["metadata"], "name": name}} for name in sorted(names)]
+    return []
+
+
+def _bindings(kube: Kube) -> list[Document]:
+    """Return the bindings in namespaces that rayctl was to look after."""
+    from rayctl.kube.kinds import ROLE_BINDINGS
+
+    own = {"apiVersion": ROLE_BINDINGS.api_version, "kind": ROLE_BINDINGS.kind}
+    return [{**own, "metadata": found["metadata"]} for found in kube.list(ROLE_BINDINGS, "", _OURS)]
+
+
+def _wait_for_pods(kube: Kube, namespace: str, labels: str, change: Change) -> None:
+    from rayctl.kube.kinds import PODS
+
+    while change.dry_run == "none" and (left := kube.list(PODS, namespace, labels)):
+        if time.monotonic() > change.deadline:
+            raise DeadlineExceeded(
+                f"{left[0]['metadata']['name']} is still there.", hint="`rayctl uninstall` again goes on from there."
+            )
+        time.sleep(_LOOK_S)
 
 
 def _delete(kube: Kube, document: Document, change: Change) -> None:

@@ -4,39 +4,110 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.local import memory_size
 from rayctl.cli.output import emit_document, say
-from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, ServerUnreachable
+from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, ServerUnreachable
+
+if TYPE_CHECKING:
+    from rayctl.kube.calls import Transport
+    from rayctl.manifests.installation import Installation
+    from rayctl.selfhost.upfile import UpFile
 
 __all__ = ["upgrade"]
 
-_TIMEOUT_S = 360.0
+_TIMEOUT_S = 420.0
+_EXAMPLES = """\b
+Examples:
+  rayctl upgrade                                   of `rayctl up --kubernetes`
+  rayctl upgrade --context prod --image registry/rayctl:2
+  rayctl upgrade --context prod --rollback
+"""
 
 
-@click.command()
-@click.option("--num-cpus", type=click.IntRange(1), help="CPUs that Ray may use on the new cluster.")
-@click.option("--memory", callback=memory_size, metavar="SIZE", help="Memory of the new cluster.")
+@click.command(epilog=_EXAMPLES)
+@click.option("--num-cpus", type=click.IntRange(1), help="CPUs that Ray may use on the new cluster's head.")
+@click.option("--memory", callback=memory_size, metavar="SIZE", help="Memory of the new cluster's head.")
+@click.option("--image", metavar="IMAGE", help="Of its pods (on Kubernetes): Ray and rayctl.")
+@click.option("--ray-version", metavar="VERSION", help="Ray's version in the image (on Kubernetes).")
+@click.option("--cpu", metavar="AMOUNT", help="CPUs that the new head's pod asks for (on Kubernetes).")
+@click.option("--workers", type=click.IntRange(min=0), help="Worker pods beside it (on Kubernetes).")
 @click.option("--rollback", is_flag=True, help="Give up the move that is under way; or move to what was before.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the old cluster has gone.")
+@click.option("--kubeconfig", metavar="FILE", envvar="RAYCTL_KUBECONFIG", help="How to reach the Kubernetes cluster.")
+@click.option("--context", metavar="NAME", envvar="RAYCTL_CONTEXT", help="Context of the kubeconfig.")
+@click.option("-n", "--namespace", metavar="NAME", envvar="RAYCTL_NAMESPACE", help="Where rayctl is installed.")
+@click.option("--allow-exec", is_flag=True, envvar="RAYCTL_ALLOW_EXEC", help="Run the kubeconfig's credential program.")
 @global_options()
 @pass_settings
-def upgrade(settings: Settings, num_cpus: int | None, memory: int | None, rollback: bool, wait: bool) -> None:
-    """Move the control plane that `rayctl up --kubernetes` brought up to a new cluster, without interruption.
+def upgrade(settings: Settings, rollback: bool, wait: bool, **asked: Any) -> None:
+    """Move the control plane to a new cluster of its own, without interruption.
 
-    A RayCluster with the rayctl and Ray of today comes up beside the old one. Then the HTTP API, the state (runs go on
-    there) and the controllers' leases move, and the old cluster goes. Should the new one not become ready, or not
-    answer, all of it moves back.
+    That of `rayctl install --actors` where a kubeconfig or context is named, else that of `rayctl up --kubernetes`.
+    A RayCluster with what was chosen comes up beside the old one. Then the HTTP API, the state (runs go on there) and
+    the controllers' leases move, and the old cluster goes. Should the new one not become ready, or not answer, all of
+    it moves back. The move is recorded in the ConfigMap rayctl-upgrade and goes on without this command.
     """
     from rayctl.selfhost.layout import Layout
     from rayctl.selfhost.upfile import read_up
 
+    where = {name: asked.pop(name) for name in ("kubeconfig", "context", "namespace", "allow_exec")}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if "memory" in changes:
+        changes["memory"] = f"{changes['memory'] // 2**20}Mi"
+    if rollback and changes:
+        raise click.UsageError("--rollback takes no other options.")
+    order = _Order(changes, rollback, wait, settings.timeout_s or _TIMEOUT_S)
     up = read_up(Layout.of().up_file)
-    if up is None or not up.alive("resident"):
+    named = where["kubeconfig"] or where["context"]
+    if named or up is None:
+        document = _on_kubernetes(settings, order, where)
+    else:
+        document = asyncio.run(_local(settings, order, up))
+    if settings.output in ("json", "yaml"):
+        emit_document(settings, document)
+    elif settings.output == "name":
+        say(f"raycluster/{document['to']}")
+
+
+@dataclass(frozen=True)
+class _Order:
+    changes: dict[str, Any]
+    rollback: bool
+    wait: bool
+    timeout_s: float
+
+
+def _on_kubernetes(settings: Settings, order: _Order, where: dict[str, Any]) -> dict[str, Any]:
+    from rayctl.cli.kubernetes import opened
+    from rayctl.kube.kinds import CONFIG_MAPS, DEPLOYMENTS
+    from rayctl.manifests.access import INSTALLATION
+    from rayctl.manifests.installation import NAME, STANDBY, chosen_fields, installed
+
+    with opened(settings, where) as kube:
+        namespace = kube.asked_namespace or NAME
+        config = kube.find(CONFIG_MAPS, INSTALLATION, namespace)
+        if config is None or kube.find(DEPLOYMENTS, STANDBY, namespace) is None:
+            raise NotFound(
+                f"There is no control plane of actors in {namespace}.",
+                code="not-self-hosted",
+                hint="`rayctl install --actors` makes one; -n names another namespace.",
+            )
+        base = installed(namespace, config)
+        changes = {**chosen_fields(base), **order.changes}
+        return kube.run(lambda transport: _upgrade(settings, transport, base, replace(order, changes=changes)))
+
+
+async def _local(settings: Settings, order: _Order, up: UpFile) -> dict[str, Any]:
+    from rayctl.kube.http import HttpTransport, load_configuration
+    from rayctl.manifests.installation import Installation
+
+    if not up.alive("resident"):
         raise ServerUnreachable("rayctl is not running here.", hint="Run `rayctl up --kubernetes`.")
     if not up.kubeconfig:
         raise InvalidRequest(
@@ -44,50 +115,42 @@ def upgrade(settings: Settings, num_cpus: int | None, memory: int | None, rollba
             code="not-self-hosted",
             hint="`rayctl down`, then `rayctl up --kubernetes`: runs, models and tokens are kept.",
         )
-    changes: dict[str, Any] = {}
-    if num_cpus is not None:
-        changes |= {"num_cpus": num_cpus, "cpu": str(num_cpus)}
-    if memory is not None:
-        changes["memory"] = f"{memory // 2**20}Mi"
-    if rollback and changes:
-        raise click.UsageError("--rollback takes no other options.")
-    timeout_s = settings.timeout_s or _TIMEOUT_S
-    document = asyncio.run(_upgrade(settings, up.kubeconfig, changes, rollback, wait, timeout_s))
-    if settings.output in ("json", "yaml"):
-        emit_document(settings, document)
-    elif settings.output == "name":
-        say(f"raycluster/{document['to']}")
+    foreign = set(order.changes) - {"num_cpus", "memory"}
+    if foreign:
+        raise click.UsageError(f"Only on Kubernetes: {', '.join(sorted(foreign))}.")
+    changes = dict(order.changes)
+    if "num_cpus" in changes:
+        changes["cpu"] = str(changes["num_cpus"])
+    transport = HttpTransport(await load_configuration(up.kubeconfig))
+    try:
+        return await _upgrade(settings, transport, Installation(), replace(order, changes=changes))
+    finally:
+        await transport.close()
 
 
-async def _upgrade(
-    settings: Settings, kubeconfig: str, changes: dict[str, Any], rollback: bool, wait: bool, timeout_s: float
-) -> dict[str, Any]:
-    from rayctl.kube.http import HttpTransport, load_configuration
-    from rayctl.manifests.installation import Installation
+async def _upgrade(settings: Settings, transport: Transport, base: Installation, order: _Order) -> dict[str, Any]:
     from rayctl.selfhost import moving
     from rayctl.selfhost.mover import Mover
 
-    transport = HttpTransport(await load_configuration(kubeconfig))
-    try:
-        mover = Mover(transport, Installation())
-        move, found = await mover.move()
-        if rollback:
-            wanted = moving.wish_back(move)
-            if wanted is None:
-                raise Conflict("There is nothing to go back to: rayctl has not moved yet.", code="no-upgrade")
-        elif not moving.at_rest(move):
-            raise Conflict(
-                f"A move to {move.target} is under way.",
-                code="upgrade-under-way",
-                hint="`rayctl status` shows it; `rayctl upgrade --rollback` gives it up.",
-            )
-        else:
-            wanted = moving.wish_new(move, changes)
-        await mover.keep(wanted, found)
-        settings.note(f"from {move.record.active or move.record.source} to {wanted.target}")
-        return await _follow(settings, mover, wanted, timeout_s) if wait else wanted.record.document()
-    finally:
-        await transport.close()
+    mover = Mover(transport, base)
+    move, found = await mover.move()
+    if order.rollback:
+        wanted = moving.wish_back(move)
+        if wanted is None:
+            raise Conflict("There is nothing to go back to: rayctl has not moved yet.", code="no-upgrade")
+    elif not moving.at_rest(move):
+        raise Conflict(
+            f"A move to {move.target} is under way.",
+            code="upgrade-under-way",
+            hint="`rayctl upgrade --rollback` gives it up; it goes on without this command.",
+        )
+    else:
+        wanted = moving.wish_new(move, order.changes)
+    await mover.keep(wanted, found)
+    settings.note(f"from {move.record.active or move.record.source} to {wanted.target}")
+    if not order.wait:
+        return wanted.record.document()
+    return await _follow(settings, mover, wanted, order.timeout_s)
 
 
 async def _follow(settings: Settings, mover: Any, wanted: Any, timeout_s: float) -> dict[str, Any]:
@@ -110,7 +173,7 @@ async def _follow(settings: Settings, mover: Any, wanted: Any, timeout_s: float)
         if time.monotonic() - began > timeout_s:
             raise DeadlineExceeded(
                 f"The move is not at its end: {record.step}.",
-                hint="It goes on in the background: see `rayctl status`; `rayctl upgrade --rollback` gives it up.",
+                hint="It goes on without this command; `rayctl upgrade --rollback` gives it up.",
             )
         await asyncio.sleep(0.5)  # between two looks at what another process does
     took = time.monotonic() - began

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from rayctl.embedded.kubelet.containers import Container
+from rayctl.embedded.kubelet.deployments import Deployments
 from rayctl.embedded.kubelet.host import ADDRESS, Host
 from rayctl.embedded.kubelet.logserver import LogServer
 from rayctl.embedded.kubelet.network.plan import free_address
@@ -20,7 +21,15 @@ from rayctl.embedded.kubelet.spec import PodSpec, parse_pod
 from rayctl.embedded.kubelet.worker import PodWorker
 from rayctl.kube.calls import MERGE, Call
 from rayctl.kube.errors import KubernetesError
-from rayctl.kube.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SECRETS, SERVICES
+from rayctl.kube.kinds import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SECRETS,
+    SERVICES,
+)
 from rayctl.kube.store import Change, Object, key_of
 
 __all__ = ["Kubelet"]
@@ -38,7 +47,7 @@ class Kubelet:
         self._host, self._headless = host, headless_network
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._scheduler, self._provisioner = Scheduler(host), Provisioner(host)
+        self._scheduler, self._provisioner, self._deployments = Scheduler(host), Provisioner(host), Deployments(host)
         self._stale = asyncio.Event()
         self._closing = False
         self._socket = host.short / "kubelet.sock"
@@ -61,10 +70,11 @@ class Kubelet:
         await self._logs.start()
         kinds = [self._host.informers.get(kind) for kind in (PODS, SERVICES, CONFIG_MAPS, SECRETS)]
         claims = [self._host.informers.get(kind) for kind in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)]
+        deployments = self._host.informers.get(DEPLOYMENTS)
         loops = [self._forever(self._host.informers.run()), self._forever(self._host.events.run())]
         loops.append(asyncio.create_task(self._heart()))
         try:
-            for informer in (*kinds, *claims):
+            for informer in (*kinds, *claims, deployments):
                 await informer.reflector.synced.wait()
             self._adopt()
             kinds[0].listen(self._take_pod)
@@ -72,10 +82,12 @@ class Kubelet:
             claims[0].listen(self._scheduler.look_again)
             for informer in (kinds[0], *claims):
                 informer.listen(self._provisioner.take)
+            for informer in (kinds[0], deployments):
+                informer.listen(self._deployments.take)
             for informer in kinds:
                 informer.listen(self._take_other)
             loops += [asyncio.create_task(self._scheduler.run()), asyncio.create_task(self._refresh())]
-            loops.append(asyncio.create_task(self._provisioner.run()))
+            loops += [asyncio.create_task(self._provisioner.run()), asyncio.create_task(self._deployments.run())]
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()

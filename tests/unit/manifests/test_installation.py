@@ -15,7 +15,7 @@ from rayctl.cluster.controller import RayClusterController
 from rayctl.core.controller import Controller
 from rayctl.fleet.controller import FleetController
 from rayctl.manifests import crd_documents, generate
-from rayctl.manifests.access import CONTROLLERS, rules_of
+from rayctl.manifests.access import CONTROLLERS, TOKEN, rules_of
 from rayctl.manifests.alerts import ALERTS
 from rayctl.manifests.installation import NAME, Installation, documents
 from rayctl.manifests.monitoring import PANELS, metrics_in
@@ -48,7 +48,11 @@ def roles(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{document['kind']} {document['metadata']['name']}", rule
 
 
-@pytest.mark.parametrize("chosen", [Installation(), Installation(watch_namespace="team")])
+@pytest.mark.parametrize(
+    "chosen",
+    [Installation(), Installation(watch_namespace="team"), Installation(actors=True)],
+    ids=["", "team", "actors"],
+)
 @pytest.mark.security("S5")
 def test_no_role_is_too_strong(chosen: Installation) -> None:
     for where, rule in roles(documents(chosen)):
@@ -58,9 +62,12 @@ def test_no_role_is_too_strong(chosen: Installation) -> None:
         assert not {"pods/exec", "pods/attach", "pods/portforward", "nodes/proxy"} & set(rule["resources"]), where
         assert not {"clusterroles", "clusterrolebindings", "customresourcedefinitions"} & set(rule["resources"]), where
         if "secrets" in rule["resources"]:
-            assert set(rule["verbs"]) <= {"get", "create"}, where
-        if "leases" in rule["resources"]:
+            own = rule.get("resourceNames") == [TOKEN] and where == "Role rayctl-state"
+            assert set(rule["verbs"]) <= {"get", "update" if own else "create"}, where
+        if "leases" in rule["resources"] and "rayctl-lease-" in where:
             assert (rule["resourceNames"], set(rule["verbs"])) == ([where.split("rayctl-lease-")[1]], {"get", "update"})
+        elif "leases" in rule["resources"]:
+            assert rule["verbs"] == ["list"] or rule["resourceNames"] == list(CONTROLLERS), where
         if "serviceaccounts/token" in rule["resources"]:
             assert rule["resourceNames"] == list(CONTROLLERS), where
 
@@ -79,8 +86,9 @@ def test_with_a_namespace_nothing_holds_everywhere() -> None:
     assert places == {"team", NAME}
 
 
-def test_every_binding_names_a_role_and_an_account_that_are_there() -> None:
-    found = documents(Installation())
+@pytest.mark.parametrize("actors", [False, True])
+def test_every_binding_names_a_role_and_an_account_that_are_there(actors: bool) -> None:
+    found = documents(Installation(actors=actors))
     there = {(document["kind"], document["metadata"]["name"]) for document in found}
     for document in found:
         if document["kind"] in BOUND:
@@ -120,12 +128,25 @@ def load(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
+CONTROL = re.compile(r"^\{\{- (if|with|else|end)(?: \.Values\.(\w+))? \}\}$")
+
+
 def rendered(text: str, values: dict[str, Any], namespace: str) -> list[dict[str, Any]]:
-    """Do what Helm does, as far as these templates use it: one condition, values, quotes."""
-    both = re.search(r"\{\{- if \.Values\.(\w+) \}\}(.*)\{\{- else \}\}(.*)\{\{- end \}\}", text, re.DOTALL)
-    if both is not None:
-        text = both[2] if values[both[1]] else both[3]
-    text = text.replace("{{ .Release.Namespace | quote }}", json.dumps(namespace))
+    """Do what Helm does, as far as these templates use it: conditions, values, quotes."""
+    lines, shown, dot = [], [True], ""
+    for line in text.split("\n"):
+        found = CONTROL.match(line)
+        if found is None:
+            lines += [line.replace("{{ . | quote }}", json.dumps(dot))] if all(shown) else []
+        elif found[1] in ("if", "with"):
+            shown.append(bool(values[found[2]]))
+            dot = str(values[found[2]])
+        elif found[1] == "else":
+            shown[-1] = not shown[-1]
+        else:
+            shown.pop()
+    assert shown == [True]
+    text = "\n".join(lines).replace("{{ .Release.Namespace | quote }}", json.dumps(namespace))
 
     def value(match: re.Match[str]) -> str:
         found = values[match[1]]
@@ -141,17 +162,28 @@ def key(document: dict[str, Any]) -> tuple[str, str, str]:
     return document["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
+@pytest.mark.parametrize("actors", [False, True])
 @pytest.mark.parametrize("watched", ["", "team"])
-def test_the_chart_is_the_same_installation(watched: str) -> None:
+def test_the_chart_is_the_same_installation(watched: str, actors: bool) -> None:
     values = yaml.safe_load(HELM["rayctl/values.yaml"]) | {"watchNamespace": watched, "workers": 3, "cpu": "5"}
     assert set(values) == set(VALUES)
+    values |= {"actors": actors, "storageClass": "fast" if watched else "", "accessMode": "ReadWriteMany"}
     found = [
         document
         for name, text in HELM.items()
         if name.startswith("rayctl/templates/")
         for document in rendered(text, values, "elsewhere")
     ]
-    chosen = Installation(namespace="elsewhere", watch_namespace=watched, workers=3, cpu="5")
+    chosen = Installation(
+        namespace="elsewhere",
+        watch_namespace=watched,
+        workers=3,
+        cpu="5",
+        actors=actors,
+        num_cpus=values["numCpus"] if actors else 0,
+        storage_class=values["storageClass"],
+        access_mode="ReadWriteMany",
+    )
     wanted = [document for document in documents(chosen) if document["kind"] != "Namespace"]
     assert sorted(found, key=key) == sorted(wanted, key=key)
 
@@ -162,11 +194,14 @@ def test_the_charts_definitions_are_ours() -> None:
     assert sorted(found, key=key) == sorted(crd_documents(), key=key)
 
 
-def test_the_kustomize_base_is_complete() -> None:
-    base = FOLDER / "kustomize" / "base"
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("base", Installation()), ("actors", Installation(actors=True, num_cpus=2))]
+)
+def test_the_kustomize_bases_are_complete(name: str, chosen: Installation) -> None:
+    base = FOLDER / "kustomize" / name
     named = yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]
-    found = [document for name in named for document in load((base / name).read_text())]
-    assert sorted(found, key=key) == sorted([*crd_documents(), *documents(Installation())], key=key)
+    found = [document for part in named for document in load((base / part).read_text())]
+    assert sorted(found, key=key) == sorted([*crd_documents(), *documents(chosen)], key=key)
 
 
 # Monitoring --------------------------------------------------------------------------------------------------
