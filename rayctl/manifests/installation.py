@@ -244,8 +244,8 @@ def installed(namespace: str, config: Document) -> Installation:
     """Return what the ConfigMap `INSTALLATION` says."""
     data = config.get("data") or {}
     fields: dict[str, Any] = {field: data[key] for key, field in CHOICES.items() if key in data}
-    numbers = {field: int(fields[field]) for field in ("workers", "num_cpus") if field in fields}
-    return Installation(namespace=namespace, actors=True, **{**fields, **numbers})
+    fields |= {field: int(fields[field]) for field in ("workers", "num_cpus") if field in fields}
+    return Installation(namespace=namespace, actors=True, **fields)
 
 
 def chosen_fields(chosen: Installation) -> Document:

@@ -90,7 +90,7 @@ class Mover:
         leases = {item["metadata"]["name"]: item for item in items}
         turn = await self._turns.read()
         seen = moving.look(move, sides, selected, turn, leases)
-        found_next = advance(record, seen, moving.RULES, move.wish, self._wall())
+        found_next = advance(record, seen, move.rules, move.wish, self._wall())
         if found_next.record is not None and found_next.record != record:
             log.info("upgrade: %s", found_next.because.message if found_next.because else found_next.record.step)
             move = replace(move, record=found_next.record)

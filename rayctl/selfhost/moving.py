@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rayctl.core.plan import Blocker
 from rayctl.kube.lease import Observed
 from rayctl.manifests.access import CONTROLLERS
 from rayctl.manifests.installation import NAME
@@ -43,17 +44,24 @@ SERVICE, STATE, LEASES = "service", "state", "leases"
 
 @dataclass(frozen=True)
 class Move:
-    """What is kept. ``target``, ``wanted``: the wish; ``changes``: side → what its installation has differently."""
+    """What is kept. ``target``, ``wanted``: the wish; ``changes``: side → what its installation has differently;
+    ``deadline_s``: how long a new side may take until it is ready."""
 
     record: Record
     target: str
     wanted: str
     abort: bool = False
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    deadline_s: float = RULES.deadline_s
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of this move."""
+        return replace(RULES, deadline_s=self.deadline_s)
 
     def data(self) -> dict[str, str]:
         """Return the ConfigMap's data."""
-        wish = {"target": self.target, "wanted": self.wanted, "abort": self.abort}
+        wish = {"target": self.target, "wanted": self.wanted, "abort": self.abort, "deadline_s": self.deadline_s}
         found = {"record": self.record.document(), "wish": wish, "changes": dict(self.changes)}
         return {name: json.dumps(value) for name, value in found.items()}
 
@@ -76,6 +84,7 @@ def parse_move(document: Document | None) -> Move:
         str(wish.get("wanted") or record.active_wanted),
         bool(wish.get("abort")),
         json.loads(data.get("changes") or "{}"),
+        float(wish.get("deadline_s") or RULES.deadline_s),
     )
 
 
@@ -94,8 +103,9 @@ def at_rest(move: Move) -> bool:
     return move.record.phase.ended and (move.wanted == move.record.active_wanted or move.record.refused == move.wanted)
 
 
-def wish_new(move: Move, changes: Mapping[str, Any]) -> Move:
-    """Return the wish for a new side. ``changes``: what it has differently, over what the present one has."""
+def wish_new(move: Move, changes: Mapping[str, Any], deadline_s: float | None = None) -> Move:
+    """Return the wish for a new side. ``changes``: what it has differently, over what the present one has;
+    ``deadline_s``: how long it may take until it is ready."""
     target = f"{NAME}-{move.record.serial + 2}"
     active = move.record.active
     known = {name: value for name, value in move.changes.items() if name in (active, move.record.source)}
@@ -104,6 +114,7 @@ def wish_new(move: Move, changes: Mapping[str, Any]) -> Move:
         target=target,
         wanted=target,
         abort=False,
+        deadline_s=deadline_s or RULES.deadline_s,
         changes={**known, target: {**move.changes.get(active, {}), **changes}},
     )
 
@@ -124,6 +135,9 @@ def side_of(name: str, cluster: Document | None, gateway: bool | None) -> Side:
     if cluster is None:
         return Side(name)
     metadata, status = cluster["metadata"], cluster.get("status") or {}
+    known = {str(item.get("type")): item for item in status.get("conditions") or ()}
+    head = known.get("HeadPodReady") or {}
+    why = head.get("message") or head.get("reason") if head.get("status") != "True" else "its HTTP API does not answer"
     claim = str((metadata.get("annotations") or {}).get(CLAIM) or "0")
     serves = gateway if status.get("state") == "ready" or gateway else False
     return Side(
@@ -135,6 +149,7 @@ def side_of(name: str, cluster: Document | None, gateway: bool | None) -> Side:
         serves=serves,
         endpoints=int(serves is True),
         wanted_endpoints=1,
+        waits_for=Blocker("NotReady", f"{name}: {why or 'there is no head'}"),
     )
 
 

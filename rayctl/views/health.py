@@ -20,6 +20,7 @@ __all__ = [
     "check_kuberay",
     "check_lease",
     "check_server",
+    "check_standby",
 ]
 
 Document = Mapping[str, Any]
@@ -133,6 +134,19 @@ def check_lease(controller: str, lease: Document | None, now: float) -> Finding:
         text = f"{holder} has not renewed for {format_duration(age_s)}"
         return Finding(check, "fail", text, "Look at the pods of the control plane: `rayctl get po -n rayctl-system`.")
     return Finding(check, "ok", f"{holder}, epoch {spec.get('leaseTransitions') or 0}")
+
+
+def check_standby(deployment: Document | None, status: Mapping[str, str]) -> Finding:
+    """Judge the process beside a control plane of actors, and what it says of it (``state``, ``reason``)."""
+    if deployment is None:
+        return Finding("standby", "fail", "its Deployment is not there", "`rayctl install --actors` makes it.")
+    if not (deployment.get("status") or {}).get("readyReplicas"):
+        where = f"{deployment['metadata']['name']} -n {deployment['metadata']['namespace']}"
+        hint = f"`kubectl describe deployment {where}`; without it nothing moves, and a lost head stays lost."
+        return Finding("standby", "fail", "no pod of it is ready", hint)
+    if status.get("state") != "ready":
+        return Finding("standby", "warn", f"says {status.get('state') or 'nothing'}: {status.get('reason') or '?'}")
+    return Finding("standby", "ok", "stands by; all is ready")
 
 
 def check_cluster(document: Document | None, ray_version: str, led: bool = False) -> Finding:

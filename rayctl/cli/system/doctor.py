@@ -13,7 +13,14 @@ from rayctl.cli.output import clean, emit_document, emit_table, say
 from rayctl.errors import NotFound, RayctlError
 from rayctl.kube.calls import Call
 from rayctl.kube.errors import Denied, KubernetesError, ObjectNotFound
-from rayctl.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, LEASES, RAY_CLUSTERS, SERVICE_ACCOUNTS
+from rayctl.kube.kinds import (
+    CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    LEASES,
+    RAY_CLUSTERS,
+    SERVICE_ACCOUNTS,
+)
 from rayctl.views.health import (
     Finding,
     check_access,
@@ -23,6 +30,7 @@ from rayctl.views.health import (
     check_kuberay,
     check_lease,
     check_server,
+    check_standby,
 )
 
 __all__ = ["NotWell", "doctor"]
@@ -91,7 +99,41 @@ def _findings(kube: Kube, system: str) -> Iterator[Finding]:
     controllers = list(_controllers(kube, system))
     yield from controllers
     led = all(finding.state == "ok" for finding in controllers if finding.check.startswith("leader"))
-    yield _control_plane(kube, system, led)
+    status = _status(kube, system)
+    if status is not None:
+        yield from _actors(kube, system, status)
+    yield _control_plane(kube, system, led, status or {})
+
+
+def _status(kube: Kube, system: str) -> dict[str, str] | None:
+    """Return what the standby of a control plane of actors says; None: there is none."""
+    from rayctl.manifests.access import STATUS
+
+    try:
+        found = kube.find(CONFIG_MAPS, STATUS, system)
+    except Denied:
+        return None
+    return None if found is None else dict(found.get("data") or {})
+
+
+def _actors(kube: Kube, system: str, status: dict[str, str]) -> Iterator[Finding]:
+    from rayctl.manifests.access import gateway_rules, standby_rules, state_rules, token_rules
+    from rayctl.manifests.installation import PODS_ACCOUNT, STANDBY
+
+    deployment = kube.find(DEPLOYMENTS, STANDBY, system)
+    yield check_standby(deployment, status)
+    accounts = {PODS_ACCOUNT: [*state_rules(), *token_rules()], STANDBY: [*standby_rules(), *token_rules()]}
+    for name, rules in accounts.items():
+        user = f"system:serviceaccount:{system}:{name}"
+        try:
+            missing, asked = _may(kube, rules, system, user)
+            if name == PODS_ACCOUNT:
+                more, count = _may(kube, gateway_rules(), "", user)
+                more = more and _may(kube, gateway_rules(), kube.namespace, user)[0]
+                missing, asked = [*missing, *more], asked + count
+            yield check_access(name, missing, asked)
+        except Denied:
+            yield Finding(f"access of {name}", "unknown", "you may not ask what others may do")
 
 
 def _operators(kube: Kube) -> list[dict[str, Any]] | None:
@@ -171,7 +213,7 @@ def _has_account(kube: Kube, name: str, system: str) -> bool:
         return True
 
 
-def _control_plane(kube: Kube, system: str, led: bool) -> Finding:
+def _control_plane(kube: Kube, system: str, led: bool, status: dict[str, str]) -> Finding:
     from importlib.metadata import PackageNotFoundError, version
 
     from rayctl.manifests.installation import NAME
@@ -181,7 +223,7 @@ def _control_plane(kube: Kube, system: str, led: bool) -> Finding:
     except PackageNotFoundError:
         ray = ""
     try:
-        return check_cluster(kube.find(RAY_CLUSTERS, NAME, system), ray, led)
+        return check_cluster(kube.find(RAY_CLUSTERS, status.get("cluster") or NAME, system), ray, led)
     except (NotFound, ObjectNotFound):
         return check_cluster(None, ray, led)
     except Denied:

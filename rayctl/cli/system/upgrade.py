@@ -12,6 +12,7 @@ import click
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.local import memory_size
 from rayctl.cli.output import emit_document, say
+from rayctl.cli.values import duration
 from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["upgrade"]
 
-_TIMEOUT_S = 420.0
+_DEADLINE_S, _AFTER_S = 300.0, 90.0
+"""`rayctl.selfhost.moving.RULES` says so too; what moving and draining take then."""
 _EXAMPLES = """\b
 Examples:
   rayctl upgrade                                   of `rayctl up --kubernetes`
   rayctl upgrade --context prod --image registry/rayctl:2
   rayctl upgrade --context prod --rollback
 """
+
+
+def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else duration(value)
 
 
 @click.command(epilog=_EXAMPLES)
@@ -37,6 +43,7 @@ Examples:
 @click.option("--ray-version", metavar="VERSION", help="Ray's version in the image (on Kubernetes).")
 @click.option("--cpu", metavar="AMOUNT", help="CPUs that the new head's pod asks for (on Kubernetes).")
 @click.option("--workers", type=click.IntRange(min=0), help="Worker pods beside it (on Kubernetes).")
+@click.option("--deadline", callback=_span, metavar="TIME", help="When to give up if it is not ready (default 5m).")
 @click.option("--rollback", is_flag=True, help="Give up the move that is under way; or move to what was before.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the old cluster has gone.")
 @click.option("--kubeconfig", metavar="FILE", envvar="RAYCTL_KUBECONFIG", help="How to reach the Kubernetes cluster.")
@@ -45,7 +52,7 @@ Examples:
 @click.option("--allow-exec", is_flag=True, envvar="RAYCTL_ALLOW_EXEC", help="Run the kubeconfig's credential program.")
 @global_options()
 @pass_settings
-def upgrade(settings: Settings, rollback: bool, wait: bool, **asked: Any) -> None:
+def upgrade(settings: Settings, rollback: bool, wait: bool, deadline: float | None, **asked: Any) -> None:
     """Move the control plane to a new cluster of its own, without interruption.
 
     That of `rayctl install --actors` where a kubeconfig or context is named, else that of `rayctl up --kubernetes`.
@@ -62,7 +69,8 @@ def upgrade(settings: Settings, rollback: bool, wait: bool, **asked: Any) -> Non
         changes["memory"] = f"{changes['memory'] // 2**20}Mi"
     if rollback and changes:
         raise click.UsageError("--rollback takes no other options.")
-    order = _Order(changes, rollback, wait, settings.timeout_s or _TIMEOUT_S)
+    limit_s = settings.timeout_s or (deadline or _DEADLINE_S) * 1.1 + _AFTER_S
+    order = _Order(changes, rollback, wait, limit_s, deadline)
     up = read_up(Layout.of().up_file)
     named = where["kubeconfig"] or where["context"]
     if named or up is None:
@@ -81,6 +89,7 @@ class _Order:
     rollback: bool
     wait: bool
     timeout_s: float
+    deadline_s: float | None
 
 
 def _on_kubernetes(settings: Settings, order: _Order, where: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +154,7 @@ async def _upgrade(settings: Settings, transport: Transport, base: Installation,
             hint="`rayctl upgrade --rollback` gives it up; it goes on without this command.",
         )
     else:
-        wanted = moving.wish_new(move, order.changes)
+        wanted = moving.wish_new(move, order.changes, order.deadline_s)
     await mover.keep(wanted, found)
     settings.note(f"from {move.record.active or move.record.source} to {wanted.target}")
     if not order.wait:

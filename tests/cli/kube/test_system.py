@@ -72,6 +72,36 @@ def test_installed_checked_and_removed(own: Run, own_server: Running) -> None:
     own("get", "rc", code=3)
 
 
+def test_a_control_plane_of_actors(own: Run, own_server: Running) -> None:
+    own("upgrade", "--no-wait", code=3)  # there is none
+    own("install", "--actors", "--cpu", "1500m", "--access-mode", "ReadWriteMany")
+    assert "50 unchanged" in own("install", "--actors", "--cpu", "1500m", "--access-mode", "ReadWriteMany").stdout
+    config = json.loads(own("get", "cm/rayctl-installation", "-n", "rayctl-system", "-o", "json").stdout)
+    assert config["data"]["numCpus"] == "1"
+    states = {check: found["state"] for check, found in findings(own("doctor", "-o", "json", code=4)).items()}
+    assert {state for check, state in states.items() if check.startswith("access")} == {"ok"}
+    assert {states["standby"], states["control plane"]} == {"fail"}
+
+    wish = json.loads(own("upgrade", "--no-wait", "--image", "x:2", "--deadline", "9m", "-o", "json").stdout)
+    assert wish["to"] == "rayctl-system"  # nobody has begun with it
+    kept = json.loads(own("get", "cm/rayctl-upgrade", "-n", "rayctl-system", "-o", "json").stdout)["data"]
+    wanted = json.loads(kept["wish"])
+    assert (wanted["target"], wanted["deadline_s"]) == ("rayctl-system-2", 540.0)
+    assert json.loads(kept["changes"])["rayctl-system-2"]["image"] == "x:2"
+    own("upgrade", "--no-wait", code=6)  # one is wanted already
+    own("upgrade", "--rollback", "--image", "x:1", code=2)
+
+    own("uninstall", "--yes", "--keep-data", "--timeout", "60s")
+    own("get", "pvc/rayctl-state", "-n", "rayctl-system")
+    own("get", "secret/rayctl-token", "-n", "rayctl-system")
+    own("get", "deploy/rayctl-standby", "-n", "rayctl-system", code=3)
+    own("uninstall", "--yes", "--purge", "--timeout", "60s")
+    own("get", "ns/rayctl-system", code=3)
+    for kind in ("clusterroles", "clusterrolebindings"):
+        left = own("get", kind, "-l", "app.kubernetes.io/part-of=rayctl", "-o", "name").stdout
+        assert left == "", left
+
+
 def test_definitions_of_others_are_kept(own: Run, own_server: Running) -> None:
     connection = KubeConnection(locate(Where(str(own_server.kubeconfig))))
     other = crd_documents("RayCluster")[0]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayctl.manifests.installation import NAME, STATE_CLAIM, STATE_FOLDER, Installation, documents
+from rayctl.manifests.installation import (
+    NAME,
+    SHARED_FOLDER,
+    STATE_CLAIM,
+    STATE_FOLDER,
+    Installation,
+    cluster,
+    documents,
+)
 from rayctl.selfhost.bootstrap import actor_options
 
 
 def head(chosen: Installation) -> dict[str, Any]:
-    [cluster] = [found for found in documents(chosen) if found["kind"] == "RayCluster"]
-    template: dict[str, Any] = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    template: dict[str, Any] = cluster(chosen)["spec"]["headGroupSpec"]["template"]["spec"]
     return template
 
 
@@ -31,7 +38,7 @@ def test_the_state_is_on_a_claim_or_in_folders_of_the_node() -> None:
     claims = [found["metadata"]["name"] for found in documents(Installation(actors=True)) if "Claim" in found["kind"]]
     assert claims == [STATE_CLAIM]
     mounted = head(Installation(actors=True))["containers"][0]["volumeMounts"]
-    assert [item["mountPath"] for item in mounted] == [STATE_FOLDER]
+    assert [item["mountPath"] for item in mounted] == [STATE_FOLDER, SHARED_FOLDER]
     here = Installation(actors=True, home="/home/me/.rayctl", folders=(("/home/me/.rayctl/state", "Directory"),))
     assert not [found for found in documents(here) if "Claim" in found["kind"]]
     assert head(here)["volumes"] == [

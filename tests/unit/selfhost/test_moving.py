@@ -137,6 +137,21 @@ def test_a_side_is_ready_when_its_cluster_is_and_its_gateway_answers(
     assert (side.ready, side.serves) == (ready, serves)
 
 
+@pytest.mark.parametrize(
+    ("conditions", "why"),
+    [
+        ([], "blue: there is no head"),
+        ([("False", "0/1 nodes are available")], "blue: 0/1 nodes are available"),
+        ([("True", "")], "blue: its HTTP API does not answer"),
+    ],
+)
+def test_a_side_that_is_not_ready_says_why(conditions: list[tuple[str, str]], why: str) -> None:
+    found = [{"type": "HeadPodReady", "status": status, "message": message} for status, message in conditions]
+    side = side_of("blue", {"metadata": {}, "status": {"conditions": found}}, False)
+    assert side.waits_for is not None
+    assert side.waits_for.message == why
+
+
 def test_leases_that_a_standby_has_do_not_move() -> None:
     move: Move = wish_new(parse_move(None), {})
     seen = look(move, {}, NAME, Turn(), {name: lease(name, "standby_1") for name in CONTROLLERS})
