@@ -11,7 +11,7 @@ from rayctl.embedded.kubelet.spec import parse_pod, refusal
 from rayctl.embedded.proxy.table import ON_LOOPBACK
 from rayctl.errors import Conflict, InvalidRequest
 from rayctl.manifests.access import CONTROLLERS
-from rayctl.manifests.installation import Installation, documents
+from rayctl.manifests.installation import Installation, documents, entry
 from rayctl.selfhost import kubecmd
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.options import KUBERNETES, UpOptions
@@ -94,11 +94,9 @@ def test_programs_of_this_machine_find_it_where_a_ray_head_alone_would_be() -> N
     [container] = head["template"]["spec"]["containers"]
     assert container["resources"] == {"requests": {"cpu": "2", "memory": "1024Mi"}, "limits": {"memory": "2048Mi"}}
     assert head["rayStartParams"]["object-store-memory"] == "1000000000"
-    elsewhere = {
-        each["metadata"]["name"]: each for each in documents(Installation(actors=True)) if each["kind"] == "Service"
-    }
-    assert "annotations" not in elsewhere["rayctl"]["metadata"]
-    assert [port["name"] for port in elsewhere["rayctl"]["spec"]["ports"]] == ["http", "metrics"]
+    elsewhere = entry(Installation(actors=True))
+    assert "annotations" not in elsewhere["metadata"]
+    assert [port["name"] for port in elsewhere["spec"]["ports"]] == ["http", "metrics"]
 
 
 def test_no_pod_is_given_the_servers_own_folder() -> None:
