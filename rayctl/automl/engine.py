@@ -97,10 +97,16 @@ class Combination:
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of one fold on one core of the machine that the table of costs was measured on."""
+    """Predicted cost of one fold on one core of the machine that the table of costs was measured on.
+
+    ``peak``: folds that share work are uneven; the one that does it takes so many times the mean that ``seconds`` is.
+    ``any_part_helps``: whether a fit that time ends early is worth having; if not, one that would be is not begun.
+    """
 
     seconds: float
     memory_bytes: float
+    peak: float = 1.0
+    any_part_helps: bool = True
 
 
 class Engine(Protocol):

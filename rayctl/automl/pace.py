@@ -27,8 +27,10 @@ class Pace:
         self._seen: dict[str, float] = {}
 
     def learn(self, candidate: Candidate, seconds: float) -> None:
-        """Take in what a fold took that was not cut short by the clock."""
+        """Take in what a fold took that was not cut short by the clock; one of several that share work says nothing."""
         predicted = self._cost(candidate)
+        if predicted is not None and predicted.peak > 1:
+            return
         book, value = (
             (self._seen, seconds) if predicted is None else (self._corrections, _log_ratio(seconds, predicted))
         )
@@ -44,6 +46,16 @@ class Pace:
         if correction is None:
             correction = median(self._corrections.values()) if self._corrections else 0.0
         return predicted.seconds * math.exp(correction)
+
+    def peak(self, candidate: Candidate) -> float:
+        """Return how many times the mean the longest of a trial's folds takes."""
+        predicted = self._cost(candidate)
+        return 1.0 if predicted is None else predicted.peak
+
+    def any_part_helps(self, candidate: Candidate) -> bool:
+        """Whether a fit that time ends early is worth having."""
+        predicted = self._cost(candidate)
+        return predicted is None or predicted.any_part_helps
 
     def memory_bytes(self, candidate: Candidate) -> float | None:
         """Predict the additional memory of a fold; None if nothing is known."""

@@ -46,6 +46,8 @@ CONFIDENT = 0.85
 """A trial is begun only if its predicted time is at most this part of what is left."""
 MUCH_TOO_LONG = 4.0
 """A fold that would take this many times what it may is not begun: cut that short it would be worthless."""
+TOO_LONG_FOR_THE_WHOLE = 1.2
+"""The same for models of which a part does not help."""
 LEFT_OUT = 200
 LEFT_OUT_OF_SEARCH = 8
 """After so many trials in a row that were left out (of adaptive search: it has no end) nothing more is proposed."""
@@ -474,7 +476,8 @@ class Schedule:
         if seconds is None or soft is None or stop_at is None:
             return None
         left, all_folds = max(stop_at - now, 0.0), min(seconds, soft) * len(self._scored) / self.slots
-        if seconds > MUCH_TOO_LONG * soft or max(seconds if seconds < soft else soft, all_folds) > CONFIDENT * left:
+        longest = MUCH_TOO_LONG if self._pace.any_part_helps(candidate) else TOO_LONG_FOR_THE_WHOLE
+        if seconds > longest * soft or max(seconds if seconds < soft else soft, all_folds) > CONFIDENT * left:
             text = f"A fold is predicted to take {seconds:.2g} s; {left:.2g} s were left for all {len(self._scored)}."
             return {"code": "too-slow", "message": text}
         return None
@@ -500,7 +503,8 @@ class Schedule:
             trial = self._active[number]
             fold = trial.waiting.pop(0)
             trial.running[fold] = now
-            actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft_s, self._stop_at(number, fold)))
+            soft = None if soft_s is None else soft_s * self._pace.peak(trial.candidate)
+            actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft, self._stop_at(number, fold)))
 
     def _wants_breadth(self, number: int) -> bool:
         """Whether another trial should be begun before this one gets a further fold."""

@@ -126,9 +126,10 @@ def fold_cost(summary: DataSummary, request: RunRequest, candidate: Candidate) -
     memory = 4e6 + 40.0 * rows
     if candidate.model in ("GlobalLightGBM", "GlobalRidge"):
         seconds, bytes_ = _global_cost(candidate, rows, horizon, series)
-        return Cost(seconds * min(chunks, 2) / chunks, memory + bytes_)
+        return Cost(seconds * min(chunks, 2) / chunks, memory + bytes_, peak=max(1.0, chunks / 2))
     each = series_ms(candidate.model, candidate.params, length, seasons[0])
-    return None if each is None else Cost(0.002 + series / chunks * each / 1000, memory)
+    # The series that a model has no time for get a cheap forecast, so half a pass says little about the model.
+    return None if each is None else Cost(0.002 + series / chunks * each / 1000, memory, any_part_helps=False)
 
 
 def _global_cost(candidate: Candidate, rows: float, horizon: int, series: int) -> tuple[float, float]:

@@ -60,3 +60,13 @@ def test_models_that_are_not_in_the_table_are_predicted_by_what_they_took(pace: 
 def test_zero_seconds_are_not_an_infinite_correction(pace: Pace) -> None:
     pace.learn(Candidate("tree"), 0.0)
     assert 0 < (pace.seconds(Candidate("tree")) or 0.0) < 0.01
+
+
+def test_folds_that_share_work_say_nothing_one_by_one() -> None:
+    pace = Pace(lambda _: Cost(0.3, 1e6, peak=9.0, any_part_helps=False))
+    for seconds in (2.7, 0.001, 0.001):
+        pace.learn(Candidate("shared"), seconds)
+    assert pace.seconds(Candidate("shared")) == 0.3
+    assert (pace.peak(Candidate("shared")), pace.any_part_helps(Candidate("shared"))) == (9.0, False)
+    unknown = Pace(lambda _: None)
+    assert (unknown.peak(Candidate("any")), unknown.any_part_helps(Candidate("any"))) == (1.0, True)

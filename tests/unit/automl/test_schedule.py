@@ -337,6 +337,21 @@ def costs(seconds: float = 1.0, memory: float = 1e6, of: int = 6) -> Pace:
     return Pace(lambda c: Cost(seconds, memory) if c.params["x"] == of else Cost(1.0, 1e6))
 
 
+@pytest.mark.parametrize(("seconds", "whole", "begun"), [(60, True, False), (60, False, True), (30, True, True)])
+def test_half_of_what_must_be_whole_is_not_begun(seconds: float, whole: bool, begun: bool) -> None:
+    def cost(candidate: Candidate) -> Cost:
+        return Cost(seconds, 1.0, any_part_helps=not whole) if candidate.params["x"] == 6 else Cost(1.0, 1.0)
+
+    cluster = make(count=8, pace=Pace(cost), deadline_at=1000.0, slots=1, scored=4).run()  # a fold may take 1000 / 24 s
+    assert bool(cluster.starts(6)) == begun
+
+
+def test_the_fold_that_does_the_work_of_others_may_take_as_long() -> None:
+    cluster = make(count=2, pace=Pace(lambda c: Cost(1.0, 1.0, peak=5.0 - 4 * c.params["x"])), deadline_at=100.0).run()
+    soft = {start.trial: start.soft_s for start in cluster.started}
+    assert soft[0] == pytest.approx(5 * soft[1])
+
+
 def test_trials_that_cannot_end_in_time_are_left_out() -> None:
     cluster = make(count=8, pace=costs(seconds=500.0), deadline_at=100.0).run()
     reasons = {row.trial: row.error["code"] for row in cluster.schedule.rows if row.error}
