@@ -93,6 +93,9 @@ class Standby(System):
         finally:
             await asyncio.gather(*(host.stop() for host in hosts))
 
+    def _http_url(self, service: Document) -> str:
+        return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+
     # Telling ------------------------------------------------------------------------------------------
 
     def _note(self, document: Document) -> None:

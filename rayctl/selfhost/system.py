@@ -76,7 +76,6 @@ class System:
         self._steps: dict[str, float] = {}
         self._applied_at: float | None = None
         self.seen = SystemSeen(chosen.cluster)
-        self._http_url = f"http://{LOOPBACK}:{chosen.port}"
 
     async def run(self) -> None:
         """Work until cancelled; leases are given back then."""
@@ -184,8 +183,12 @@ class System:
             await self.install()
         gateway = "its service is not there"
         if service is not None:
-            gateway = await _asked(session, self._http_url)
+            gateway = await _asked(session, self._http_url(service))
         self.seen = replace(self.seen, side=side, cluster=cluster, leases=tuple(leases), gateway=gateway, trouble="")
+
+    def _http_url(self, service: dict[str, Any]) -> str:
+        """Return where the HTTP API is asked: as programs of this machine find it."""
+        return f"http://{LOOPBACK}:{self._chosen.port}"
 
     def _report(self) -> str:
         state, reason, done = judge(self.seen)

@@ -210,6 +210,25 @@ async def test_what_is_there_is_not_changed_and_new_choices_wait_for_a_move() ->
     assert (found.image, found.workers, found.num_cpus) == ("rayctl:9", 3, 1)
 
 
+async def test_the_http_api_is_asked_at_its_service_from_wherever_the_standby_is() -> None:
+    world = await Cluster().start()
+    standby = Standby(world.kubernetes.transport, CHOSEN)
+    await standby.install()
+    asked: list[str] = []
+
+    class Asked(Web):
+        @asynccontextmanager
+        async def get(self, url: str) -> Any:
+            asked.append(url)
+            yield type("Answer", (), {"status": 200})
+
+    body = {"spec": {"clusterIP": "127.96.0.9"}}  # as whoever allocates addresses does
+    await world.admin(Call("PATCH", SERVICES.path(NAME, "rayctl"), body=body, content_type=MERGE))
+    await standby._look(Asked())  # type: ignore[arg-type]
+    assert asked == ["http://127.96.0.9:8000/readyz"]
+    assert standby.seen.gateway == ""
+
+
 def test_what_was_chosen_is_read_as_it_was_written() -> None:
     [config] = [item for item in documents(CHOSEN) if item["metadata"]["name"] == INSTALLATION]
     assert installed(NAME, config) == CHOSEN
