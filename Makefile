@@ -21,7 +21,8 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
-	$(BIN)/python examples/demo_kubernetes.py
+	@if [ "$$(id -u)" = 0 ] && command -v ip >/dev/null; then $(BIN)/python examples/demo_kubernetes.py; \
+	  else echo "The second half, rayctl on a cluster of its own: make demo-kubernetes"; fi
 
 # Only the second half: a fleet, and rayctl moving house while requests go on.
 demo-kubernetes: $(READY)

@@ -5,6 +5,7 @@ while requests go on. Everything is kept in a temporary folder and removed after
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,9 @@ import time
 from pathlib import Path
 
 from demo import run, write_data
+
+# Root may give each pod a network of its own; others share the machine's.
+NETWORK = "netns" if os.geteuid() == 0 and shutil.which("ip") else "ports"
 
 FLEET = """
 apiVersion: orchestration.aibrix.ai/v1alpha1
@@ -81,7 +85,7 @@ def main() -> None:
         write_data(folder)
         (folder / "fleet.yaml").write_text(FLEET)
         try:
-            run("rayctl up --kubernetes --num-cpus 2 --memory 3GiB --timeout 180s", folder)
+            run(f"rayctl up --kubernetes --network {NETWORK} --num-cpus 2 --memory 3GiB --timeout 180s", folder)
             run(
                 "rayctl automl submit customers.csv --target churn --task classification"
                 " --time-budget 20s --seed 0 --name churn --wait",
