@@ -40,6 +40,7 @@ _FORECAST, _MEMBERS, _SERIES, _VALUES, _WEIGHTS = (
     "values.arrow",
     "weights.arrow",
 )
+_UNMOVED = 20  # steps; after so many equal values the next one is the same in more than 95 % of cases
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,9 @@ def forecast_table(
     if widths is not None and len(levels) and np.isfinite(widths).all():
         history = np.where(series.observed, series.y, np.nan)
         scale = series_scales(history, series.offsets, series.seasons[0])
-        floor = np.where(np.minimum.reduceat(series.y, series.offsets[:-1]) >= 0, 0.0, -np.inf)
+        low, high = (np.asarray(edge.reduceat(series.y, series.offsets[:-1])) for edge in (np.minimum, np.maximum))
+        # Other series' errors, in units of the level, say nothing about one that has not moved for so long.
+        scale = np.where((low == high) & (series.lengths >= _UNMOVED), 0.0, scale)
+        floor = np.where(low >= 0, 0.0, -np.inf)
         columns |= with_intervals(values, scale, widths, levels, floor)
     return pa.table(columns)

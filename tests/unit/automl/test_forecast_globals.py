@@ -210,6 +210,10 @@ def test_constant_and_short_series_are_forecast_with_the_others() -> None:
         assert np.isfinite(forecast["prediction"]).all()
         assert (forecast.loc["constant", "prediction"] == 5).all()
         assert (forecast.loc["zeros", "prediction"] == 0).all()
+        unmoved = forecast.loc[["constant", "zeros"]]  # others' errors do not widen their intervals
+        assert (unmoved["lower_95"] == unmoved["prediction"]).all()
+        assert (unmoved["upper_95"] == unmoved["prediction"]).all()
+        assert (forecast.loc["short", "upper_95"] > forecast.loc["short", "prediction"]).all()
         assert forecast.loc["short", "prediction"].between(0, 8).all()
 
 
