@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--one-service", action="store_true", help="keep rayctl's service up while its peers run")
     it.add_argument("--work", help="folder for data, environments and results (default: below the user's cache)")
     it.add_argument("--out", help="where the report goes, without suffix (default: report, in the work folder)")
+    it.add_argument("--keep", help="an earlier report (.json) whose results count where there are no new ones")
     it.add_argument("--seed", type=int, default=0, help="of the orders and the frameworks; a split adds its number")
     it.add_argument("--report-only", action="store_true", help="run nothing, score what is there")
     it.add_argument("--install-only", action="store_true", help="make the peers' environments and end")
@@ -93,5 +95,6 @@ def main() -> None:
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from here")
     out = Path(arguments.out) if arguments.out else layout.root / "report"
-    publish(layout, [f"{task}-s{split}" for _, task, split in wanted], budget_s, out)
+    earlier = json.loads(Path(arguments.keep).read_text(encoding="utf-8")) if arguments.keep else None
+    publish(layout, [f"{task}-s{split}" for _, task, split in wanted], budget_s, out, earlier)
     print(f"report: {out}.md and {out}.json")

@@ -12,7 +12,7 @@ import pandas as pd
 from .layout import SERIES, Layout, Problem, read_lines
 from .scoring import BadPredictions, constant, last_value, loss_of, score_table, series_errors
 
-__all__ = ["Outcome", "evaluate"]
+__all__ = ["Outcome", "evaluate", "kept"]
 
 LATE = 1.02
 
@@ -55,6 +55,25 @@ def evaluate(layout: Layout, keys: Iterable[str], budget_s: float) -> list[Outco
     return [outcome for outcome in found if outcome is not None]
 
 
+def kept(layout: Layout, report: Mapping[str, Any], keys: Iterable[str], measured: Iterable[Outcome]) -> list[Outcome]:
+    """Return the outcomes that an earlier report has of other frameworks on the same data (by its digests).
+
+    Of their measurements it has what the tables of scores need; times and memory stay as that report summed them up.
+    """
+    new = {(outcome.framework, outcome.problem.key) for outcome in measured}
+    rows = [row for kind in ("tables", "series") for row in report.get(kind, {}).get("scores", ())]
+    found = []
+    for row in rows:
+        key = f"{row['task']}-s{row['split']}"
+        if key not in set(keys):
+            continue
+        judge = Judge(layout, key)
+        if report["data_sha256"].get(key) == judge.problem.sha256:
+            of_others = {name: result for name, result in row["results"].items() if (name, key) not in new}
+            found += [judge.repeated(name, result) for name, result in of_others.items()]
+    return found
+
+
 def _counts_more(line: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """A newer session replaces an older one; within a session the least disturbed repeat counts, never the best."""
     if line["session"] != before["session"]:
@@ -72,6 +91,19 @@ class Judge:
         self._train = pd.read_parquet(folder / "train.parquet")
         self._truth = pd.read_parquet(layout.truth(key))
         self._nothing = self._score(self._without_model())
+
+    @property
+    def problem(self) -> Problem:
+        """What is judged."""
+        return self._problem
+
+    def repeated(self, framework: str, result: Mapping[str, Any]) -> Outcome:
+        """Return an outcome from an earlier report's row of scores."""
+        loss = self._nothing[0] if result["is_late"] else result["score"]
+        at_deadline = loss_of(self._problem.metric, loss)
+        known = {name: result[name] for name in ("score", "loss", "failure", "is_late", "smape")}
+        line = {"fit_s": result["fit_s"], "disturbed": result["disturbed"]}
+        return Outcome(framework=framework, problem=self._problem, deadline_loss=at_deadline, line=line, **known)
 
     def outcome(self, line: Mapping[str, Any], budget_s: float) -> Outcome | None:
         """Score one run; None if it was made on other data than those that are there now."""

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .evaluate import Outcome, evaluate
+from .evaluate import Outcome, evaluate, kept
 from .layout import TABLES, Layout, read_lines, write_json
 from .peers import FRAMEWORKS, OURS
 from .ranking import duel
@@ -21,22 +21,41 @@ GB = 1e9
 VERDICTS = {"as_run": "as run, however late", "at_deadline": "what existed at the budget plus 2 %"}
 
 
-def publish(layout: Layout, keys: Sequence[str], budget_s: float, out: Path) -> None:
-    """Score what there is for these task-splits, and write ``out.md`` and ``out.json``."""
-    outcomes = evaluate(layout, keys, budget_s)
-    document = {
+def publish(
+    layout: Layout, keys: Sequence[str], budget_s: float, out: Path, earlier: Mapping[str, Any] | None = None
+) -> None:
+    """Score what there is for these task-splits, and write ``out.md`` and ``out.json``.
+
+    ``earlier``: a report of the same data at the same budget, whose results of frameworks count that have no newer.
+    """
+    measured = evaluate(layout, keys, budget_s)
+    repeated = kept(layout, earlier, keys, measured) if earlier else []
+    outcomes = [*measured, *repeated]
+    document: dict[str, Any] = {
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "budget_s": budget_s,
         "missing": sorted(set(keys) - {outcome.problem.key for outcome in outcomes}),
         "machine": _machine(),
-        "frameworks": _frameworks(outcomes),
+        "frameworks": _frameworks(measured),
         "data_sha256": {outcome.problem.key: outcome.problem.sha256 for outcome in outcomes},
         **summarise(outcomes),
         "other_budgets": _other_budgets(layout, keys, budget_s, outcomes),
     }
+    if earlier:
+        _keep(document, earlier, {outcome.framework for outcome in repeated} - {o.framework for o in measured})
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out.with_name(out.name + ".json"), document)
     out.with_name(out.name + ".md").write_text("\n".join(_markdown(document)) + "\n", encoding="utf-8")
+
+
+def _keep(document: dict[str, Any], earlier: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Take over what an earlier report says of frameworks that were not run again."""
+    for name in names:
+        document["frameworks"][name] = earlier["frameworks"][name]
+        for kind in ("tables", "series"):
+            if name in document.get(kind, {}).get("cost", {}):
+                document[kind]["cost"][name] = earlier[kind]["cost"][name]
+    document["kept_from"] = {"at": earlier["at"], "frameworks": sorted(names)}
 
 
 def _machine() -> dict[str, Any]:
@@ -106,6 +125,9 @@ def _markdown(document: Mapping[str, Any]) -> list[str]:
         "result in the caller's hand, through HTTP, on a service that was started and warm before.",
         "",
     ]
+    if document.get("kept_from"):
+        of_then = ", ".join(map(_title, document["kept_from"]["frameworks"]))
+        lines += [f"Results of {document['kept_from']['at']}, on the same data: {of_then}.", ""]
     if document["missing"]:
         lines += ["Without results: " + ", ".join(document["missing"]) + ".", ""]
     for kind, heading in (("tables", "Tables"), ("series", "Series")):

@@ -112,7 +112,7 @@ def _regrets(losses: Losses) -> dict[str, dict[str, float | None]]:
 
 def _cost(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Time and memory over all runs of one framework that ended well; seconds and bytes."""
-    lines = [outcome.line for outcome in outcomes if not outcome.failure]
+    lines = [outcome.line for outcome in outcomes if not outcome.failure and "cpu_s" in outcome.line]
     found: dict[str, Any] = {
         "runs": len(outcomes),
         "failures": sum(bool(outcome.failure) for outcome in outcomes),

@@ -1,5 +1,6 @@
 """From result lines to a report: which line counts, what lateness and failure cost, what an interruption leaves."""
 
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,33 @@ def test_a_report_names_everyone_with_rank_and_duel(work: Layout) -> None:
     assert "**1.0000** (9.0)" in text
     assert "| rayctl | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1 |" in text
     assert "| AutoGluon medium | 1 / 0 / 0 | 100% [100%, 100%] | - |" in text
+
+
+def test_an_earlier_report_gives_what_was_not_run_again_on_the_same_data(work: Layout) -> None:
+    add(work, "rayctl", WRONG)
+    add(work, "autogluon_medium", [0.1, 0.9, 0.9, 0.8], fit_s=10.3)
+    report.publish(work, ["toy-s0"], 10.0, work.root / "whole")
+    whole = json.loads((work.root / "whole.json").read_text())
+    work.results.unlink()
+    add(work, "rayctl", RIGHT, session="2")
+    report.publish(work, ["toy-s0"], 10.0, work.root / "half", whole)
+    half = json.loads((work.root / "half.json").read_text())
+    before, after = (found["tables"]["scores"][0]["results"] for found in (whole, half))
+    assert (before["rayctl"]["score"], after["rayctl"]["score"]) == (0.0, 1.0)
+    assert after["autogluon_medium"] == before["autogluon_medium"]
+    assert half["tables"]["cost"]["autogluon_medium"] == whole["tables"]["cost"]["autogluon_medium"]
+    assert half["tables"]["ranks"]["at_deadline"]["rayctl"]["mean"] == 1.0
+    assert "on the same data: AutoGluon medium" in (work.root / "half.md").read_text()
+    whole["data_sha256"]["toy-s0"] = {"train": "2"}
+    (alone,) = report_of(work, whole)["results"]
+    assert alone == "rayctl"
+
+
+def report_of(work: Layout, earlier: dict[str, Any]) -> dict[str, Any]:
+    """The one row of scores of a report that keeps what an earlier one has."""
+    report.publish(work, ["toy-s0"], 10.0, work.root / "other", earlier)
+    row: dict[str, Any] = json.loads((work.root / "other.json").read_text())["tables"]["scores"][0]
+    return row
 
 
 def test_a_tree_is_found_by_its_mark_also_after_its_parent_ended() -> None:
