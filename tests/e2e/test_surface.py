@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import secrets
 from pathlib import Path
 
 import psutil
@@ -51,11 +52,12 @@ def listening(service: Service) -> dict[tuple[str, int], str]:
     return found
 
 
-def answer(port: int, method: str, path: str) -> tuple[int, str, bytes]:
-    """Ask without a token; status 0: what listens there does not speak HTTP/1."""
+def answer(port: int, method: str, path: str, token: str = "") -> tuple[int, str, bytes]:
+    """Ask, without a token if none is given; status 0: what listens there does not speak HTTP/1."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Accept": "*/*", **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        connection.request(method, path, headers={"Accept": "*/*"})
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return response.status, response.headers.get("content-type", ""), response.read(65536)
     except (OSError, http.client.HTTPException):
@@ -80,6 +82,23 @@ def test_no_socket_answers_a_stranger(service: Service) -> None:
     assert int(service.url.rpartition(":")[2]) in talking
 
 
+@pytest.mark.security("S2")
+def test_another_token_is_as_good_as_none(service: Service) -> None:
+    """One of the same form, and the HTTP API's own for Ray, and Ray's for the HTTP API."""
+    ray_token = (service.home / "ray_token").read_text().strip()
+    dashboard = int(str(service.up["dashboard_url"]).rpartition(":")[2])
+    api = int(service.url.rpartition(":")[2])
+    asked = [("GET", "/api/jobs/"), ("POST", "/api/jobs/"), ("GET", "/api/v0/actors"), ("GET", "/nodes?view=summary")]
+    asked += [("PUT", "/api/serve/applications/"), ("DELETE", "/api/serve/applications/")]
+    assert answer(dashboard, "GET", "/api/jobs/", ray_token)[0] == 200
+    for token in (secrets.token_hex(32), service.token, ray_token[:-1]):
+        for method, path in asked:
+            assert answer(dashboard, method, path, token)[0] in (401, 403), (method, path)
+    assert b"rayctl_automl_up" in answer(api, "GET", "/metrics", service.token)[2]
+    for token in (secrets.token_hex(32), ray_token, service.token[:-1]):
+        assert answer(api, "GET", "/v1/runs", token)[0] == 401
+
+
 @pytest.mark.security("S1")
 def test_everything_listens_on_loopback_but_for_what_serve_opens_by_itself(service: Service) -> None:
     for (address, port), name in listening(service).items():
@@ -90,15 +109,15 @@ def test_everything_listens_on_loopback_but_for_what_serve_opens_by_itself(servi
 @pytest.mark.security("S2", "S7")
 def test_no_token_is_in_any_command_line_or_readable_by_others(service: Service) -> None:
     files = [service.home / "token", service.home / "ray_token"]
-    secrets = [word for file in files for word in file.read_text().split() if len(word) > 20]
-    assert len(secrets) >= 2
+    tokens = [word for file in files for word in file.read_text().split() if len(word) > 20]
+    assert len(tokens) >= 2
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
     for process in processes(service):
         try:
             line = " ".join(process.cmdline())
         except psutil.NoSuchProcess:
             continue
-        assert not [secret for secret in secrets if secret in line], line[:200]
+        assert not [secret for secret in tokens if secret in line], line[:200]
     for log in (service.home / "logs").iterdir():
         text = Path(log).read_text(errors="replace")
-        assert not [secret for secret in secrets if secret in text], log
+        assert not [secret for secret in tokens if secret in text], log
