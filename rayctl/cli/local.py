@@ -44,7 +44,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--kubernetes/--no-kubernetes",
     default=None,
-    help="On a Kubernetes API and a node of this machine, or on a Ray head alone (default).",
+    help="On a Kubernetes API and a node of this machine (default), or on a Ray head alone.",
 )
 @click.option(
     "--network",
@@ -57,8 +57,9 @@ _PORT = click.IntRange(1, 65535)
 def up(settings: Settings, wait: bool, **asked: Any) -> None:
     """Start rayctl on this machine: a Ray head, the control plane, the HTTP service.
 
-    With --kubernetes it runs on a RayCluster of its own, `rayctl-system`, on a Kubernetes API of this machine: fleets,
-    clusters and services can be had too, and rayctl looks after the cluster that it runs on.
+    It runs on a RayCluster of its own, `rayctl-system`, on a Kubernetes API of this machine: fleets, clusters and
+    services can be had too, and rayctl looks after the cluster that it runs on. --no-kubernetes leaves all that away:
+    a Ray head with the AutoML service.
 
     It goes on in the background until `rayctl down`. Everything listens on 127.0.0.1 only and asks for a token.
     Calling it again is fine: it repairs what has died.

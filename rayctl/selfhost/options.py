@@ -11,10 +11,8 @@ from rayctl.selfhost.machine import Machine, object_store_bytes, worker_memory_b
 from rayctl.selfhost.ports import DEFAULT_PORTS, Wanted
 from rayctl.selfhost.upfile import UpFile
 
-__all__ = ["KUBERNETES", "NETWORK", "UpOptions"]
+__all__ = ["NETWORK", "UpOptions"]
 
-KUBERNETES = False
-"""Whether rayctl runs on a cluster of its own by default."""
 NETWORK = "ports"
 """How pods are kept apart by default: tasks reach the internet and the machine's files, as with a Ray head alone."""
 
@@ -58,7 +56,7 @@ class UpOptions:
             return self
         if running is not None and running.state != "failed":
             return replace(self, kubernetes=bool(running.options.get("kubernetes")))
-        return replace(self, kubernetes=KUBERNETES and self.address is None)
+        return replace(self, kubernetes=self.address is None)
 
     def wanted_ports(self) -> list[Wanted]:
         """Return the ports to choose; a cluster that exists already has its own, apart from the HTTP one."""

@@ -82,7 +82,7 @@ def service() -> Iterator[Service]:
         env["PYTHONPATH"] = os.getcwd()
         found = Service(folder / "home", folder, env)
         try:
-            found.rayctl("up", "--no-kubernetes", "--num-cpus", "2", "--timeout", "160s")
+            found.rayctl("up", "--num-cpus", "2", "--timeout", "160s")
             yield found
         finally:
             found.rayctl("down", code=None)

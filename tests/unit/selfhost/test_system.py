@@ -14,7 +14,7 @@ from rayctl.manifests.access import CONTROLLERS
 from rayctl.manifests.installation import Installation, documents, entry
 from rayctl.selfhost import kubecmd
 from rayctl.selfhost.layout import Layout
-from rayctl.selfhost.options import KUBERNETES, UpOptions
+from rayctl.selfhost.options import UpOptions
 from rayctl.selfhost.plan import KUBE, RESIDENT, Part, Seen, died, plan
 from rayctl.selfhost.status import rows
 from rayctl.selfhost.system import installation
@@ -156,13 +156,13 @@ def test_options_that_do_not_go_together_are_refused() -> None:
 @pytest.mark.parametrize(
     ("asked", "running", "found"),
     [
-        (UpOptions(), None, KUBERNETES),
+        (UpOptions(), None, True),
         (UpOptions(kubernetes=False), None, False),
         (UpOptions(address="127.0.0.1:6379"), None, False),
         (UpOptions(), UpFile("/h", options={"num_cpus": 2}), False),  # of a release that knew nothing else
         (UpOptions(), UpFile("/h", options={"kubernetes": False}), False),
         (UpOptions(), UpFile("/h", options={"kubernetes": True}), True),
-        (UpOptions(), UpFile("/h", state="failed", options={"kubernetes": not KUBERNETES}), KUBERNETES),
+        (UpOptions(), UpFile("/h", state="failed", options={"kubernetes": False}), True),
         (UpOptions(kubernetes=True), UpFile("/h", options={"kubernetes": False}), True),
     ],
 )
