@@ -54,6 +54,8 @@ FINALIZER = "ray.io/gcs-ft-redis-cleanup-finalizer"
 MANAGED_BY_OPERATOR = "ray.io/kuberay-operator"
 
 # Ports, by name.
+MOVED_PORTS = "rayctl.io/ports"
+"""Annotation of a pod on an embedded node: which of its ports are at another number (JSON, wanted → real)."""
 PORTS = {"client": 10001, "gcs-server": 6379, "dashboard": 8265, "metrics": 8080, "serve": 8000}
 AGENT_PORT = 52365
 GCS_PORT = "6379"

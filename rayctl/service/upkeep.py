@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from rayctl.cluster.keys import MOVED_PORTS, PORTS
 from rayctl.core.compare import covers
+from rayctl.core.controller import Document
 from rayctl.core.plan import CallServe, Create, Delete, Emit, Patch, Ref, Single
 from rayctl.service import children, history
 from rayctl.service.fingerprint import changed_in_place, digest, fingerprint
@@ -20,6 +22,7 @@ from rayctl.service.serve_state import needs_submit
 from rayctl.service.sides import SERVE, ClusterSeen
 
 __all__ = [
+    "at_ports",
     "drop_strays",
     "label_heads",
     "point",
@@ -197,9 +200,23 @@ def serve_configs(seen: ServiceSeen) -> list[Single]:
     for _, cluster in sorted(seen.clusters.items()):
         if cluster.going or not cluster.head_ready or not needs_submit(cluster.wanted, cluster.serve):
             continue
-        request = {"method": "PUT", "digest": digest(cluster.wanted), "body": dict(cluster.wanted)}
-        found.append(CallServe(cluster.ref, request))
+        body = at_ports(cluster.wanted, cluster.head)
+        found.append(CallServe(cluster.ref, {"method": "PUT", "digest": digest(cluster.wanted), "body": body}))
     return found
+
+
+def at_ports(wanted: Mapping[str, Any], head: Document | None) -> dict[str, Any]:
+    """Return a Serve configuration with the proxy's port where the head's pod has it.
+
+    Pods of the embedded node that share the machine's network say by an annotation which of their ports are elsewhere
+    (JSON, wanted → real), at the loopback interface; everywhere else the configuration stays as it is.
+    """
+    text = ((head or {}).get("metadata", {}).get("annotations") or {}).get(MOVED_PORTS)
+    options = wanted.get("http_options") or {}
+    moved = json.loads(text).get(str(options.get("port", PORTS["serve"]))) if text else None
+    if moved is None:
+        return dict(wanted)
+    return {**wanted, "http_options": {**options, "host": "127.0.0.1", "port": int(moved)}}
 
 
 # Clusters and history ---------------------------------------------------------------------------------

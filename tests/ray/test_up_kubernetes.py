@@ -1,4 +1,4 @@
-"""`rayctl up` with real Ray, on a cluster of its own: up, a run, the head killed, a move under load, down; nothing left."""
+"""`rayctl up` with real Ray, on a cluster of its own: a run, the head killed, a move under load, down; nothing left."""
 
 from __future__ import annotations
 

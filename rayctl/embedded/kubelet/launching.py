@@ -18,7 +18,7 @@ from rayctl.embedded.kubelet.containers import Launch
 from rayctl.embedded.kubelet.environment import Facts, Lookup, Missing, expand, resolve_command, resolve_environment
 from rayctl.embedded.kubelet.images import Environment
 from rayctl.embedded.kubelet.network.port import Attached
-from rayctl.embedded.kubelet.rewriting import local_ports, paths, service_names, services_named
+from rayctl.embedded.kubelet.rewriting import local_ports, paths, serve_port, service_names, services_named
 from rayctl.embedded.kubelet.spec import ContainerSpec, PodSpec
 
 __all__ = ["Surroundings", "build_launch", "commands_of", "mounts_of", "object_store_bytes", "pod_folder", "texts_of"]
@@ -209,6 +209,9 @@ def _basic(pod: PodSpec, container: ContainerSpec, around: Surroundings, tempora
     }
     # A driver in the pod would look for its node at the machine's outer address otherwise.
     shared = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if around.mode == "ports" else {}
+    serve = around.place.ports.get(serve_port(pod.document) or 0)
+    if serve is not None:  # the head's comes with the configuration, see `rayctl.service.upkeep.serve_configs`
+        shared["RAY_SERVE_WORKER_PROXY_HTTP_PORT"] = str(serve)
     return {
         **shared,
         "HOME": f"{temporary}/.home",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rayctl.embedded.kubelet.network.plan import LOOPBACK
 
-__all__ = ["local_ports", "paths", "ray_ports", "service_names", "services_named"]
+__all__ = ["local_ports", "paths", "ray_ports", "serve_port", "service_names", "services_named"]
 
 _SERVICE = re.compile(
     r"(?<![-.\w])([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\.cluster\.local\.?)?(?![-\w]|\.\w)"
@@ -24,6 +25,9 @@ _RAY_PORT = re.compile(
 )
 RAY_DEFAULTS = (6379, 10001, 52365, 8080)
 """Ports that Ray's processes bind on all addresses unless told otherwise: GCS, Ray Client, agent, metrics."""
+
+_SERVES = "ray.io/serve"
+_SERVE_DEFAULT = 8000
 
 Address = Callable[[str, str], str | None]
 """(namespace, name) of a Service → its address, or None when there is none."""
@@ -63,3 +67,14 @@ def ray_ports(texts: Sequence[str]) -> tuple[int, ...]:
         return ()
     named = {int(found[2]) for text in texts for found in _RAY_PORT.finditer(text)}
     return tuple(sorted({*RAY_DEFAULTS, *(port for port in named if 0 < port < 65536)}))
+
+
+def serve_port(pod: Mapping[str, Any]) -> int | None:
+    """Return the port of the Serve proxy that rayctl (or KubeRay) runs in a pod of a RayService; None for other pods.
+
+    Other pods start Serve by themselves, if at all, at the port that they say.
+    """
+    if _SERVES not in (pod["metadata"].get("labels") or {}):
+        return None
+    declared = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
+    return next((int(port["containerPort"]) for port in declared if port.get("name") == "serve"), _SERVE_DEFAULT)

@@ -24,7 +24,7 @@ from rayctl.embedded.kubelet.plan import ContainerSeen, PodSeen, Step, plan_pod
 from rayctl.embedded.kubelet.pod_files import PodFiles
 from rayctl.embedded.kubelet.prober import Prober
 from rayctl.embedded.kubelet.processes import holding, send, strays
-from rayctl.embedded.kubelet.rewriting import ray_ports
+from rayctl.embedded.kubelet.rewriting import ray_ports, serve_port
 from rayctl.embedded.kubelet.spec import ContainerSpec, PodSpec, refusal
 from rayctl.embedded.kubelet.status import pod_status
 from rayctl.embedded.kubelet.stopping import Stopping
@@ -196,7 +196,9 @@ class PodWorker:
         self._sandbox_tried_at = time.time()
         texts = [text for container in self.spec.containers for text in texts_of(container)]
         try:
-            place = await self._host.network.attach(self.spec.uid, ray_ports(texts))
+            ports = ray_ports(texts)
+            serve = serve_port(self.spec.document) if ports else None
+            place = await self._host.network.attach(self.spec.uid, ports if serve is None else (*ports, serve))
             self.files.prepare()
             await self.account.prepare()
             self.files.write_live(self._facts(place.ip))

@@ -18,6 +18,7 @@ from rayctl.kube.errors import ObjectNotFound
 from rayctl.service import serve_api
 from rayctl.service.serve_api import ServeApi
 from rayctl.service.serve_state import parse_serve
+from rayctl.service.upkeep import at_ports
 
 CLUSTER = {
     "apiVersion": "ray.io/v1",
@@ -169,3 +170,19 @@ async def test_submitting(made: Made) -> None:
     assert (await api.look(CLUSTER))["rejected"] == "d2", "an answer that says nothing changes nothing"
     with pytest.raises(Unavailable):
         await api.call(Ref("ray.io/v1", "RayCluster", "n", "c", "another"), PUT)
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (None, {"host": "127.0.0.1", "port": 24007}),
+        ({"host": "0.0.0.0", "port": 8000, "root_path": "/a"}, {"host": "127.0.0.1", "port": 24007, "root_path": "/a"}),
+        ({"port": 8001}, {"port": 8001}),
+    ],
+)
+def test_a_configuration_goes_to_the_port_that_the_heads_pod_has(options: Any, sent: Any) -> None:
+    wanted = {"applications": [{"name": "a"}], **({"http_options": options} if options else {})}
+    head = {"metadata": {"annotations": {"rayctl.io/ports": '{"6379":24001,"8000":24007}'}}}
+    assert at_ports(wanted, head) == {"applications": [{"name": "a"}], "http_options": sent}
+    for elsewhere in (None, {"metadata": {}}, {"metadata": {"annotations": {"a": "b"}}}):
+        assert at_ports(wanted, elsewhere) == wanted

@@ -15,7 +15,14 @@ from hypothesis import strategies as some
 from rayctl.embedded.kubelet.containers import shim_command
 from rayctl.embedded.kubelet.environment import Facts, Missing, expand, resolve_command, resolve_environment
 from rayctl.embedded.kubelet.probing import ProbeState, next_at, seen
-from rayctl.embedded.kubelet.rewriting import local_ports, paths, ray_ports, service_names, services_named
+from rayctl.embedded.kubelet.rewriting import (
+    local_ports,
+    paths,
+    ray_ports,
+    serve_port,
+    service_names,
+    services_named,
+)
 from rayctl.embedded.kubelet.scheduling import lacking, parse_capacity, requests_of, used_by
 from rayctl.embedded.kubelet.shim.raystart import rewrite
 from rayctl.embedded.kubelet.spec import ProbeSpec, parse_pod, refusal, safe_name
@@ -301,3 +308,12 @@ def test_a_heads_client_servers_are_not_aborted_by_grpc(
     env = {"RAYCTL_RAY": str(ray), "RAYCTL_RAY_START": json.dumps(facts), "PATH": os.environ["PATH"], **own}
     done = subprocess.run([*shim_command("raystart"), *words], env=env, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == (found, "")
+
+
+def test_the_serve_port_is_moved_for_pods_of_a_ray_service_alone() -> None:
+    ports = [{"name": "gcs-server", "containerPort": 6379}, {"name": "serve", "containerPort": 8100}]
+    containers = [{"ports": ports}, {}]
+    assert serve_port({"metadata": {"labels": {"ray.io/serve": "false"}}, "spec": {"containers": containers}}) == 8100
+    assert serve_port({"metadata": {"labels": {"ray.io/serve": "true"}}, "spec": {"containers": [{}]}}) == 8000
+    assert serve_port({"metadata": {"labels": {"ray.io/cluster": "a"}}, "spec": {"containers": containers}}) is None
+    assert serve_port({"metadata": {}, "spec": {"containers": containers}}) is None
