@@ -176,7 +176,7 @@ async def test_submitting(made: Made) -> None:
     ("options", "sent"),
     [
         (None, {"host": "127.0.0.1", "port": 24007}),
-        ({"host": "0.0.0.0", "port": 8000, "root_path": "/a"}, {"host": "127.0.0.1", "port": 24007, "root_path": "/a"}),
+        ({"host": "0.0.0.0", "port": 8000, "root_path": "/a"}, {"host": "127.0.0.1", "port": 24007, "root_path": "/a"}),  # noqa: S104
         ({"port": 8001}, {"port": 8001}),
     ],
 )
