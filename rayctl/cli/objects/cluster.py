@@ -111,19 +111,26 @@ def endpoints(
     spec = service.get("spec") or {}
     ports = {str(port.get("name")): int(port["port"]) for port in spec.get("ports") or ()}
     address = spec.get("clusterIP")
+    elsewhere: dict[str, int] = {}
     if address in (None, "", "None"):  # headless: the head's own
         address = ((document.get("status") or {}).get("head") or {}).get("podIP")
-        ports = {name: (moved or {}).get(port, port) for name, port in (_PORTS | ports).items()}
+        elsewhere = {name: moved[port] for name, port in (_PORTS | ports).items() if moved and port in moved}
     metadata = service["metadata"]
     host = address if local and address else f"{metadata['name']}.{metadata['namespace']}.svc"
     external = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     if external:
         host = external[0].get("hostname") or external[0].get("ip") or host
+
+    def at(name: str) -> str:
+        if name in elsewhere:  # moved ports answer at the loopback interface, not at the pod's own address
+            return f"127.0.0.1:{elsewhere[name]}"
+        return f"{host}:{ports.get(name, _PORTS[name])}"
+
     auth = ((document.get("spec") or {}).get("authOptions") or {}).get("mode") or "token"
     return {
-        "client": f"ray://{host}:{ports.get('client', _PORTS['client'])}",
-        "dashboard": f"http://{host}:{ports.get('dashboard', _PORTS['dashboard'])}",
-        "serve": f"http://{host}:{ports.get('serve', _PORTS['serve'])}",
+        "client": f"ray://{at('client')}",
+        "dashboard": f"http://{at('dashboard')}",
+        "serve": f"http://{at('serve')}",
         "auth": auth,
         "reachable": bool(external) or (local and host == address),
     }

@@ -189,3 +189,12 @@ def test_endpoints(spec: dict[str, Any], local: bool, client: str, reachable: bo
     document = {"spec": {}, "status": {"head": {"podIP": "127.8.0.2"}}}
     found = endpoints(document, {"metadata": {"name": "s", "namespace": "n"}, "spec": spec}, local)
     assert (found["client"], found["reachable"]) == (client, reachable)
+
+
+def test_moved_ports_are_at_the_loopback_interface_and_others_at_the_pod() -> None:
+    document = {"metadata": {"name": "c"}, "spec": {}, "status": {"head": {"podIP": "127.128.0.7"}}}
+    service = {"metadata": {"name": "s", "namespace": "n"}, "spec": {"clusterIP": "None"}}
+    found = endpoints(document, service, True, {10001: 24003, 6379: 24001})
+    assert found["client"] == "ray://127.0.0.1:24003"
+    assert found["dashboard"] == "http://127.128.0.7:8265"
+    assert found["reachable"]
