@@ -348,6 +348,8 @@ def _add_bootstrap(chosen: Installation, head: Document) -> None:
         *({"name": name, "value": value} for name, value in chosen.settings),
         # Ray forks a server per client; with gRPC's fork support one in ten of them dies (ray issue 63202).
         {"name": "GRPC_ENABLE_FORK_SUPPORT", "value": "false"},
+        # Ray's tips for people at a terminal would stand before the answers of programs that come by Ray Client.
+        {"name": "RAY_SCHEDULER_EVENTS", "value": "0"},
         # Several trials run side by side; each with as many threads as cores would only get into each other's way.
         {"name": "OMP_NUM_THREADS", "value": "1"},
         # Starting a worker costs about a second of CPU, so a few more than CPUs are kept.

@@ -157,6 +157,8 @@ def head_env(layout: Layout, environ: Mapping[str, str], auth: Auth, num_cpus: i
         # Ray's client server starts a process per connection. With gRPC's fork support, whose poller comes to life in
         # the child, one such process in ten dies at once, and its client waits 30 s for it (ray issue 63202).
         "GRPC_ENABLE_FORK_SUPPORT": environ.get("GRPC_ENABLE_FORK_SUPPORT", "false"),
+        # Tips for people at a terminal, which would stand before the answers of programs that come by Ray Client.
+        "RAY_SCHEDULER_EVENTS": environ.get("RAY_SCHEDULER_EVENTS", "0"),
         # A few more warm workers than CPUs: starting one costs about a second of CPU.
         "RAY_num_workers_soft_limit": str(num_cpus + 3),
         # Several trials run side by side; each with as many threads as cores would only get into each other's way.

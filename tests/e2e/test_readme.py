@@ -32,7 +32,7 @@ def files(service: Service) -> None:
 
 
 def line_of(start: str) -> str:
-    (found,) = (line for line in shell_lines() if line.startswith(start))
+    found = next(line for line in shell_lines() if line.startswith(start))
     for old, new in SECONDS.items():
         found = found.replace(old, new)
     return found

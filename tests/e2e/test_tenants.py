@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import Service
+from tests.ray.helpers import head_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -77,7 +80,9 @@ def test_a_tenants_life(service: Service) -> None:
 def _search_for_the_secret(service: Service) -> None:
     """In the home (state database, logs, artifacts), in Ray's logs, in what Ray's dashboard tells of its work."""
     found = service.up
-    folders = [service.home, *Path("/tmp").glob(f"rayctl-*/session_*_{found['ray']['pid']}")]  # noqa: S108
+    words = " ".join(psutil.Process(head_of(service.home)).cmdline())
+    [session] = set(re.findall(r"/\S+?/session_[^/\s]+(?=/)", words))
+    folders = [service.home, Path(session)]
     assert len(folders) >= 2, "Ray's own folder was not found"
     holding = [
         path

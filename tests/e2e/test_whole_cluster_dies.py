@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Service
 from tests.e2e.test_three_ways import data_of
-from tests.ray.helpers import wait_until
+from tests.ray.helpers import head_of, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(500)]
 
@@ -34,10 +34,10 @@ def test_a_run_survives_the_death_of_its_cluster(service: Service) -> None:
     run_id = service.json("automl", "submit", *WORDS)["run_id"]
     before = wait_until(lambda: v if (v := view(service, run_id)).get("trials", {}).get("done", 0) >= 1 else None, 60)
     assert before["state"] == "running"
-    head, url = service.up["ray"]["pid"], service.url
+    head, url = head_of(service.home), service.url
     os.kill(head, signal.SIGKILL)
     wait_until(lambda: view(service, run_id).get("state") == "succeeded", 240)
-    assert service.up["ray"]["pid"] != head
+    assert head_of(service.home) != head
     assert service.url == url, "head and service come back on the same ports"
     board = service.json("automl", "leaderboard", run_id)
     again = service.json("automl", "submit", *WORDS, "--wait")["leaderboard"]

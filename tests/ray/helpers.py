@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -134,3 +135,17 @@ def result(proxy: Any, run_id: str, wait_s: float = 60.0) -> dict[str, Any]:
 def no_trainer_is_left() -> bool:
     names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     return not any(name.startswith("trainer-") for name in names) and not processes_of("TrainerActor")
+
+
+def head_of(home: Path) -> int:
+    """Return the process id of the head's GCS server."""
+    wanted = f"RAYCTL_HOME={home}".encode()
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                program = (place / "cmdline").read_bytes().split(b"\0")[0]
+                if program.endswith(b"gcs_server") and wanted in (place / "environ").read_bytes().split(b"\0"):
+                    return int(place.name)
+            except OSError:
+                continue
+    raise AssertionError("there is no gcs_server")

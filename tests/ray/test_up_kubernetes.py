@@ -22,6 +22,7 @@ from rayctl.kube.kinds import FLEETS, PODS
 from rayctl.selfhost.down import down, remains
 from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.upfile import read_up
+from tests.ray.helpers import head_of
 from tests.ray.test_up_down import back_with_another, kill, rayctl, status, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,20 +50,6 @@ def get(home: Path, path: str) -> Any:
 def scores(home: Path, run: str) -> list[tuple[str, float]]:
     rows = get(home, f"/v1/runs/{run}/leaderboard")
     return [(row["model"], row["score"]) for row in rows["items"]]
-
-
-def head_of(home: Path) -> int:
-    """Return the process id of the head's GCS server."""
-    wanted = f"RAYCTL_HOME={home}".encode()
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                program = (place / "cmdline").read_bytes().split(b"\0")[0]
-                if program.endswith(b"gcs_server") and wanted in (place / "environ").read_bytes().split(b"\0"):
-                    return int(place.name)
-            except OSError:
-                continue
-    raise AssertionError("there is no gcs_server")
 
 
 def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, monkeypatch: Any) -> None:
