@@ -50,7 +50,7 @@ def publish(
 
 def _keep(document: dict[str, Any], earlier: Mapping[str, Any], names: Iterable[str]) -> None:
     """Take over what an earlier report says of frameworks that were not run again."""
-    for name in names:
+    for name in sorted(names, key=list(FRAMEWORKS).index):
         document["frameworks"][name] = earlier["frameworks"][name]
         for kind in ("tables", "series"):
             if name in document.get(kind, {}).get("cost", {}):
