@@ -10,8 +10,6 @@ undisturbed one; a request that is repeated; prediction. It never fails on a tim
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import statistics
 import time
 from typing import Any
@@ -117,19 +115,17 @@ def cancelled(proxy: Any, data: Any, rounds: int) -> None:
         ray.get(proxy.cancel.remote(run_id))
         answered.append(time.time() - began)
         free.append(max(ray.get([where.remote(), where.remote()])) - began)
-        answer(proxy, run_id)
     print(
         f"cancel: answered after {statistics.median(answered):.2f} s, both CPUs free after "
         f"{statistics.median(free):.2f} s, {max(free):.2f} s at most (target <= 1 s)"
     )
 
 
-def trainer_of(run_id: str) -> psutil.Process:
-    """Return the process of a run's trainer, by its actor."""
-    from ray.util.state import list_actors
-
-    actor = next(a for a in list_actors(detail=True) if a.name == f"trainer-{run_id}" and a.state == "ALIVE")
-    return psutil.Process(actor.pid)
+def trainer() -> psutil.Process:
+    """Return the process of the only trainer that there is."""
+    processes = psutil.Process().children(recursive=True)
+    [found] = [process for process in processes if "ray::TrainerActor" in " ".join(process.cmdline())]
+    return found
 
 
 def killed(proxy: Any, data: Any) -> None:
@@ -140,7 +136,7 @@ def killed(proxy: Any, data: Any) -> None:
     run_id = ray.get(proxy.do_auto_ml.remote(wanted, data))
     wait_for_trials(proxy, run_id, KILL_AFTER)
     before = {event["data"]["trial"] for event in trials(proxy, run_id)}
-    os.kill(trainer_of(run_id).pid, signal.SIGKILL)
+    trainer().kill()
     result = answer(proxy, run_id)
     taken_s = time.monotonic() - began
     done = [event["data"]["trial"] for event in trials(proxy, run_id)]
