@@ -68,7 +68,7 @@ def _unreachable(error: NoAnswer, target: Destination) -> str:
     if "name or service not known" in text or "name resolution" in text:
         return f"The name in {target} is not known here: a VPN that is off, or an old file?"
     if target.embedded:
-        return "`rayctl kube serve --kubelet --controllers` starts it."
+        return "`rayctl up`, or `rayctl kube serve --kubelet --controllers`, starts it."
     return f"Reached for {target}; is it running, and reachable from here?"
 
 

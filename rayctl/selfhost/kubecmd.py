@@ -1,4 +1,4 @@
-"""Command lines and environments of the processes of ``rayctl up --kubernetes``. Pure: data in, data out."""
+"""Command lines and environments of the processes of ``rayctl up``. Pure: data in, data out."""
 
 from __future__ import annotations
 

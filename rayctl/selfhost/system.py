@@ -1,4 +1,4 @@
-"""The part of ``rayctl up --kubernetes`` that is not in the cluster: ``python -m rayctl.selfhost.system``.
+"""The part of ``rayctl up`` that is not in the cluster: ``python -m rayctl.selfhost.system``.
 
 It makes the RayCluster ``rayctl-system`` and reconciles it, and hands the leases over to the actors that come up on
 it. After that it looks on, says what it sees, and stands by: should the cluster that the controllers run on be lost,

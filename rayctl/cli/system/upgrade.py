@@ -26,7 +26,7 @@ _DEADLINE_S, _AFTER_S = 300.0, 90.0
 """`rayctl.selfhost.moving.RULES` says so too; what moving and draining take then."""
 _EXAMPLES = """\b
 Examples:
-  rayctl upgrade                                   of `rayctl up --kubernetes`
+  rayctl upgrade                                   of `rayctl up`
   rayctl upgrade --context prod --image registry/rayctl:2
   rayctl upgrade --context prod --rollback
 """
@@ -55,7 +55,7 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
 def upgrade(settings: Settings, rollback: bool, wait: bool, deadline: float | None, **asked: Any) -> None:
     """Move the control plane to a new cluster of its own, without interruption.
 
-    That of `rayctl install --actors` where a kubeconfig or context is named, else that of `rayctl up --kubernetes`.
+    That of `rayctl install --actors` where a kubeconfig or context is named, else that of `rayctl up`.
     A RayCluster with what was chosen comes up beside the old one. Then the HTTP API, the state (runs go on there) and
     the controllers' leases move, and the old cluster goes. Should the new one not become ready, or not answer, all of
     it moves back. The move is recorded in the ConfigMap rayctl-upgrade and goes on without this command.
@@ -117,12 +117,12 @@ async def _local(settings: Settings, order: _Order, up: UpFile) -> dict[str, Any
     from rayctl.manifests.installation import Installation
 
     if not up.alive("resident"):
-        raise ServerUnreachable("rayctl is not running here.", hint="Run `rayctl up --kubernetes`.")
+        raise ServerUnreachable("rayctl is not running here.", hint="Run `rayctl up`.")
     if not up.kubeconfig:
         raise InvalidRequest(
             "Only a control plane on a cluster of its own can move.",
             code="not-self-hosted",
-            hint="`rayctl down`, then `rayctl up --kubernetes`: runs, models and tokens are kept.",
+            hint="`rayctl down`, then `rayctl up`: runs, models and tokens are kept.",
         )
     foreign = set(order.changes) - {"num_cpus", "memory"}
     if foreign:

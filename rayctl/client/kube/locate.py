@@ -68,7 +68,7 @@ def _found(where: Where, environ: Mapping[str, str], pod: Path) -> Destination:
     raise ServerUnreachable(
         "No Kubernetes API is known on this machine.",
         code="no-kubernetes",
-        hint="Run `rayctl kube serve --kubelet --controllers`, or name one with --kubeconfig, --context or KUBECONFIG.",
+        hint="Run `rayctl up`, or name one with --kubeconfig, --context or KUBECONFIG.",
     )
 
 

@@ -1,4 +1,4 @@
-"""`rayctl up --kubernetes`: what is said about the control plane's own cluster, and what its processes are told."""
+"""`rayctl up`: what is said about the control plane's own cluster, and what its processes are told."""
 
 from __future__ import annotations
 
