@@ -171,7 +171,7 @@ class TestServers:
 
     def test_none_at_all(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("KUBECONFIG")
-        assert "rayctl kube serve" in run("get", "po", code=8).stderr
+        assert "Run `rayctl up`" in run("get", "po", code=8).stderr
 
     def test_the_local_one_is_found(self, run: Run, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("KUBECONFIG")
