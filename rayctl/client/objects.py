@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from rayctl.errors import DeadlineExceeded, InvalidRequest, NotFound
+from rayctl.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from rayctl.client.http import HttpTransport
@@ -174,15 +174,18 @@ class Objects:
                 yield Change(_object(data), event == "deleted", ident)
 
     def wait(self, name: str, *, timeout_s: float = 300.0, namespace: str | None = None) -> KubeObject:
-        """Wait until an object is ready; return it.
+        """Wait until an object is ready and as its newest specification says; return it.
 
         Raises:
             DeadlineExceeded: It is not in time; the message says why.
+            Conflict: It is ready, but keeps what an older specification said until somebody acts.
             NotFound: It is not there.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             found = self.get(name, namespace=namespace)
+            if found.ready and found.row.get("outdated"):
+                raise Conflict(f"{self._word}/{name} is ready, but: {found.row['outdated']}", code="outdated")
             if found.ready:
                 return found
             if found.state in _FINAL or time.monotonic() >= deadline:

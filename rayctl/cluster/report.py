@@ -10,7 +10,8 @@ from rayctl.cluster import keys
 from rayctl.cluster.amounts import resource_totals, worker_counts
 from rayctl.cluster.seen import ClusterSeen, PodSeen, seconds
 from rayctl.cluster.status import HEAD_READY, PROVISIONED, READY, REPLICA_FAILURE, SUSPENDED, SUSPENDING
-from rayctl.core.conditions import Condition, merge_conditions
+from rayctl.cluster.upgrade import outdated
+from rayctl.core.conditions import UP_TO_DATE, UPGRADE_DISABLED, Condition, merge_conditions
 from rayctl.core.plan import Blocker, SetStatus
 
 __all__ = ["SETTLE_S", "WARNED", "derive_status", "is_complete", "set_status", "unready_groups"]
@@ -116,7 +117,7 @@ def derive_status(
     suspension.update(suspend or {})
     head = _head_condition(seen)
     summary = _summary(seen, head, suspension, blocked_on, problem)
-    wanted = [head, summary, _provisioned(seen, suspension)]
+    wanted = [head, summary, _provisioned(seen, suspension), _up_to_date(seen)]
     wanted += [_suspension(kind, held) for kind, held in suspension.items()]
     wanted += [failure] if failure is not None else []
     if warnings:
@@ -155,6 +156,18 @@ def _provisioned(seen: ClusterSeen, suspension: Mapping[str, bool]) -> Condition
     if not gone and (seen.holds(PROVISIONED) or is_complete(seen)):
         return Condition(PROVISIONED, "True", "AllPodRunningAndReadyFirstTime", "")
     return Condition(PROVISIONED, "False", "RayClusterPodsProvisioning", "not all pods have been ready yet")
+
+
+def _up_to_date(seen: ClusterSeen) -> Condition:
+    """Return whether no pod is of an older template, and who is going to do something about those that are."""
+    old = outdated(seen)
+    if not old:
+        return Condition(UP_TO_DATE, "True", "RolledOut", "")
+    names = ", ".join(pod.name for pod in old[:3]) + (", …" if len(old) > 3 else "")
+    if seen.spec.upgrade in ("Recreate", "RollingUpdate"):
+        return Condition(UP_TO_DATE, "False", seen.spec.upgrade, f"pods of an older template are replaced: {names}")
+    text = f"of an older template: {names}; spec.upgradeStrategy is not set, so they stay until they are deleted"
+    return Condition(UP_TO_DATE, "False", UPGRADE_DISABLED, text)
 
 
 def _suspension(kind: str, held: bool) -> Condition:

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-__all__ = ["Condition", "derive_ready", "merge_conditions", "parse_conditions"]
+__all__ = ["UPGRADE_DISABLED", "UP_TO_DATE", "Condition", "derive_ready", "merge_conditions", "parse_conditions"]
 
 Status = Literal["True", "False", "Unknown"]
+UP_TO_DATE = "UpToDate"
+"""Type of the condition of clusters and services that the newest specification is what runs."""
+UPGRADE_DISABLED = "UpgradeDisabled"
+"""Its reason where something is of an older specification and stays so, by what the specification says itself."""
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 
 

@@ -58,13 +58,16 @@ def plan_replicaset(seen: SetSeen, now: float) -> Plan:
         # A pass was cut short before it told which names it had used; they must not come again.
         moves = _Moves(check_at=now)
     created, next_ordinal = _creations(seen, moves.create)
-    actions, because = _actions(seen, moves, created, now)
+    changes = _in_place(seen, {member.uid for member in (*moves.delete, *moves.drain, *moves.undrain)})
+    actions, because = _actions(seen, moves, created, changes, now)
     blocker = _blocker(seen, counts, moves)
     conditions = [
         ready_condition(seen, counts, blocker.message if blocker else ""),
         *quarantine_condition(decision.quarantined),
     ]
-    actions += report(seen, counts, decision, unsettled, next_ordinal, conditions, now)
+    # What is counted here was there before the change: the newest specification is not observed until that is seen.
+    observed = int((seen.document.get("status") or {}).get("observedGeneration") or 0) if changes else seen.generation
+    actions += report(seen, counts, decision, unsettled, next_ordinal, conditions, observed, now)
     actions += _events(seen, moves, created, decision)
     checks = [at for at in (decision.check_at, counts.check_at, moves.check_at) if at is not None]
     return Plan(tuple(actions), tuple(because), min(checks, default=None), blocker)
@@ -168,10 +171,11 @@ def slow_start(creations: Sequence[Single]) -> list[Action]:
     return groups
 
 
-def _actions(seen: SetSeen, moves: _Moves, created: Sequence[Create], now: float) -> tuple[list[Action], list[Reason]]:
+def _actions(
+    seen: SetSeen, moves: _Moves, created: Sequence[Create], changes: Sequence[Patch], now: float
+) -> tuple[list[Action], list[Reason]]:
     actions: list[Action] = []
     because: list[Reason] = []
-    changes = _in_place(seen, {member.uid for member in (*moves.delete, *moves.drain, *moves.undrain)})
     groups: list[tuple[str, str, str, list[Single]]] = [
         ("in-place", "ChangingInPlace", "to get the template's sizes and labels", list(changes)),
         ("scale", "Undraining", "draining, wanted again", [undrain(member) for member in moves.undrain]),

@@ -91,9 +91,10 @@ def report(
     unsettled: Mapping[str, tuple[str, float]],
     next_ordinal: int,
     conditions: Iterable[Condition],
+    observed: int,
     now: float,
 ) -> list[SetStatus]:
-    """Return the write of the status, or nothing if it already says so."""
+    """Return the write of the status, or nothing if it already says so. ``observed``: the generation it speaks of."""
     before = seen.document.get("status") or {}
     status: dict[str, Any] = {
         "replicas": counts.replicas,
@@ -101,10 +102,10 @@ def report(
         "readyReplicas": counts.ready,
         "availableReplicas": counts.available,
         "terminatingReplicas": counts.terminating,
-        "observedGeneration": seen.generation,
+        "observedGeneration": observed,
         "nextOrdinal": next_ordinal,
         "selector": str(seen.spec.selector),
-        "conditions": _merged(before, conditions, now, seen.generation),
+        "conditions": _merged(before, conditions, now, observed),
     }
     if unsettled:
         names = {member.uid: member.name for member in seen.members}

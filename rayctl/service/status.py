@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from rayctl.clock import iso
-from rayctl.core.conditions import Condition, merge_conditions, parse_conditions
+from rayctl.core.conditions import UP_TO_DATE, Condition, merge_conditions, parse_conditions
 from rayctl.core.plan import Blocker
 from rayctl.service.record import OVERDUE, SUCCEEDED, Phase, Record
 from rayctl.service.seen import ServiceSeen
 from rayctl.service.sides import ClusterSeen
+from rayctl.service.up_to_date import up_to_date
 
 __all__ = ["Told", "build_status", "differs", "only_pending_differs", "seconds_since_written"]
 
@@ -138,9 +139,14 @@ def _conditions(
     if seen.problems and seen.spec is not None and seen.revisions:
         generation = seen.revisions[0].generation
     merged = {found.type: found for found in merge_conditions(before, told, now, generation)}
-    for found in merge_conditions(before, [_valid(seen)], now, seen.generation):
-        if found.type == VALID:
-            merged[VALID] = found
+    newest = (
+        Condition(UP_TO_DATE, "False", "ValidationFailed", _problems(seen))
+        if seen.problems
+        else up_to_date(seen, record, blocked_on)
+    )
+    for found in merge_conditions(before, [_valid(seen), newest], now, seen.generation):
+        if found.type in (VALID, UP_TO_DATE):
+            merged[found.type] = found
     return tuple(merged[kind] for kind in sorted(merged))
 
 

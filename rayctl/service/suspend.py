@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rayctl.clock import iso
-from rayctl.core.conditions import Condition, merge_conditions, parse_conditions
+from rayctl.core.conditions import UP_TO_DATE, Condition, merge_conditions, parse_conditions
 from rayctl.core.plan import Blocker, Delete, Emit, Plan, Reason, Ref, SetStatus, Single
 from rayctl.service.record import SUCCEEDED, Phase, Record
 from rayctl.service.seen import ServiceSeen
@@ -80,7 +80,7 @@ def _complete() -> list[Condition]:
 def _status(seen: ServiceSeen, record: Record | None, told: list[Condition], now: float) -> dict[str, Any]:
     before = parse_conditions(seen.status.get("conditions"))
     gone = any(condition.type == SUSPENDED for condition in told)
-    for kind in (ROLLING_BACK, SUCCEEDED) if gone else (ROLLING_BACK,):
+    for kind in (ROLLING_BACK, UP_TO_DATE, SUCCEEDED) if gone else (ROLLING_BACK, UP_TO_DATE):
         before.pop(kind, None)
     status = {
         **seen.status,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rayctl.core.conditions import Condition, parse_conditions
+from rayctl.core.conditions import UP_TO_DATE, UPGRADE_DISABLED, Condition, parse_conditions
 from rayctl.service.children import Owner, entry_name, selected
 from rayctl.service.history import parse_revisions
 from rayctl.service.record import Phase, Record, parse_record, reconstruct
 from rayctl.service.spec import parse_spec
 from rayctl.service.status import READY, SUSPENDED, SUSPENDING, VALID
+from rayctl.service.up_to_date import FINAL
 
 __all__ = ["EXIT_CODES", "history_rows", "lines", "service_view", "switch_rows"]
 
@@ -21,6 +22,7 @@ EXIT_CODES = {
     "invalid": 4,
     "initializing": 5,
     "switching": 5,
+    "updating": 5,
     "rolling-back": 5,
     "suspended": 5,
     "unobserved": 5,
@@ -91,6 +93,9 @@ def _verdict(
         return "failed", ready
     if record is not None and record.refused:
         return "rolled-back", told
+    newest = conditions.get(UP_TO_DATE)
+    if newest is not None and not newest.is_true and newest.reason != UPGRADE_DISABLED:
+        return ("failed" if newest.reason in FINAL else "updating"), newest
     return "serving", ready
 
 

@@ -23,7 +23,8 @@ class Verdict:
     """Whether an object is ready; None: its kind has no notion of that.
 
     ``reason``: one word; ``message``: a sentence; ``since_at``: seconds since the epoch, if known; ``failed``: it will
-    not become ready before somebody changes something.
+    not become ready before somebody changes something; ``outdated``: what of it is of an older specification, and stays
+    so until somebody acts, although it is ready.
     """
 
     ready: bool | None
@@ -31,12 +32,14 @@ class Verdict:
     message: str = ""
     since_at: float | None = None
     failed: bool = False
+    outdated: str = ""
 
 
 Judge = Callable[[Document], Verdict]
 
 JUDGES: dict[tuple[str, str], str] = {
     ("ray.io", "RayCluster"): "rayctl.views.ray:judge_cluster",
+    ("ray.io", "RayService"): "rayctl.views.ray:judge_service",
     ("orchestration.aibrix.ai", "RayClusterFleet"): "rayctl.views.replicas:judge_fleet",
     ("orchestration.aibrix.ai", "RayClusterReplicaSet"): "rayctl.views.replicas:judge_set",
 }

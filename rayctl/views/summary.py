@@ -32,6 +32,7 @@ def summary(document: Document) -> dict[str, Any]:
         "state": _state(document, verdict),
         "reason": verdict.reason,
         "message": verdict.message,
+        "outdated": verdict.outdated,
         "since": None if verdict.since_at is None else iso(verdict.since_at),
         **(figures(document) if figures is not None else {}),
     }

@@ -247,3 +247,22 @@ def test_an_edit_is_foretold(server: Running, run: Run, tmp_path: Path) -> None:
 def test_what_is_not_there(run: Run) -> None:
     assert "not" in run("service", "status", "nobody", code=3).output
     run("service", "status", "fleet/nobody", code=2)
+
+
+def test_apply_waits_until_the_new_side_serves(server: Running, run: Run, tmp_path: Path) -> None:
+    started(server, run, "fifth")
+    file = tmp_path / "service.yaml"
+    document = ray_service("fifth", rayClusterConfig=cluster_spec(workers=0))
+    document["spec"]["rayClusterConfig"] = cluster_spec("ray:3", workers=0)
+    file.write_text(json.dumps(document))
+    before = view(run, "fifth", 0)["entries"]
+    run("apply", "-f", str(file), "--force-conflicts", "--wait", "--timeout", "60s")
+    shown = view(run, "fifth", 0)
+    assert shown["entries"]["head"] == shown["entries"]["serve"] != before["serve"]
+    document["spec"]["rayClusterConfig"] = cluster_spec("slow:4", workers=0)
+    file.write_text(json.dumps(document))
+    late = run("apply", "-f", str(file), "--wait", "--timeout", "1s", code=5)
+    assert "Switching" in late.output
+    document["spec"] |= {"rayClusterConfig": cluster_spec("ray:3", workers=0), "serveConfigV2": "applications: ["}
+    file.write_text(json.dumps(document))
+    assert "ValidationFailed" in run("apply", "-f", str(file), "--wait", "--timeout", "20s", code=4).output

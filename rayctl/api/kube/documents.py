@@ -39,7 +39,10 @@ class _Asked(BaseModel):
 
 
 class ObjectRow(_Open):
-    """An object in one row. ``state``: ready, progressing, failed, paused, suspended, deleting, or empty."""
+    """An object in one row. ``state``: ready, progressing, failed, paused, suspended, deleting, or empty.
+
+    ``outdated``: what of it stays as an older specification had it, although it is ready.
+    """
 
     kind: str
     namespace: str
@@ -52,6 +55,7 @@ class ObjectRow(_Open):
     state: str = ""
     reason: str = ""
     message: str = ""
+    outdated: str = ""
     since: str | None = None
 
 

@@ -68,7 +68,7 @@ def apply(kube: Kube, files: tuple[str, ...], force_conflicts: bool, change: Cha
 
         for served, result in done:
             metadata = result["metadata"]
-            wait_ready(kube, served.resource, metadata["name"], change, metadata.get("namespace"))
+            wait_ready(kube, served.resource, metadata["name"], change, metadata.get("namespace"), rolled_out=True)
 
 
 def _check_namespaces(kube: Kube, documents: list[Document]) -> None:

@@ -78,10 +78,12 @@ def wait_ready(
     change: Change,
     namespace: str | None = None,
     enough: Callable[[Document], bool] = lambda _: False,
+    rolled_out: bool = False,
 ) -> None:
     """Wait until an object is ready, for the newest specification; kinds without such a notion are at once.
 
-    ``enough``: of one that has failed: whether what is waited for has been reached all the same.
+    ``enough``: of one that has failed: whether what is waited for has been reached all the same. ``rolled_out``: one
+    that is ready but keeps what is of an older specification has failed.
 
     Raises:
         DeadlineExceeded, ObjectNotFound: See `wait_until`.
@@ -97,6 +99,10 @@ def wait_ready(
 
     def done(document: Document) -> bool:
         verdict = judge(document)
+        if verdict.outdated and rolled_out:
+            raise ObjectFailed(
+                f"{resource.kind.lower()}/{name} is ready, but not all of it is as specified: {verdict.outdated}"
+            )
         if not verdict.failed:
             return verdict.ready is not False
         if enough(document):

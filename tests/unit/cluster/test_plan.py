@@ -9,6 +9,7 @@ import pytest
 from rayctl.cluster import keys, names
 from rayctl.cluster.status import readiness
 from rayctl.core.plan import Create, Plan
+from rayctl.views.ray import judge_cluster
 from tests.unit.cluster.sample import World, cluster, group, moment, template
 
 
@@ -326,6 +327,10 @@ def test_without_a_strategy_running_pods_stay() -> None:
     assert images(world) == {"ray:2.60.0"}
 
 
+def not_head(pod: dict[str, Any]) -> bool:
+    return bool(pod["metadata"]["labels"][keys.NODE_TYPE] != keys.HEAD)
+
+
 def test_recreate_replaces_all_pods_and_makes_none_before_the_old_are_gone() -> None:
     world = settled(upgradeStrategy={"type": "Recreate"})
     world.lingering.add("sample-head")
@@ -386,6 +391,37 @@ def test_rolling_waits_until_the_last_new_worker_is_ready() -> None:
         plan = world.plan()
         assert "Delete" not in kinds(plan)
         world.apply(plan)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [{}, {"upgradeStrategy": {"type": "Recreate"}}, {"annotations": {keys.UPGRADE_STRATEGY: "RollingUpdate"}}],
+)
+def test_one_with_pods_of_an_older_template_is_not_called_rolled_out(strategy: dict[str, Any]) -> None:
+    world = settled(groups=[group(replicas=2)], **strategy)
+    assert judge_cluster(world.cluster).ready
+    world.change(workerGroupSpecs=[group(replicas=2, template=NEW)])
+    for _ in range(40):
+        plan = world.plan()
+        world.apply(plan)
+        found = judge_cluster(world.cluster)
+        worker_images = {pod["spec"]["containers"][0]["image"] for pod in world.pods.values() if not_head(pod)}
+        assert not found.ready or found.outdated or worker_images == {"ray:new"}
+        if not plan.writes:
+            break
+        world.run()
+        world.now += 10
+    assert found.ready
+    assert ("stay until they are deleted" in found.outdated) is (not strategy)
+
+
+def test_one_that_has_workers_too_many_is_not_ready_until_they_are_gone() -> None:
+    world = settled(groups=[group(replicas=3)])
+    world.change(workerGroupSpecs=[group(replicas=1)])
+    world.apply(world.plan())
+    assert judge_cluster(world.cluster).reason == "ScalingDown"
+    world.settle()
+    assert judge_cluster(world.cluster).ready
 
 
 # Refusals, others' clusters.

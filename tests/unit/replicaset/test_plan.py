@@ -4,6 +4,7 @@ import pytest
 
 from rayctl.core.plan import Create, Delete, Together
 from rayctl.replicaset.plan import plan_replicaset, slow_start
+from rayctl.views.readiness import judge
 from tests.unit.replicaset.worlds import (
     BEGAN,
     NS,
@@ -342,6 +343,19 @@ def test_sizes_and_labels_change_in_place_once():
     world.change(clusters(world)[0], {"spec": {"workerGroupSpecs": [{"groupName": "gpu", "replicas": 5}]}})
     assert settle(world).writes == ()  # what a user does to one cluster is left alone
     assert names(world) == ["llm-0", "llm-1"]
+
+
+def test_a_change_in_place_is_observed_when_the_clusters_have_it():
+    world = new_world(replicas=2)
+    settle(world)
+    make_ready(world)
+    settle(world)
+    assert judge(the_set(world)).ready
+    world.change(the_set(world), {"spec": {"template": template(workers=3)}})
+    step(world)
+    assert judge(the_set(world)).reason == "NotObserved"
+    settle(world)
+    assert judge(the_set(world)).reason == "NotAllAvailable"
 
 
 # Draining --------------------------------------------------------------------------------------------
