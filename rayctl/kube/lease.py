@@ -157,12 +157,23 @@ def renewal(
         "renewTime": now,
         "leaseTransitions": epoch,
     }
-    metadata: dict[str, Any] = {"namespace": key[0], "name": key[1]}
-    if observed is not None:
-        metadata["resourceVersion"] = observed.revision
-    if terms.standby:
-        metadata["annotations"] = {STANDBY: "true"}
+    metadata = _kept(observed, standby=terms.standby)
+    metadata |= {"namespace": key[0], "name": key[1]}
     return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
+
+
+def _kept(observed: Observed | None, standby: bool = False, preferred: str = "") -> dict[str, Any]:
+    """Return the metadata to write: that of others stays, such as labels by which an installation is taken away."""
+    if observed is None:
+        return {"annotations": {STANDBY: "true"}} if standby else {}
+    metadata = {key: value for key, value in observed.document["metadata"].items() if key != "managedFields"}
+    annotations = {
+        **(metadata.pop("annotations", None) or {}),
+        STANDBY: "true" if standby else "",
+        PREFERRED: preferred,
+    }
+    found = {key: value for key, value in annotations.items() if value or key not in (STANDBY, PREFERRED)}
+    return {**metadata, "annotations": found} if found else metadata
 
 
 class Fence:
@@ -360,7 +371,11 @@ class Elector:
             return
         document = renewal(held, self._key, self._identity, self._terms, self._wall())
         document["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-        document["metadata"]["annotations"] = {PREFERRED: held.preferred} if held.preferred else {}
+        document["metadata"] = {
+            **_kept(held, preferred=held.preferred),
+            "namespace": self._key[0],
+            "name": self._key[1],
+        }
         call = Call("PUT", self._path, body=document, timeout_s=self._terms.retry_s)
         try:
             await self._transport.request(call)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from rayctl.automl.port import PROXY_NAME, RAY_NAMESPACE
 from rayctl.core.actor import ActorOptions
 from rayctl.kube.errors import KubernetesError
+from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.ports import LOOPBACK, answers
 from rayctl.selfhost.resident import Resident
 from rayctl.selfhost.services import Problem, RayServices
@@ -177,7 +177,7 @@ def _with_kubernetes(token_file: Path, turn: Path) -> Callable[[str, str], None]
 
 def main() -> int:
     """Make everything, and look after it until the head ends."""
-    logging.basicConfig(level=logging.INFO, format="bootstrap: %(message)s", stream=sys.stdout)
+    tell_on_stdout("bootstrap: %(message)s")
     from rayctl.settings import ServiceSettings
 
     settings = ServiceSettings()

@@ -1,15 +1,24 @@
-"""Log files of the supervisor and its children, and what Ray leaves in its temp dir."""
+"""What the supervisor and its children log, their log files, and what Ray leaves in its temp dir."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
-__all__ = ["remove_sessions", "rotate", "rotate_if_large", "tail"]
+__all__ = ["remove_sessions", "rotate", "rotate_if_large", "tail", "tell_on_stdout"]
 
 _LARGEST = 20_000_000
+_LINE = "%(asctime)s %(levelname)s %(message)s"
+
+
+def tell_on_stdout(line: str = _LINE) -> None:
+    """Let a process log to its standard output; not every request that it makes, which are some a second."""
+    logging.basicConfig(level=logging.INFO, format=line, stream=sys.stdout)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 def rotate(path: Path, *, larger_than: int = 0) -> None:

@@ -12,12 +12,12 @@ import argparse
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.services import Problem, Services, load
 from rayctl.selfhost.upfile import write_json
 
@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument("--status-file", type=Path, required=True)
     parser.add_argument("--ready-file", type=Path)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    tell_on_stdout()
     ready_file: Path | None = arguments.ready_file
     services = load(arguments.address, arguments.http_port, ready_file.parent if ready_file else None)
 

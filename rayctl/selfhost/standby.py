@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from typing import Any
 
@@ -28,6 +27,7 @@ from rayctl.manifests.access import INSTALLATION, STATUS
 from rayctl.manifests.installation import NAME, Installation, chosen_fields, cluster, entry, installed
 from rayctl.selfhost import moving
 from rayctl.selfhost.controllers import ACTORS
+from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.system import System
 from rayctl.selfhost.turns import MapTurns
 
@@ -165,7 +165,7 @@ async def _work(transport: Transport, namespace: str) -> None:
 
 def main() -> int:
     """Entry point."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    tell_on_stdout()
     try:
         asyncio.run(run(os.environ.get("RAYCTL_NAMESPACE") or NAME))
     except Exception:

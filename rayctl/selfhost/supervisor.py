@@ -27,6 +27,7 @@ from rayctl.errors import RayctlError, Unavailable
 from rayctl.selfhost import kubecmd, logs, processes, raycmd
 from rayctl.selfhost.down import stop_remains
 from rayctl.selfhost.layout import Layout
+from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.machine import Machine
 from rayctl.selfhost.options import NETWORK, UpOptions
 from rayctl.selfhost.plan import HEAD, KUBE, RESIDENT, Part, Seen, died, plan
@@ -391,7 +392,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="rayctl-supervisor")
     parser.add_argument("--home", type=Path, required=True)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    tell_on_stdout()
     layout = Layout.of(arguments.home)
     options = UpOptions.from_dict(read_json(layout.options) or {})
     supervisor = Supervisor(layout, options, dict(os.environ))

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +36,7 @@ from rayctl.manifests import crd_documents
 from rayctl.manifests.installation import NAME, Installation, documents
 from rayctl.selfhost import kubecmd, moving
 from rayctl.selfhost.controllers import build_controllers
+from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.mover import Mover
 from rayctl.selfhost.ports import LOOPBACK
 from rayctl.selfhost.system_view import ENVIRONMENT, RAY_TOKEN, SystemSeen, judge, leaders
@@ -253,7 +253,7 @@ def main() -> int:
     parser.add_argument("--status-file", type=Path, required=True)
     parser.add_argument("--ray-token-file", type=Path, required=True)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    tell_on_stdout()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     chosen = installation(read_json(arguments.installation) or {})
     while not arguments.kubeconfig.exists():

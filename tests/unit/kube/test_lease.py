@@ -120,6 +120,19 @@ def test_asking_changes_nothing_but_who_is_preferred() -> None:
     assert "annotations" not in renewal(asked, KEY, "b", TERMS, 0.0)["metadata"]
 
 
+def test_what_others_have_written_on_a_lease_stays() -> None:
+    seen = annotated("a", standby="true", preferred="b")
+    seen.document["metadata"]["annotations"]["team"] = "x"
+    seen.document["metadata"] |= {"labels": {"app.kubernetes.io/part-of": "rayctl"}, "managedFields": [{}], "uid": "u"}
+    written = renewal(seen, KEY, "b", TERMS, 0.0)["metadata"]
+    assert written["labels"] == {"app.kubernetes.io/part-of": "rayctl"}
+    assert written["annotations"] == {"team": "x"}
+    assert (written["uid"], written["resourceVersion"]) == ("u", "7")
+    assert "managedFields" not in written
+    standing_in = renewal(seen, KEY, "b", Terms(standby=True), 0.0)["metadata"]
+    assert standing_in["annotations"] == {"team": "x", STANDBY: "true"}
+
+
 def test_terms_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="duration_s > renew_deadline_s"):
         Terms(duration_s=10, renew_deadline_s=10)
