@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rayctl.kube.kinds import SERVICES
@@ -73,6 +76,10 @@ async def test_two_clusters_on_one_network(tmp_path: Path) -> None:
         for cluster, token in tokens.items():
             said = await asyncio.to_thread(run_task, addresses[cluster], token)
             assert said == f"{cluster} {cluster}-worker"
+        for name in pods:
+            listening = await asyncio.to_thread(listeners, await here.get(name))
+            assert len(listening) > 3
+            assert all(ip_address(address).is_loopback for address, _ in listening), (name, listening)
         await delete_all(here, *pods)
         assert sockets_below(here) == []
 
@@ -91,6 +98,19 @@ async def test_a_worker_is_killed_and_comes_back(tmp_path: Path) -> None:
         said = await asyncio.to_thread(run_task, await address_of(here, "one"), token)
         assert said == "one one-worker"
         await delete_all(here, "one-head", "one-worker")
+
+
+def listeners(pod: dict[str, Any] | None) -> set[tuple[str, int]]:
+    """Return address and port of all at which a pod's processes listen."""
+    assert pod is not None
+    found: set[tuple[str, int]] = set()
+    known = [psutil.Process(pid) for pid in marked(pod["metadata"]["uid"])]
+    for process in {*known, *(child for each in known for child in each.children(recursive=True))}:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections("inet")
+            open_ones = [seen.laddr for seen in connections if seen.status == psutil.CONN_LISTEN]
+            found |= {(address.ip.removeprefix("::ffff:"), address.port) for address in open_ones}
+    return found
 
 
 def sockets_below(here: Node) -> list[str]:

@@ -10,6 +10,8 @@ What is put in (an option that the pod gives wins, except for ports that would c
   moved to one that the kubelet keeps for this pod (``--port``, ``--ray-client-server-port``, ``--dashboard-agent-
   listen-port``, ``--metrics-export-port`` and further ports that the pod names); ``--dashboard-host`` becomes the
   pod's address; worker ports are left to the kernel; ``--temp-dir`` is a short folder of this container.
+- a worker in mode *ports* is started by `ON_LOOPBACK`: Ray's command would put the machine's outer address for
+  127.0.0.1, where it and its metrics, which ask for no token, would answer everybody.
 
 - a head's processes get ``GRPC_ENABLE_FORK_SUPPORT=0``, unless the pod says otherwise: Ray's client server forks a
   process for each client while gRPC's threads run, and gRPC's own care for forks aborts some of these before they
@@ -34,6 +36,18 @@ NAMED_PORTS = (
     "runtime-env-agent-port",
     "dashboard-agent-grpc-port",
 )
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""``0``: Ray takes 127.0.0.1 at its word; ``ray start`` refuses it for workers, their processes do not."""
+ON_LOOPBACK = f"""
+import os, sys
+from ray._private import services
+from ray.scripts.scripts import main
+services.resolve_ip_for_localhost = lambda host: host
+os.environ["{_LOOPBACK_ONLY}"] = "0"
+sys.argv[0] = "ray"
+sys.exit(main())
+"""
+"""Program of Python: ``ray``, with 127.0.0.1 taken at its word by it and by all that it starts."""
 _SWITCHES = ("head", "block", "no-monitor", "disable-usage-stats", "no-redirect-output", "verbose", "v", "autoscaling")
 
 
@@ -111,8 +125,11 @@ def main() -> None:
     if not real:
         raise SystemExit("ray: this pod's environment has no Ray")
     words = sys.argv[2:] if facts is None else rewrite(sys.argv[2:], facts)
-    if words[:1] == ["start"] and "--head" in words:
+    if words[:1] != ["start"] or "--help" in words:
+        os.execv(real, [real, *words])  # noqa: S606
+    if "--head" in words:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    elif words[:1] == ["start"] and os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
-        del os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # a worker of Ray refuses to start with it
+    elif os.environ.pop(_LOOPBACK_ONLY, "") == "0" and facts is not None and facts["mode"] == "ports":
+        python = os.path.join(os.path.dirname(real), "python")
+        os.execv(python, [python, "-c", ON_LOOPBACK, *words])  # noqa: S606
     os.execv(real, [real, *words])  # noqa: S606

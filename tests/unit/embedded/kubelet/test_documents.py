@@ -310,6 +310,29 @@ def test_a_heads_client_servers_are_not_aborted_by_grpc(
     assert (done.stdout, done.stderr) == (found, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "facts", "program"),
+    [
+        (["start", "--address=x:1"], PORTS, "python -c"),
+        (["start", "--address=x:1"], {"mode": "netns", "ip": "10.1.1.1", "object_store_memory": None}, "ray start"),
+        (["start", "--head"], PORTS, "ray start"),
+        (["health-check"], PORTS, "ray health-check"),
+    ],
+    ids=["worker", "worker in a namespace", "head", "other commands"],
+)
+def test_workers_that_share_the_machines_network_are_started_on_loopback(
+    tmp_path: Path, words: list[str], facts: dict[str, Any], program: str
+) -> None:
+    for name in ("ray", "python"):
+        (tmp_path / name).write_text('#!/bin/sh\necho $(basename $0) $1 "[$RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER]"\n')
+        (tmp_path / name).chmod(0o755)
+    env = {"RAYCTL_RAY": str(tmp_path / "ray"), "RAYCTL_RAY_START": json.dumps(facts), "PATH": os.environ["PATH"]}
+    env |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if facts["mode"] == "ports" else {}
+    done = subprocess.run([*shim_command("raystart"), *words], env=env, capture_output=True, text=True, timeout=20)
+    shown = "[0]" if facts["mode"] == "ports" and "--address=x:1" not in words else "[]"
+    assert (done.stdout, done.stderr) == (f"{program} {shown}\n", "")
+
+
 def test_the_serve_port_is_moved_for_pods_of_a_ray_service_alone() -> None:
     ports = [{"name": "gcs-server", "containerPort": 6379}, {"name": "serve", "containerPort": 8100}]
     containers = [{"ports": ports}, {}]
