@@ -6,10 +6,8 @@ ReplicaSets between. `plan_deployment` decides, purely; `Deployments` does it.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,14 +16,13 @@ from typing import Any
 
 from rayctl.embedded.apiserver.schema.formats import now_seconds
 from rayctl.embedded.kubelet.host import Host
+from rayctl.embedded.kubelet.passes import Passes
 from rayctl.kube.calls import MERGE, Call
-from rayctl.kube.errors import AlreadyExists, KubernetesError, ObjectNotFound, WriteConflict
+from rayctl.kube.errors import AlreadyExists, ObjectNotFound, WriteConflict
 from rayctl.kube.kinds import DEPLOYMENTS, PODS
-from rayctl.kube.store import Change
 
 __all__ = ["DeploymentPlan", "Deployments", "plan_deployment"]
 
-_log = logging.getLogger(__name__)
 HASH = "pod-template-hash"
 Document = Mapping[str, Any]
 
@@ -116,32 +113,17 @@ def _status(deployment: Document, there: int, new: int, ready: int, wanted: int,
     }
 
 
-class Deployments:
+class Deployments(Passes):
     """Args: the node."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._woken = asyncio.Event()
-        self._woken.set()
+        super().__init__(host, "Deployments")
 
-    def take(self, _: Change, __: bool = True) -> None:
-        """Take note of a change of a Deployment or a pod."""
-        self._woken.set()
+    async def _pass(self) -> None:
+        for deployment in list(self._host.informers.get(DEPLOYMENTS).store):
+            await self._keep(deployment)
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            try:
-                for deployment in list(self._host.informers.get(DEPLOYMENTS).store):
-                    await self._pass(deployment)
-            except KubernetesError as error:
-                _log.warning("Deployments: %s", error)
-                await asyncio.sleep(self._host.timing.retry_s)
-                self._woken.set()
-
-    async def _pass(self, deployment: Document) -> None:
+    async def _keep(self, deployment: Document) -> None:
         metadata = deployment["metadata"]
         namespace = metadata["namespace"]
         pods = [pod for pod in self._host.informers.get(PODS).store if pod["metadata"]["namespace"] == namespace]

@@ -78,8 +78,8 @@ class Kubelet:
                 await informer.reflector.synced.wait()
             self._adopt()
             kinds[0].listen(self._take_pod)
-            kinds[0].listen(self._scheduler.take)
-            claims[0].listen(self._scheduler.look_again)
+            kinds[0].listen(self._scheduler.take_pod)
+            claims[0].listen(self._scheduler.take)
             for informer in (kinds[0], *claims):
                 informer.listen(self._provisioner.take)
             for informer in (kinds[0], deployments):

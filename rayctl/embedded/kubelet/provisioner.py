@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import shutil
 from typing import Any
 
@@ -17,42 +16,25 @@ from rayctl.embedded.kubelet.claims import (
     volume_name,
 )
 from rayctl.embedded.kubelet.host import Host
+from rayctl.embedded.kubelet.passes import Passes
 from rayctl.kube.calls import MERGE, Call
-from rayctl.kube.errors import AlreadyExists, KubernetesError, ObjectNotFound, WriteConflict
+from rayctl.kube.errors import AlreadyExists, ObjectNotFound, WriteConflict
 from rayctl.kube.events import Happening
 from rayctl.kube.kinds import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
-from rayctl.kube.store import Change
 
 __all__ = ["Provisioner"]
 
-_log = logging.getLogger(__name__)
 
-
-class Provisioner:
+class Provisioner(Passes):
     """Args: the node, whose ``claims`` is the folder of the claims' folders."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._woken = asyncio.Event()
-        self._woken.set()
+        super().__init__(host, "claims of volumes")
         self._said: dict[str, str] = {}
 
-    def take(self, _: Change, __: bool = True) -> None:
-        """Take note of a change of a claim, a volume or a pod."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            try:
-                for step in self._plan():
-                    await self._act(step)
-            except (KubernetesError, OSError) as error:
-                _log.warning("claims of volumes: %s", error)
-                await asyncio.sleep(self._host.timing.retry_s)
-                self._woken.set()
+    async def _pass(self) -> None:
+        for step in self._plan():
+            await self._act(step)
 
     def _plan(self) -> list[ClaimStep]:
         kinds = (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from typing import Any
 
@@ -11,52 +9,35 @@ from rayctl.embedded.apiserver.schema.formats import now_seconds
 from rayctl.embedded.kubelet.claims import hindrance
 from rayctl.embedded.kubelet.host import Host
 from rayctl.embedded.kubelet.node import node_labels
+from rayctl.embedded.kubelet.passes import Passes
 from rayctl.embedded.kubelet.scheduling import lacking, used_by
 from rayctl.kube.calls import MERGE, Call
-from rayctl.kube.errors import KubernetesError, ObjectNotFound, WriteConflict
+from rayctl.kube.errors import ObjectNotFound, WriteConflict
 from rayctl.kube.events import Happening
 from rayctl.kube.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
 from rayctl.kube.store import Change, Object
 
 __all__ = ["Scheduler"]
 
-_log = logging.getLogger(__name__)
 NAME = "default-scheduler"
 
 
-class Scheduler:
+class Scheduler(Passes):
     """Args: the node."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._woken = asyncio.Event()
+        super().__init__(host, "scheduling")
         self._bound: dict[str, Object] = {}
         self._said: dict[str, str] = {}
         self._labels = node_labels(host.node_name, host.network.mode)
 
-    def look_again(self, _: Change, __: bool = True) -> None:
-        """Take note of a change of what pods may wait for."""
-        self._woken.set()
-
-    def take(self, change: Change, _: bool = True) -> None:
+    def take_pod(self, change: Change, _: bool = True) -> None:
         """Take note of a change of a pod."""
         uid = change.object["metadata"]["uid"]
         if change.new is None or (change.new["spec"].get("nodeName")):
             self._bound.pop(uid, None)
             self._said.pop(uid, None)
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Schedule until cancelled."""
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            try:
-                await self._pass()
-            except KubernetesError as error:
-                _log.warning("scheduling failed: %s", error)
-                await asyncio.sleep(self._host.timing.retry_s)
-                self._woken.set()
+        self.take(change)
 
     async def _pass(self) -> None:
         pods = list(self._host.informers.get(PODS).store)
