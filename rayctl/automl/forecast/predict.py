@@ -10,6 +10,7 @@ import pyarrow as pa
 from rayctl.automl.engine import Candidate
 from rayctl.automl.forecast.blend import mix
 from rayctl.automl.forecast.columns import bad_rows, check_columns, defect, read_times
+from rayctl.automl.forecast.exogenous import Exogenous
 from rayctl.automl.forecast.forecaster import blamed_on, forecast_all
 from rayctl.automl.forecast.frequency import Origin
 from rayctl.automl.forecast.globals import apply_learned
@@ -34,9 +35,12 @@ def _keys(ids: pa.Table) -> list[tuple[object, ...]]:
 def look_up(stored: Stored, table: pa.Table) -> pa.Table:
     """Return the stored forecast for rows that name series and times, in the order of the rows.
 
+    Columns with a known future may be left out. Where they are there they must say what was known when the forecast
+    was made: it holds for no other future.
+
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``unknown-column``, ``time-type``, ``missing-time``,
-            ``unknown-series``, ``outside-horizon``, ``not-on-grid``.
+            ``unknown-series``, ``outside-horizon``, ``not-on-grid``, ``column-type``, ``another-future``.
     """
     series = stored.series
     columns = series.columns
@@ -83,6 +87,7 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             f"(rows {bad_rows(~on_grid)}; for example {show_time(times[row], calendar)}).",
         )
     places = rows * stored.horizon + ahead
+    _refuse_another_future(places, table, stored)
     names = [*columns.ids, columns.time]
     if wanted.schema.field(columns.time).type == pa.string():
         wanted = wanted.set_column(
@@ -93,6 +98,30 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
     for name in stored.forecast.column_names[len(names) :]:
         wanted = wanted.append_column(name, pa.array(stored.forecast.column(name).to_numpy()[places]))
     return wanted
+
+
+def _refuse_another_future(places: np.ndarray, table: pa.Table, stored: Stored) -> None:
+    known, at = stored.series.exogenous, 0
+    if not known.names:
+        return
+    flat = stored.series.x_next.reshape(-1, known.width)[places]
+    for name, levels in zip(known.names, known.levels, strict=True):
+        one = Exogenous((name,), (levels,))
+        made_for, at = flat[:, at : at + one.width], at + one.width
+        if name not in table.column_names or table.column(name).null_count == table.num_rows:
+            continue
+        given = one.encode(normalize(table.select([name])))
+        differs = (~(np.isclose(given, made_for) | np.isnan(given) | np.isnan(made_for))).any(axis=1)
+        if differs.any():
+            row = int(np.flatnonzero(differs)[0])
+            raise defect(
+                "another-future",
+                name,
+                f"The forecast was made for other values of {name!r} in {int(differs.sum())} rows "
+                f"(rows {bad_rows(differs)}; for example {table.column(name)[row].as_py()!r}).",
+                f"For another future send the history with the target column too: it is forecast anew. Or leave "
+                f"{name!r} out.",
+            )
 
 
 def _refuse_unknown(rows: np.ndarray, wanted: pa.Table, stored: Stored) -> None:

