@@ -43,11 +43,14 @@ def choose_windows(prepared: PreparedSeries, request: RunRequest) -> tuple[int, 
         warnings.append("Series are always validated on rolling windows; the scheme kfold was taken as such.")
     if not fitting[0]:
         longest = int(prepared.lengths.argmax())
+        possible = int(prepared.lengths[longest]) - MIN_TRAIN
         raise InvalidData(
             f"The series are too short: a horizon of {horizon} needs {horizon + MIN_TRAIN} steps, and "
             f"{label(prepared.ids, longest)}, the longest of {prepared.n_series}, has {prepared.lengths[longest]}.",
             code="too-few-rows",
-            hint=f"Shorten the horizon to at most {max(1, int(prepared.lengths.max()) - MIN_TRAIN)}, or add rows.",
+            hint=f"Shorten the horizon to at most {possible}, or add rows."
+            if possible >= 1
+            else f"Add rows: even one step ahead needs a series of {MIN_TRAIN + 1} steps.",
         )
     windows = 1
     while windows < wanted and 2 * fitting[windows] >= prepared.n_series:

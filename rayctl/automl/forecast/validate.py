@@ -10,6 +10,7 @@ from rayctl.automl.forecast.split import choose_windows
 from rayctl.automl.ingest import fingerprint
 from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import DataSummary, RunRequest
+from rayctl.automl.relevance import without_effect
 from rayctl.errors import InvalidRequest
 
 __all__ = ["summarize"]
@@ -32,7 +33,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         )
     prepared = prepare_series(table, request)
     _, window_warnings = choose_windows(prepared, request)
-    warnings = [*prepared.warnings, *window_warnings]
+    warnings = [*without_effect(request), *prepared.warnings, *window_warnings]
     for position, entry in enumerate(request.search_space or ()):
         check_entry(position, entry, prepared.seasons)
         if len(prepared.seasons) > 1 and "season_length" not in entry.params:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from rayctl.automl.metrics import metric_of, score
 from rayctl.automl.model import DataSummary, RunRequest
+from rayctl.automl.relevance import without_effect
 from rayctl.automl.search import count_candidates
 from rayctl.automl.tabular import columns as col
 from rayctl.automl.tabular.advice import advise
@@ -69,7 +70,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
         categorical=sum(feature.kind == "category" for feature in plan.features),
-        warnings=[*plan.warnings, *advice],
+        warnings=[*without_effect(request), *plan.warnings, *advice],
     )
 
 

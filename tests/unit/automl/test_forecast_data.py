@@ -205,6 +205,22 @@ def test_long_series_have_a_second_season(freq: str, rows: int, seasons: tuple[i
     assert _prepare(_frame(_dates(freq, rows), 1)).seasons == seasons
 
 
+@pytest.mark.parametrize(
+    ("rows", "horizon", "hint"),
+    [(9, 6, "Shorten the horizon to at most 5"), (3, 1, "Add rows: even one step ahead needs a series of 5 steps.")],
+)
+def test_the_hint_for_short_series_can_be_followed(rows: int, horizon: int, hint: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        _summary(_frame(_dates("D", rows)), horizon=horizon)
+    assert (caught.value.code, hint in str(caught.value.hint)) == ("too-few-rows", True)
+    if rows > 5:
+        assert _summary(_frame(_dates("D", rows)), horizon=rows - 4).series
+
+
+def test_wishes_without_effect_are_warnings() -> None:
+    assert "Without effect on forecasting: stacking." in _summary(_frame(_dates("D", 60)), stacking=True).warnings
+
+
 def _with_prices(known: int = 3) -> pd.DataFrame:
     """Return two series of 20 days with a price that is known ``known`` days longer than the target."""
     frame = _frame(_dates("D", 20 + known))

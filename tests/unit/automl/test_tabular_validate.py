@@ -43,6 +43,10 @@ def test_a_sound_table_has_no_warnings() -> None:
     assert len(summary.fingerprint) == 64
 
 
+def test_wishes_without_effect_are_warnings() -> None:
+    assert ENGINE.validate(table(), request(horizon=3)).warnings[0] == "Without effect on classification: horizon."
+
+
 def test_missing_target_column() -> None:
     error = defect(table(), target="Y")
     assert error.code == "missing-target"
