@@ -45,8 +45,9 @@ def match_columns(features: Sequence[Feature], table: pa.Table) -> list[pa.Chunk
         raise _defect("duplicate-columns", {name: f"column {name!r} occurs more than once" for name in repeated})
     missing = [name for name in needed if name not in table.column_names]
     if missing:
-        close = difflib.get_close_matches(missing[0], table.column_names, n=1)
-        hint = f"Did you mean {close[0]!r} by {missing[0]!r}?" if close else None
+        others = [name for name in table.column_names if name not in needed]
+        close = [(found[0], name) for name in missing if (found := difflib.get_close_matches(name, others, n=1))]
+        hint = f"Did you mean {close[0][0]!r} by {close[0][1]!r}?" if close else _columns_hint(needed)
         raise _defect("missing-column", {name: f"column {name!r} is missing" for name in missing}, hint)
     converted, wrong = [], {}
     for feature in features:
@@ -65,6 +66,11 @@ def match_columns(features: Sequence[Feature], table: pa.Table) -> list[pa.Chunk
     if infinite:
         raise _defect("non-finite", infinite, "Replace infinities by numbers, or by missing values.")
     return converted
+
+
+def _columns_hint(needed: Sequence[str]) -> str:
+    more = f" and {len(needed) - 20} more" if len(needed) > 20 else ""
+    return f"The model needs the columns {', '.join(map(repr, needed[:20]))}{more}; values may be missing."
 
 
 def _defect(code: str, problems: dict[str, str], hint: str | None = None) -> InvalidData:
@@ -113,8 +119,9 @@ def _read(feature: Feature, column: pa.ChunkedArray) -> pa.ChunkedArray | str:
 def _parse(column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray | str:
     # Arrow reads texts with a zone offset and texts without one into different types; a column has one kind.
     targets = [pa.timestamp("us"), pa.timestamp("us", "UTC")] if kind == "datetime" else [pa.float64()]
-    targets += [pa.bool_()] if kind == "bool" else []
     values = texts(column)
+    if kind == "bool":
+        values = _digits_for_booleans(values)
     for target in targets:
         try:
             return pa.chunked_array([values.cast(target)])
@@ -123,6 +130,12 @@ def _parse(column: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray | str:
     bad = [text for text in values.to_pylist() if text is not None and not _parses(text, targets[0])]
     shown = ", ".join(map(repr, dict.fromkeys(bad[:20])))
     return f"{len(bad)} of {len(values)} values are other text (for example {shown[:120]})"
+
+
+def _digits_for_booleans(values: pa.Array) -> pa.Array:
+    """Put 1 and 0 for the words that Arrow reads as booleans in a CSV file, where other texts kept it from doing so."""
+    words = pc.utf8_lower(values)
+    return pc.if_else(pc.equal(words, "true"), "1", pc.if_else(pc.equal(words, "false"), "0", values))
 
 
 def _parses(text: str, target: pa.DataType) -> bool:

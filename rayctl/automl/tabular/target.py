@@ -64,11 +64,19 @@ def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
     kind = kind_of(column.type)
     if kind in (None, "datetime"):
         raise _defect(
-            "target-type", f"The target column {name!r} has type {column.type}, which cannot be predicted.", None
+            "target-type",
+            f"The target column {name!r} has type {column.type}, which cannot be predicted.",
+            "Make it a number of days or seconds, or a class; times ahead are for task forecasting."
+            if kind == "datetime"
+            else "Turn it into numbers, text or true/false values.",
         )
     present = np.asarray(pc.is_valid(column)) if kind in ("category", "bool") else ~np.isnan(numbers(column))
     if not present.any():
-        raise _defect("missing-target", f"The target column {name!r} has no value in any of {len(table)} rows.", None)
+        raise _defect(
+            "missing-target",
+            f"The target column {name!r} has no value in any of {len(table)} rows.",
+            "Training needs rows whose target is known. Is this the right target column?",
+        )
     warnings = []
     if not present.all():
         missing = len(present) - int(present.sum())
@@ -109,7 +117,9 @@ def _regression(name: str, column: pa.ChunkedArray, kind: Kind | None) -> np.nda
     values = numbers(column)
     if (values == values[0]).all():
         raise _defect(
-            "constant-target", f"The target column {name!r} has the same value in all {len(values)} rows.", None
+            "constant-target",
+            f"The target column {name!r} has the same value in all {len(values)} rows.",
+            "There is nothing to learn. Is this the right target column?",
         )
     return values
 

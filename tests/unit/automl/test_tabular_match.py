@@ -30,6 +30,7 @@ def match(feature: Feature, values: Any) -> list[Any]:
         (NUMBER, pa.nulls(2), [None, None]),
         (FLAG, ["true", "false"], [True, False]),
         (FLAG, [1, 0], [1, 0]),
+        (FLAG, ["TRUE", "0", None, "False", "1.0"], [True, False, None, False, True]),
         (CATEGORY, [1, None, 20], ["1", None, "20"]),
         (CATEGORY, [1.0, None, 20.0], ["1", None, "20"]),
         (CATEGORY, [True], ["true"]),
@@ -52,6 +53,7 @@ def test_columns_that_fit(feature: Feature, values: Any, expected: list[Any]) ->
     ("feature", "values", "said"),
     [
         (NUMBER, ["1.5", "many", "few"], "2 of 3 values are other text (for example 'many', 'few')"),
+        (FLAG, ["TRUE", "perhaps", "0"], "1 of 3 values are other text (for example 'perhaps')"),
         (NUMBER, [dt.date(2024, 1, 1)], "has type date32"),
         (CATEGORY, [1.5, 2.0], "has type double"),
         (TEXT, [dt.date(2024, 1, 1)], "must hold text"),
@@ -74,6 +76,20 @@ def test_missing_columns_are_all_named() -> None:
     assert raised.value.code == "missing-column"
     assert [error["pointer"] for error in raised.value.errors] == ["/data/size", "/data/age"]
     assert raised.value.hint == "Did you mean 'sice' by 'size'?"
+
+
+@pytest.mark.parametrize(
+    ("there", "hint"),
+    [
+        (["income"], "The model needs the columns 'note', 'income', 'age'; values may be missing."),
+        (["income", "Age"], "Did you mean 'Age' by 'age'?"),
+    ],
+)
+def test_a_column_that_the_model_has_is_not_proposed_for_another(there: list[str], hint: str) -> None:
+    features = [Feature("note", "text"), Feature("income", "number"), Feature("age", "number")]
+    with pytest.raises(InvalidData) as raised:
+        match_columns(features, pa.table({name: [1] for name in there}))
+    assert raised.value.hint == hint
 
 
 def test_infinite_numbers_and_empty_tables() -> None:
