@@ -61,7 +61,13 @@ def finish(settings: Settings, run_id: str, wait: bool, dry_run: bool) -> None:
 @click.option("--time-budget", metavar="TIME", help="How much longer, for example 2m.")
 @click.option("--max-trials", type=click.IntRange(min=1), metavar="N", help="How many trials more.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
-@click.option("--watch/--no-watch", "watched", default=False, help="Follow it; the exit code is the verdict.")
+@click.option(
+    "--watch/--no-watch",
+    "--wait/--no-wait",
+    "watched",
+    default=False,
+    help="Follow it until it ends; the exit code is the verdict.",
+)
 @global_options()
 @pass_settings
 def extend(
@@ -87,7 +93,13 @@ def extend(
 @click.command(epilog=_REPLAY)
 @click.argument("run_id", metavar="RUN")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
-@click.option("--watch/--no-watch", "watched", default=False, help="Follow it; the exit code is the verdict.")
+@click.option(
+    "--watch/--no-watch",
+    "--wait/--no-wait",
+    "watched",
+    default=False,
+    help="Follow it until it ends; the exit code is the verdict.",
+)
 @global_options()
 @pass_settings
 def replay(settings: Settings, run_id: str, idempotency_key: str | None, watched: bool) -> None:

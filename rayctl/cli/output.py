@@ -13,7 +13,7 @@ import click
 from rayctl.cli.context import Settings
 from rayctl.clock import format_duration
 
-__all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say"]
+__all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say", "warn"]
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
@@ -66,6 +66,14 @@ def emit_table(settings: Settings, titles: Sequence[str], rows: Sequence[Sequenc
 def say(text: str) -> None:
     """Print a line of the answer."""
     click.echo(text)
+
+
+def warn(settings: Settings, warnings: Sequence[str], most: int = 8) -> None:
+    """Say what the service warns of, on the error stream, unless ``-q``."""
+    for text in warnings[:most]:
+        settings.note(f"warning: {clean(text)}")
+    if len(warnings) > most:
+        settings.note(f"warning: there are {len(warnings) - most} more; see the report of the run.")
 
 
 def clean(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import click
 
 from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
-from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say
+from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say, warn
 
 __all__ = ["report"]
 
-_METRICS, _MEMBERS, _FEATURES, _WARNINGS = 8, 8, 5, 8
+_METRICS, _MEMBERS, _FEATURES = 8, 8, 5
 _BAR = 20
 _EXAMPLES = """\b
 Examples:
@@ -115,8 +114,7 @@ def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
         top = max(abs(item.get("importance") or 0.0) for item in features) or 1.0
         rows = [[item["feature"], number(item.get("importance"), 3), _bar(item, top)] for item in features]
         _table(settings, ["FEATURE", "IMPORTANCE", ""], rows)
-    for text in (data.get("warnings") or [])[:_WARNINGS]:
-        print(f"warning: {clean(text)}", file=sys.stderr)
+    warn(settings, data.get("warnings") or [])
 
 
 def _bar(item: Mapping[str, Any], top: float) -> str:

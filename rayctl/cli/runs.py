@@ -10,7 +10,7 @@ import click
 
 from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
-from rayctl.cli.output import Column, age, clean, duration_text, emit, emit_document, emit_table, number, say
+from rayctl.cli.output import Column, age, clean, duration_text, emit, emit_document, emit_table, number, say, warn
 from rayctl.errors import RayctlError
 
 __all__ = ["cancel", "delete", "list_runs", "result"]
@@ -124,6 +124,7 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
     for title, value in lines.items():
         if value is not None:
             say(f"{title.ljust(width)}  {clean(value)}")
+    warn(settings, (view.get("data") or {}).get("warnings") or [])
     files = found.get("artifacts") or []
     if files:
         say("")

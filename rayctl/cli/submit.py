@@ -11,7 +11,7 @@ import click
 from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.follow import follow, raise_verdict
-from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say
+from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say, warn
 from rayctl.cli.request_options import request_fields, request_options
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def submit(
         return
     with settings.connect() as connection:
         run = connection.automl.submit_request(fields, content, idempotency_key=idempotency_key)
+        if settings.for_people:
+            warn(settings, (run.document.get("data") or {}).get("warnings") or [])
         if not wait:
             _accepted(settings, run)
             return

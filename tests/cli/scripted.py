@@ -124,6 +124,8 @@ class ScriptedService(RealTenants):
             "continues": request.get("continues"),
             "replay_of": request.get("replay_of"),
         }
+        if name == "odd":
+            view["data"] = {"warnings": [f"Column {number} is\x1b odd." for number in range(10)]}
         log: list[dict[str, Any]] = []
 
         def emit(kind: str, data: dict[str, Any]) -> None:

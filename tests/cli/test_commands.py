@@ -44,6 +44,19 @@ def test_submit_without_waiting_says_how_to_follow(run: Run, server: Server) -> 
     assert json.loads(run(*ASK, "-o", "json").stdout)["run_id"] == "r3"
 
 
+def test_warnings_about_the_data_are_said_at_once(run: Run, server: Server) -> None:
+    ask = (*ASK, "--name", "odd")
+    result = run(*ask)
+    assert (result.exit_code, result.stdout) == (0, "r1\n")
+    lines = result.stderr.splitlines()
+    assert lines[:2] == ["warning: Column 0 is  odd.", "warning: Column 1 is  odd."]
+    assert lines[8] == "warning: there are 2 more; see the report of the run."
+    assert "warning: Column 7" in run(*ask, "--wait").stderr
+    assert "warning: Column 7" in run("automl", "result", "r1").stderr
+    assert "warning" not in run(*ask, "-q").output
+    assert "warning" not in run(*ask, "-o", "json").stderr
+
+
 def test_submit_passes_every_option(run: Run, server: Server) -> None:
     Path("space.yaml").write_text("lightgbm:\n  num_leaves: [15, 31]\n")
     result = run(
