@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rayctl.core.conditions import UPGRADE_DISABLED
 from rayctl.views.summary import summary
 
 __all__ = ["Asked", "deletion", "operation_id", "parse_operation", "under_way"]
@@ -48,6 +49,8 @@ def under_way(word: str, document: Document) -> dict[str, Any]:
         return {**_common("delete", word, document, row), "kind": "deletion", "state": "running"}
     kind = _WORDS.get(row["kind"], "change")
     state = _STATES.get(row["state"], "running")
+    if row["outdated"] and state == "done":
+        state, row = "failed", {**row, "reason": UPGRADE_DISABLED, "message": row["outdated"]}
     return {**_common("change", word, document, row), "kind": kind, "state": state}
 
 

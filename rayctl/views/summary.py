@@ -54,7 +54,7 @@ def _state(document: Document, verdict: Verdict) -> str:
     if verdict.ready:
         return "ready"
     degraded = conditions.get("Degraded")
-    bad = verdict.reason in _HOPELESS or (degraded is not None and degraded.is_true)
+    bad = verdict.failed or verdict.reason in _HOPELESS or (degraded is not None and degraded.is_true)
     return "failed" if bad or str((document.get("status") or {}).get("state")) == "failed" else "progressing"
 
 
