@@ -120,10 +120,15 @@ def wish_new(move: Move, changes: Mapping[str, Any], deadline_s: float | None = 
 
 
 def wish_back(move: Move) -> Move | None:
-    """Return the wish to be as before: the side that is being left, or one like the last; None if there was none."""
+    """Return the wish to be as before: the side that is being left, or one like the last; None if there was none.
+
+    A wish with which nobody has begun is taken back.
+    """
     record = move.record
     if not record.phase.ended:
         return replace(move, abort=True)
+    if not at_rest(move):
+        return replace(move, target=record.active, wanted=record.active_wanted, abort=False)
     if record.phase is not Phase.SWITCHED or not record.source:
         return None
     before = wish_new(move, {})

@@ -146,7 +146,9 @@ async def _upgrade(settings: Settings, transport: Transport, base: Installation,
     if order.rollback:
         wanted = moving.wish_back(move)
         if wanted is None:
-            raise Conflict("There is nothing to go back to: rayctl has not moved yet.", code="no-upgrade")
+            last = move.record.target
+            why = f"the move to {last} was taken back already" if move.record.source else "rayctl has not moved yet"
+            raise Conflict(f"There is nothing to go back to: {why}.", code="no-upgrade")
     elif not moving.at_rest(move):
         raise Conflict(
             f"A move to {move.target} is under way.",
@@ -156,6 +158,9 @@ async def _upgrade(settings: Settings, transport: Transport, base: Installation,
     else:
         wanted = moving.wish_new(move, order.changes, order.deadline_s)
     await mover.keep(wanted, found)
+    if moving.at_rest(wanted):
+        settings.note(f"the move to {move.target} had not begun and is not wanted any more")
+        return wanted.record.document()
     settings.note(f"from {move.record.active or move.record.source} to {wanted.target}")
     if not order.wait:
         return wanted.record.document()

@@ -90,6 +90,8 @@ def test_a_control_plane_of_actors(own: Run, own_server: Running) -> None:
     assert json.loads(kept["changes"])["rayctl-system-2"]["image"] == "x:2"
     own("upgrade", "--no-wait", code=6)  # one is wanted already
     own("upgrade", "--rollback", "--image", "x:1", code=2)
+    assert "is not wanted any more" in own("upgrade", "--rollback", "--timeout", "20s").stderr
+    assert "has not moved yet" in own("upgrade", "--rollback", code=6).stderr
 
     own("uninstall", "--yes", "--keep-data", "--timeout", "60s")
     own("get", "pvc/rayctl-state", "-n", "rayctl-system")

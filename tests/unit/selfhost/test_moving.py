@@ -126,6 +126,21 @@ def test_a_move_that_is_aborted_ends_where_it_began() -> None:
     assert not world.sides[world.move.record.target].exists
 
 
+def test_a_wish_with_which_nobody_has_begun_is_taken_back() -> None:
+    world = World()
+    world.move = wish_new(world.move, {})
+    world.run()
+    active = world.move.record.active
+    world.move = wish_new(world.move, {"memory": "1Gi"})
+    taken_back = wish_back(world.move)
+    assert taken_back is not None
+    assert at_rest(taken_back)
+    world.move = taken_back
+    world.asked.clear()
+    world.run(30.0, 1_000_900.0)
+    assert (world.asked, world.move.record.active) == ([], active)
+
+
 @pytest.mark.parametrize(
     ("state", "gateway", "ready", "serves"),
     [("ready", True, True, True), ("", True, False, True), ("", False, False, False), ("ready", None, False, None)],
