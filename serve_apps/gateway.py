@@ -14,7 +14,7 @@ from ray.serve import Application
 
 from rayctl.api.app import create_app
 from rayctl.api.auth import TokenBook
-from rayctl.api.measuring import of_actors
+from rayctl.api.measuring import of_control_plane
 from rayctl.api.ray_service import RayService
 from rayctl.settings import ServiceSettings
 from rayctl.state.turn import read_turn, turn_file, wait_for_turn
@@ -40,7 +40,7 @@ def _make_api(args: dict[str, Any]) -> FastAPI:
 
     if read_turn(turn).is_of(settings.side):
         find()  # a service that cannot start should fail the deployment, and not its first caller
-    return create_app(RayService(find), tokens=tokens, settings=settings, counted=of_actors)
+    return create_app(RayService(find), tokens=tokens, settings=settings, counted=of_control_plane(settings.home))
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -1,17 +1,20 @@
-"""What Prometheus is told by the HTTP API: how many runs there are, and what the controllers' actors count."""
+"""What Prometheus is told by the HTTP API: how many runs there are, and what the controllers count."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 from rayctl.automl.port import RAY_NAMESPACE, AutoMLService
 from rayctl.errors import RayctlError
 from rayctl.manifests.access import CONTROLLERS
 from rayctl.telemetry.exposition import gauge, joined
+from rayctl.telemetry.left_behind import STANDBY, read_fresh, standby_file
 
-__all__ = ["CONTENT_TYPE", "Counted", "metrics_of", "of_actors"]
+__all__ = ["CONTENT_TYPE", "Counted", "metrics_of", "of_control_plane"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Counted = Callable[[], Awaitable[Mapping[str, str]]]
@@ -40,7 +43,17 @@ async def _runs(service: AutoMLService) -> str:
     return text + gauge("rayctl_automl_runs", "Runs that are kept, by their state.", states)
 
 
-async def of_actors() -> Mapping[str, str]:
+def of_control_plane(home: Path) -> Counted:
+    """Return what gathers the metrics of the controllers: of those that are actors, and of a home's standby."""
+
+    async def found() -> Mapping[str, str]:
+        standby = read_fresh(standby_file(home), time.time())
+        return {**await _of_actors(), **({STANDBY: standby} if standby else {})}
+
+    return found
+
+
+async def _of_actors() -> Mapping[str, str]:
     """Return what the controllers count that are actors of this process's Ray cluster; nothing where there are none."""
     import ray
     from ray.exceptions import RayError

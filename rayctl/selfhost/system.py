@@ -43,6 +43,7 @@ from rayctl.selfhost.system_view import ENVIRONMENT, RAY_TOKEN, SystemSeen, judg
 from rayctl.selfhost.turns import FileTurns, Turns
 from rayctl.selfhost.upfile import ensure_token, read_json, write_json
 from rayctl.state.turn import turn_file
+from rayctl.telemetry.left_behind import keep_written, standby_file
 from rayctl.telemetry.metrics import Metrics
 
 __all__ = ["System", "main"]
@@ -139,9 +140,16 @@ class System:
         options = ActorOptions(terms=Terms(standby=True), side="standby", lease_namespace=self._chosen.namespace)
         built = build_controllers(self._transport)
         settings = options.host_settings()
-        host = ControllerHost(self._transport, built.controllers, settings, time.time, built.serve, Metrics())
+        metrics = Metrics()
+        host = ControllerHost(self._transport, built.controllers, settings, time.time, built.serve, metrics)
+
+        def text() -> bytes:
+            host.sample()
+            return metrics.text()
+
+        written = keep_written(standby_file(Path(self._chosen.home)), text)
         try:
-            await host.run()
+            await all_or_none([asyncio.ensure_future(host.run()), asyncio.ensure_future(written)])
         finally:
             for one in built.close:
                 await one.close()
