@@ -19,7 +19,7 @@ from typing import Any
 
 from rayctl.selfhost.logs import tell_on_stdout
 from rayctl.selfhost.services import Problem, Services, load
-from rayctl.selfhost.upfile import write_json
+from rayctl.selfhost.upfile import Report
 
 __all__ = ["Resident", "main"]
 
@@ -42,7 +42,7 @@ class Resident:
 
     def __init__(self, services: Services, status_file: Path, sleep: Callable[[float], None] = time.sleep) -> None:
         self._services = services
-        self._status_file = status_file
+        self._status = Report(status_file)
         self._sleep = sleep
         self._steps: dict[str, float] = {}
         self._failures = 0
@@ -113,7 +113,7 @@ class Resident:
             "steps": self._steps,
             "http_port": self._services.http_port,
         }
-        write_json(self._status_file, document)
+        self._status.write(document)
 
 
 def wait_for_head(ready_file: Path, timeout_s: float = HEAD_READY_S) -> None:

@@ -34,6 +34,7 @@ from rayctl.selfhost.plan import HEAD, KUBE, RESIDENT, Part, Seen, died, plan
 from rayctl.selfhost.ports import DEFAULT_PORTS, LOOPBACK, PortClaims, answers
 from rayctl.selfhost.system_view import wanted_installation
 from rayctl.selfhost.upfile import (
+    Report,
     UpFile,
     ensure_private_dir,
     ensure_token,
@@ -72,6 +73,8 @@ class Supervisor:
         self._spec: raycmd.HeadSpec | None = None
         self._shared: list[tuple[str, str]] = []
         self._written: object = None
+        self._report = Report(layout.up_file)
+        self._tokens_trouble = ""
         me = processes.identify(os.getpid())
         self.up = UpFile(
             home=str(layout.home),
@@ -125,6 +128,12 @@ class Supervisor:
         }
         self._describe(ports)
         self._publish("starting", "")
+        if self._written is None:
+            raise Unavailable(
+                f"{layout.up_file} cannot be written.",
+                code="disk-full",
+                hint=f"Is there room on the disk of {layout.home}? {layout.log('supervisor')} says why.",
+            )
 
     def _adopt(self, previous: UpFile) -> bool:
         """Take over children that outlived their supervisor, if they are complete and what is wanted now."""
@@ -208,7 +217,7 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         if self._base == KUBE:
-            follow_file(self.layout.token, self.layout.pods_token)
+            self._follow_tokens()
         seen = self._observe(now)
         decided = plan(seen, now)
         if decided.give_up is not None:
@@ -229,6 +238,16 @@ class Supervisor:
             self._start(name, now)
         self._ever_ready = self._ever_ready or decided.state == "ready"
         self._publish(decided.state, decided.reason)
+
+    def _follow_tokens(self) -> None:
+        trouble = ""
+        try:
+            follow_file(self.layout.token, self.layout.pods_token)
+        except OSError as error:
+            trouble = str(error)
+            if trouble != self._tokens_trouble:
+                log.error("the pods' tokens stay what they were: %s", error)
+        self._tokens_trouble = trouble
 
     def _observe(self, now: float) -> Seen:
         for name, part in self._parts.items():
@@ -254,14 +273,15 @@ class Supervisor:
         if isinstance(port, int) and port != self.up.ports["http"]:
             self.up.ports["http"] = self.up.options["port"] = port
             self.up.http_url = f"http://{LOOPBACK}:{port}"
-        at = report.get("at")
+        # Not what it says: while the disk is full it cannot say anything, but its file is touched.
+        at = self.layout.resident_file.stat().st_mtime if report else None
         return Seen(
             head=self._parts[self._base] if self._base is not None else None,
             resident=self._parts[RESIDENT],
             head_ready=head_ready,
             services=str(report.get("state", "starting")),
             services_reason=str(report.get("reason", "")),
-            heartbeat_at=now - max(0.0, time.time() - at) if isinstance(at, (int, float)) else None,
+            heartbeat_at=now - max(0.0, time.time() - at) if at is not None else None,
             ever_ready=self._ever_ready,
         )
 
@@ -349,8 +369,7 @@ class Supervisor:
         self.up.reason = reason
         document = self.up.to_dict()
         snapshot = repr(document)
-        if snapshot != self._written or not self.layout.up_file.exists():
-            write_json(self.layout.up_file, document)
+        if (snapshot != self._written or not self.layout.up_file.exists()) and self._report.write(document):
             self._written = snapshot
 
     def _stop_all(self, reason: str = "asked to stop") -> None:

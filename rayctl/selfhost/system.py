@@ -17,7 +17,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from rayctl.selfhost.mover import Mover
 from rayctl.selfhost.ports import LOOPBACK
 from rayctl.selfhost.system_view import ENVIRONMENT, RAY_TOKEN, SystemSeen, judge, leaders
 from rayctl.selfhost.turns import FileTurns, Turns
-from rayctl.selfhost.upfile import ensure_token, read_json, write_json
+from rayctl.selfhost.upfile import Report, ensure_token, read_json
 from rayctl.state.turn import turn_file
 from rayctl.telemetry.left_behind import keep_written, standby_file
 from rayctl.telemetry.metrics import Metrics
@@ -66,7 +65,7 @@ class System:
         self,
         transport: Transport,
         chosen: Installation,
-        report: Callable[[dict[str, Any]], None],
+        report: Callable[[dict[str, Any]], object],
         turns: Turns,
         ray_token: str = "",
     ) -> None:
@@ -241,7 +240,7 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> str:
 async def _run(kubeconfig: Path, chosen: Installation, status_file: Path, ray_token: str) -> None:
     transport = HttpTransport(await load_configuration(str(kubeconfig)))
     turns = FileTurns(turn_file(Path(chosen.home)))
-    system = System(transport, chosen, partial(write_json, status_file), turns, ray_token)
+    system = System(transport, chosen, Report(status_file).write, turns, ray_token)
     working = asyncio.ensure_future(system.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +19,7 @@ from rayctl.kube.calls import Call, Transport
 from rayctl.kube.errors import KubernetesError, ObjectNotFound
 from rayctl.kube.kinds import CONFIG_MAPS, SECRETS
 from rayctl.manifests.access import TOKEN, TURN
-from rayctl.selfhost.upfile import ensure_token
+from rayctl.selfhost.upfile import ensure_token, replace_file
 from rayctl.state.turn import Turn, read_turn, write_turn
 
 __all__ = ["FileTurns", "MapTurns", "Mirror", "Turns", "parse_turn", "shared_token", "turn_map"]
@@ -113,7 +111,7 @@ class Mirror:
 
     def __init__(self, request: Callable[[Call], Any], namespace: str, path: Path, tokens: Path) -> None:
         self._request, self._namespace, self._path, self._tokens = request, namespace, path, tokens
-        self._lock = threading.Lock()
+        self._lock, self._trouble = threading.Lock(), ""
         write_turn(path, NOBODY)
 
     def start(self) -> None:
@@ -123,10 +121,21 @@ class Mirror:
     def _run(self) -> None:
         for count in itertools.count():
             time.sleep(POLL_S)
-            with suppress(KubernetesError):  # the next look may find it
-                self.look()
-                if count % TOKENS_EVERY == 0:
-                    self.copy_tokens()
+            self.try_to_look(with_tokens=count % TOKENS_EVERY == 0)
+
+    def try_to_look(self, with_tokens: bool) -> None:
+        """Copy what can be copied. What fails is tried again with the next look: without it a side would work on with
+        a state that is another's. The log says why, once."""
+        trouble = ""
+        try:
+            self.look()
+            if with_tokens:
+                self.copy_tokens()
+        except (KubernetesError, OSError, ValueError) as error:  # no answer; a full disk; a Secret that is no text
+            trouble = str(error)
+            if trouble != self._trouble:
+                log.warning("whose turn it is could not be copied: %s", error)
+        self._trouble = trouble
 
     def copy_tokens(self) -> None:
         """Have the tokens that the Secret has. Raises KubernetesError, OSError."""
@@ -134,7 +143,7 @@ class Mirror:
             shared_token(self._request, self._namespace, self._tokens)
 
     def look(self) -> None:
-        """Copy it once. Raises KubernetesError."""
+        """Copy it once. Raises KubernetesError, OSError."""
         with self._lock:
             turn = parse_turn(self._request(Call.get(CONFIG_MAPS.path(self._namespace, TURN))))
             if turn != read_turn(self._path):
@@ -164,8 +173,7 @@ def shared_token(request: Callable[[Call], Any], namespace: str, path: Path) -> 
     if known.split():
         if not path.exists() or path.read_text() != known:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as out:
-                out.write(known)
+            replace_file(path, known.encode())
         return
     ensure_token(path, line_break=True)
     metadata = {name: value for name, value in found["metadata"].items() if name != "managedFields"}

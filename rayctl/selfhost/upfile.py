@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import time
@@ -21,6 +22,7 @@ from rayctl.errors import DeadlineExceeded, Unavailable
 from rayctl.selfhost.processes import ProcessId
 
 __all__ = [
+    "Report",
     "UpFile",
     "ensure_private_dir",
     "ensure_token",
@@ -31,6 +33,8 @@ __all__ = [
     "replace_file",
     "write_json",
 ]
+
+_log = logging.getLogger("rayctl.selfhost")
 
 FORMAT = 1
 
@@ -120,6 +124,36 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+class Report:
+    """A file in which a process says how it is. A full disk is no reason to end: the file stays as it was then.
+
+    Its time of change says when the process was last heard of, whether or not there was room for what it said.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._trouble = ""
+
+    def write(self, document: Mapping[str, Any]) -> bool:
+        """Replace the file as `write_json` does; return whether that was possible. The log says why not, once."""
+        try:
+            write_json(self._path, document)
+        except OSError as error:
+            if str(error) != self._trouble:
+                _log.error("%s cannot be written: %s", self._path, error)
+            self._trouble = str(error)
+            with contextlib.suppress(OSError):  # no such file yet
+                os.utime(self._path)
+            return False
+        if self._trouble:
+            _log.info("%s is written again", self._path)
+        self._trouble = ""
+        return True
 
 
 def follow_file(source: Path, copy: Path) -> None:

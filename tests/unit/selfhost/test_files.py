@@ -1,17 +1,38 @@
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import multiprocessing
+import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rayctl.clock import format_duration
 from rayctl.errors import DeadlineExceeded, Unavailable
+from rayctl.kube.calls import Call
 from rayctl.selfhost import logs
 from rayctl.selfhost.layout import MAX_TEMP_DIR_BYTES, Layout
-from rayctl.selfhost.upfile import UpFile, ensure_private_dir, ensure_token, file_lock, follow_file, read_up, write_json
+from rayctl.selfhost.options import UpOptions
+from rayctl.selfhost.supervisor import Supervisor
+from rayctl.selfhost.turns import NOBODY, Mirror
+from rayctl.selfhost.upfile import (
+    Report,
+    UpFile,
+    ensure_private_dir,
+    ensure_token,
+    file_lock,
+    follow_file,
+    read_up,
+    write_json,
+)
+from rayctl.state.turn import Turn, read_turn
 
 
 def test_up_file_round_trip(tmp_path: Path) -> None:
@@ -42,6 +63,69 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let no file of this process grow, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_does_not_end_who_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "resident.json"
+    report = Report(path)
+    assert report.write({"state": "ready"})
+    os.utime(path, (1, 1))
+    with no_room():
+        assert not report.write({"state": "broken"})
+        assert not report.write({"state": "broken"})
+    assert json.loads(path.read_text()) == {"state": "ready"}
+    assert path.stat().st_mtime > 1, "it is alive, and that can be seen"
+    assert report.write({"state": "broken"})
+    assert json.loads(path.read_text()) == {"state": "broken"}
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert ["cannot be written" in text for text in caplog.messages] == [True, False]
+
+
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    supervisor = Supervisor(Layout.of(tmp_path), UpOptions(), {})
+    supervisor._publish("starting", "")
+    supervisor.layout.token.write_text("a token")
+    supervisor.layout.pods_token.parent.mkdir(parents=True, exist_ok=True)
+    with no_room():
+        supervisor._publish("ready", "")
+        supervisor._follow_tokens()
+    up = read_up(supervisor.layout.up_file)
+    assert up is not None
+    assert up.state == "starting", "the last that could be written"
+    supervisor._publish("ready", "")
+    supervisor._follow_tokens()
+    up = read_up(supervisor.layout.up_file)
+    assert up is not None
+    assert up.state == "ready"
+    assert supervisor.layout.pods_token.read_text() == "a token"
+
+
+def test_a_full_disk_does_not_end_the_copying_of_turns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def answer(call: Call) -> dict[str, Any]:
+        token = base64.b64encode(b"a token\n").decode()
+        return {"data": {"holder": "blue", "wanted": "green"} if "configmaps" in call.path else {"token": token}}
+
+    turn, tokens = tmp_path / "turn.json", tmp_path / "token"
+    mirror = Mirror(answer, "rayctl-system", turn, tokens)
+    with no_room():
+        mirror.try_to_look(with_tokens=True)
+        mirror.try_to_look(with_tokens=True)
+    assert (read_turn(turn), tokens.exists()) == (NOBODY, False)
+    assert len(caplog.records) == 1
+    mirror.try_to_look(with_tokens=True)
+    assert (read_turn(turn), tokens.read_text()) == (Turn("blue", "green"), "a token\n")
 
 
 def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
