@@ -1,6 +1,7 @@
 """rayctl: a control plane made of Ray actors.
 
-``rayctl.connect()`` is the way in, ``rayctl.custom_metric()`` makes a metric of a function; inside a tenant's call
+``rayctl.connect()`` is the way in, ``rayctl.custom_metric()`` makes a metric of a function, ``rayctl.load_model()``
+predicts with a downloaded model without a service; inside a tenant's call
 ``rayctl.current_config()``, ``current_context()`` and ``secret()`` belong to that call. Importing this package imports
 nothing heavy and configures nothing.
 """
@@ -15,6 +16,7 @@ from rayctl import errors
 if TYPE_CHECKING:
     from rayctl.automl.request import custom_metric
     from rayctl.client import connect
+    from rayctl.client.model import load_model
     from rayctl.tenancy.current import current_config
     from rayctl.tenancy.handle import current_context
     from rayctl.tenancy.model import TenantConfig
@@ -29,6 +31,7 @@ __all__ = [
     "current_context",
     "custom_metric",
     "errors",
+    "load_model",
     "secret",
 ]
 
@@ -38,6 +41,7 @@ _WHERE = {
     "current_config": "rayctl.tenancy.current",
     "current_context": "rayctl.tenancy.handle",
     "custom_metric": "rayctl.automl.request",
+    "load_model": "rayctl.client.model",
     "secret": "rayctl.tenancy.secrets",
 }
 
