@@ -85,7 +85,7 @@ def _from_object(data: Any) -> pa.Table:
     raise InvalidData(
         f"Data of type {kind} is not a table.",
         code="unsupported-data",
-        hint="Pass a pandas, polars or Arrow table, a dictionary of columns, or the bytes of a CSV or Parquet file.",
+        hint="Pass a pandas, polars or Arrow table, columns, rows, or a CSV, Parquet or Arrow file.",
     )
 
 
@@ -134,11 +134,26 @@ def _from_pandas(frame: Any) -> pa.Table:
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        found = ", ".join(f"{name!r} ({_kinds(frame[name])})" for name in names if not _converts(frame[name]))
         raise InvalidData(
-            f"The frame cannot be read: {_reason(error)}",
+            f"These columns cannot be read: {found}." if found else f"The frame cannot be read: {_reason(error)}",
             code="unreadable-data",
             hint="Give every column one type, for example with DataFrame.astype.",
         ) from error
+
+
+def _converts(column: Any) -> bool:
+    try:
+        pa.Array.from_pandas(column)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _kinds(column: Any) -> str:
+    """Say what a column holds that Arrow has no type for."""
+    kinds = sorted({type(value).__name__ for value in column.dropna()}) if column.dtype == object else []
+    return f"values of types {', '.join(kinds)}" if kinds else f"type {column.dtype}"
 
 
 def _from_bytes(data: pa.Buffer, format: str | None) -> pa.Table:

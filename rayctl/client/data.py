@@ -105,42 +105,16 @@ def for_ray(data: Any) -> Any:
 
 
 def to_arrow(data: Any) -> pa.Table:
-    """Return a pandas, polars or Arrow table as an Arrow table without pandas' own metadata.
+    """Return a table as an Arrow table without pandas' own metadata: a frame, an Arrow table, a list of rows.
 
     A named pandas index becomes a column, an unnamed one is dropped.
 
     Raises:
-        InvalidData: duplicate column names, or a column that mixes types.
-        InvalidRequest: not a table at all.
+        InvalidData: as `rayctl.automl.ingest.to_table`.
     """
-    import pyarrow as pa
+    from rayctl.automl.ingest import to_table
 
-    root = type(data).__module__.partition(".")[0]
-    try:
-        if isinstance(data, pa.Table):
-            return data
-        if isinstance(data, pa.RecordBatch):
-            return pa.Table.from_batches([data])
-        if isinstance(data, pa.RecordBatchReader):
-            return data.read_all()
-        if root == "polars" and type(data).__name__ == "LazyFrame":
-            data = data.collect()
-        if root == "polars" and type(data).__name__ == "DataFrame":
-            return data.to_arrow()
-        if root == "pandas" and type(data).__name__ == "DataFrame":
-            frame = data.reset_index() if any(name is not None for name in data.index.names) else data
-            return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InvalidData(
-            f"The table cannot be converted to Arrow: {error}",
-            code="not-a-table",
-            hint="Give every column one type and a name of its own.",
-        ) from error
-    raise InvalidRequest(
-        f"Data of type {type(data).__module__}.{type(data).__name__} is not supported.",
-        code="unsupported-data",
-        hint="Pass a pandas or polars frame, an Arrow table, a path, a URI, or bytes of a CSV, Parquet or Arrow file.",
-    )
+    return to_table(data).replace_schema_metadata(None)
 
 
 def _from_path(path: Path) -> Payload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,15 @@ def test_http_payloads(tmp_path: Path) -> None:
 
 
 def test_what_has_no_arrow_form() -> None:
-    with pytest.raises(InvalidData):
-        to_arrow(pd.DataFrame({"a": [1, "x", {}]}))
-    with pytest.raises(InvalidRequest, match="not supported"):
+    frame = pd.DataFrame({"a": [1, "x", None], "b": [1j, 2j, 3j], "c": [1, 2, 3]})
+    with pytest.raises(InvalidData, match=re.escape("'a' (values of types int, str), 'b' (type complex128).")):
+        to_arrow(frame)
+    with pytest.raises(InvalidData, match="is not a table"):
         to_arrow(object())
+
+
+def test_rows_become_a_table() -> None:
+    assert to_arrow([{"a": 1}, {"a": 2, "y": "x"}]).to_pydict() == {"a": [1, 2], "y": [None, "x"]}
 
 
 def test_ray_arguments() -> None:
