@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from rayctl.api.documents import dump
 from rayctl.api.problems import HttpRefusal, pointer
+from rayctl.automl.csv_times import with_short_times
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
 __all__ = ["ANSWER_TYPES", "check_format", "choose_answer", "format_of", "render", "table_from_json"]
@@ -183,7 +184,7 @@ def render(table: pa.Table, kind: str) -> bytes:
         return dump({"predictions": table.to_pylist()})
     sink = io.BytesIO()
     if kind == "text/csv":
-        pa.csv.write_csv(table, sink)
+        pa.csv.write_csv(with_short_times(table), sink)
     elif kind == "application/vnd.apache.parquet":
         pa.parquet.write_table(table, sink)
     else:

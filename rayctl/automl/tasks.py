@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from rayctl.automl.csv_times import with_short_times
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
@@ -249,7 +250,7 @@ def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
     import pyarrow.csv
 
     out = io.BytesIO()
-    pyarrow.csv.write_csv(forecast, out)
+    pyarrow.csv.write_csv(with_short_times(forecast), out)
     records = json.dumps(forecast.to_pylist(), default=str).encode()
     return {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue(), "forecast.json": records}
 

@@ -62,10 +62,12 @@ def write_csv(table: Any, stream: BinaryIO) -> None:
     """Write an Arrow table as CSV. (Arrow would put every column name in quotes.)"""
     import pyarrow.csv as arrow_csv
 
+    from rayctl.automl.csv_times import with_short_times
+
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(table.column_names)
     stream.write(header.getvalue().encode())
-    arrow_csv.write_csv(table, stream, arrow_csv.WriteOptions(include_header=False))
+    arrow_csv.write_csv(with_short_times(table), stream, arrow_csv.WriteOptions(include_header=False))
     stream.flush()
 
 
