@@ -1,4 +1,4 @@
-"""`rayctl up` with real Ray, on a cluster of its own: a run, the head killed, a move under load, down; nothing left."""
+"""`rayctl up` with real Ray, on a cluster of its own: a run, the head killed, a move under load and back, down."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def scores(home: Path, run: str) -> list[tuple[str, float]]:
 def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table.csv").write_text(TABLE)
-    rayctl(
-        home, "up", "--kubernetes", "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s", RAYCTL_REUSE_BYTES="0"
-    )
+    rayctl(home, "up", "--num-cpus", "1", "--memory", "3GiB", "--timeout", "300s", RAYCTL_REUSE_BYTES="0")
     assert set(status(home)["system"]["leaders"].values())
     first = json.loads(rayctl(home, *SUBMIT, "--max-trials", "3", "--wait", "-o", "json"))
     first_id = first["run_id"]
@@ -90,6 +88,10 @@ def test_life_of_a_control_plane_on_its_own_cluster(home: Path, tmp_path: Path, 
     seen = status(home)
     assert seen["system"]["cluster"] == "rayctl-system-2"
     until(lambda: get(home, f"/v1/runs/{moving_id}")["state"] == "succeeded", "the run goes on there", 120)
+    assert scores(home, moving_id) == scores(home, first_id)
+
+    rayctl(home, "upgrade", "--rollback", "--timeout", "300s")
+    assert status(home)["system"]["cluster"] == "rayctl-system-3", "one like the first"
     assert scores(home, moving_id) == scores(home, first_id)
 
     rayctl(home, "down", "--delete-data", "--yes")
