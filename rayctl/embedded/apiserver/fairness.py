@@ -40,6 +40,8 @@ class Limits:
     Args:
         reads, mutations: Begun in one turn of the event loop: some milliseconds of work.
         alone: So many times more, while nobody else asks for anything.
+        greedy: A user with so many waiting is greedy; so many times fewer (``beside``) are begun in a turn then, if
+            somebody else asks too: what these wait for is the turn that goes on when they ask.
         in_flight: Mutations begun and not yet answered.
         waiting: Requests of one user that wait, of each sort. Those beyond are refused.
         refused_after_s: A refusal is held back so long. Who comes again at once, whatever Retry-After says, would
@@ -49,6 +51,8 @@ class Limits:
     reads: int = 16
     mutations: int = 8
     alone: int = 4
+    greedy: int = 64
+    beside: int = 4
     in_flight: int = 256
     waiting: int = 500
     refused_after_s: float = 1.0
@@ -85,7 +89,7 @@ class Lane:
 
     def __init__(self, seats: int, limits: Limits, crowd: Crowd, in_flight: int | None = None) -> None:
         self._seats, self._limits, self._crowd, self._most = seats, limits, crowd, in_flight
-        self._taken = 0
+        self._taken, self._now = 0, seats
         self.in_flight = self.refused = 0
         self._turning = False
         self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
@@ -95,7 +99,7 @@ class Lane:
         return len(self._waiting.get(flow, ()))
 
     def _is_full(self) -> bool:
-        if self._taken >= self._seats and (
+        if self._taken >= self._now and (
             self._taken >= self._seats * self._limits.alone or not self._crowd.is_one_user()
         ):
             return True
@@ -166,6 +170,8 @@ class Lane:
         self._turning = False
         self._taken = 0
         waiting = self._waiting
+        is_greedy = any(len(queue) >= self._limits.greedy for queue in waiting.values())
+        self._now = max(1, self._seats // self._limits.beside) if is_greedy else self._seats
         while waiting and not self._is_full():
             flow = next(iter(waiting))
             queue = waiting.pop(flow)

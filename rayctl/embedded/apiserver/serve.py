@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
@@ -56,6 +57,8 @@ def serve(options: ServeOptions, ready: Callable[[str], None], beside: Beside | 
         Unavailable: A file cannot be written.
     """
     _check_network(options.service_network)
+    # Stored documents have no cycles. To look through all of them as often as Python does keeps everybody waiting.
+    gc.set_threshold(10_000, 20, 50)
     try:
         asyncio.run(_serve(options, ready, beside))
     except sqlite3.OperationalError as error:

@@ -54,6 +54,33 @@ def named(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name}}
 
 
+@pytest.mark.parametrize(("waiting", "begun"), [(20, 8), (80, 2)])
+def test_beside_a_greedy_user_a_turn_is_short(waiting: int, begun: int) -> None:
+    """What the others wait for is the turn that goes on when they ask."""
+
+    async def main() -> None:
+        crowd = Crowd()
+        lane = Lane(8, Limits(greedy=64, beside=4), crowd)
+        crowd.note("greedy")
+        crowd.note("modest")
+        going: list[int] = []
+
+        async def ask(number: int) -> None:
+            await lane.wait("greedy")
+            going.append(number)
+
+        asking = [asyncio.ensure_future(ask(number)) for number in range(waiting)]
+        await asyncio.sleep(0)  # all have asked
+        await asyncio.sleep(0)  # one turn
+        await asyncio.sleep(0)  # who had it goes on
+        assert len(going) == begun
+        for each in asking:
+            each.cancel()
+        await asyncio.wait(asking)
+
+    run_virtual(main())
+
+
 @pytest.mark.security("S17")
 def test_a_read_does_not_wait_behind_a_greedy_users_hundreds() -> None:
     async def body(server: Server) -> None:
