@@ -31,7 +31,7 @@ from rayctl.automl.follow_up import continuation, refuse_unfinished, repetition
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, RunView, TaskType
 from rayctl.automl.reporting import Reporter
 from rayctl.automl.request import build_request
-from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of
+from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of, states
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
 from rayctl.automl.tenant_methods import TenantMethods
@@ -430,14 +430,8 @@ class ProxyActor(TenantMethods):
 
     async def restore_deployments(self) -> list[str]:
         """Start recorded deployments again that Serve does not have (after a restart of the cluster)."""
-        from ray import serve
-
-        status = await asyncio.to_thread(serve.status)
-        missing = [
-            entry
-            for entry in await asyncio.to_thread(self._catalog.deployments, None)
-            if entry["name"] not in status.applications
-        ]
+        known, seen = await asyncio.to_thread(self._catalog.deployments, None), await asyncio.to_thread(states)
+        missing = [entry for entry in known if entry["name"] not in seen]
         for entry in missing:
             row = await asyncio.to_thread(self._runs.get, entry["run_id"])
             await self._start_deployment(entry["name"], row)
@@ -452,9 +446,14 @@ class ProxyActor(TenantMethods):
             raise Unavailable(f"Serve did not remove {name!r}: {error}"[:500], code="undeploy-failed") from error
 
     async def list_deployments(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """Return the deployments made by `deploy`."""
+        """Return the deployments made by `deploy`, with what Serve says of each; ``missing``: it has it no more."""
         found = await asyncio.to_thread(self._catalog.deployments, tenant)
-        return [{"name": d["name"], "route": d["route"], "run_id": d["run_id"], "tenant": d["tenant"]} for d in found]
+        try:
+            seen = await asyncio.to_thread(states) if found else {}
+        except RayError as error:
+            raise Unavailable(f"Serve does not answer: {error}"[:500], code="serve-unavailable") from error
+        shown = ("name", "route", "run_id", "tenant")
+        return [{**{key: d[key] for key in shown}, "state": seen.get(d["name"], "missing")} for d in found]
 
     # Trainers and housekeeping ----------------------------------------------------------------------
 

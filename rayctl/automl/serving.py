@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-__all__ = ["DEPLOY", "REMOVE", "deployment_name", "route_of"]
+__all__ = ["DEPLOY", "REMOVE", "deployment_name", "route_of", "states"]
 
 
 def deployment_name(run_id: str) -> str:
@@ -35,6 +35,13 @@ def remove(name: str) -> None:
 
     if name in serve.status().applications:
         serve.delete(name)
+
+
+def states() -> dict[str, str]:
+    """Return how Serve's applications are: name → ``running``, ``deploying``, ``unhealthy``, … Raises RayError."""
+    from ray import serve
+
+    return {name: str(found.status.value).lower() for name, found in serve.status().applications.items()}
 
 
 DEPLOY = ray.remote(num_cpus=0, max_retries=1)(deploy)

@@ -146,6 +146,8 @@ def test_a_model_is_deployed_with_one_command_and_answers(service: Service, run_
         assert "mean radius" in wrong.text
         assert http.post(url, json=row).status_code == 401
     assert service.rayctl("automl", "delete", run_id, "--yes", code=None).returncode == 6
+    [listed] = service.json("automl", "deployments")
+    assert (listed["name"], listed["run_id"], listed["state"]) == ("tumours", run_id, "running")
     service.rayctl("automl", "undeploy", "tumours")
 
 
