@@ -6,6 +6,7 @@ Content-Length over it is refused at once, and an undeclared body when it passes
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import AsyncGenerator, MutableMapping
@@ -152,10 +153,23 @@ async def read_json(request: Request, limit: int) -> Any:
     return parse_json(await read_body(request, limit))
 
 
+def _not_taken_in(error: OSError) -> Unavailable:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return Unavailable(
+        f"The data cannot be taken in: {error.strerror or type(error).__name__}.",
+        code="upload-disk-full" if full else "upload-failed",
+        hint="Free space where the service keeps temporary files (its TMPDIR). Nothing was accepted."
+        if full
+        else "The log of the service tells more. Nothing was accepted.",
+        retry_after_s=5,
+    )
+
+
 async def read_form(request: Request, *, limit: int, field_limit: int, names: frozenset[str]) -> Form:
     """Read a multipart form whose parts are among ``names``, each at most once.
 
-    Files go through a temporary file while they arrive (not through memory), fields have ``field_limit``.
+    Files go through a temporary file while they arrive (not through memory), fields have ``field_limit``. Raises
+    MalformedRequest, TooLarge, and Unavailable (``upload-disk-full``, ``upload-failed``): that file cannot be written.
     """
     parser = MultiPartParser(
         request.headers, _chunks(request, limit), max_files=len(names), max_fields=len(names), max_part_size=field_limit
@@ -166,6 +180,8 @@ async def read_form(request: Request, *, limit: int, field_limit: int, names: fr
         if "exceeded maximum size" in exc.message:
             raise _too_large(field_limit) from None
         raise MalformedRequest(f"The multipart form cannot be parsed: {exc.message}") from None
+    except OSError as exc:
+        raise _not_taken_in(exc) from exc
     parts: Form = {}
     try:
         for name, value in form.multi_items():

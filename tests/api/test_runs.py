@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.formparsers import MultiPartParser
 
 from rayctl.errors import Unavailable
+from tests.full_disk import no_room
 
 from .conftest import REQUEST, check_problem
 from .memory import MemoryService
@@ -59,6 +61,19 @@ async def test_create_with_a_file(
 
 async def test_the_request_part_may_be_a_file(client: httpx2.AsyncClient) -> None:
     parts = {"request": ("r.json", json.dumps(FORM_REQUEST), "application/json"), "data": ("d.csv", b"a\n1\n")}
+    assert (await client.post("/v1/runs", files=parts)).status_code == 202
+
+
+async def test_an_upload_that_finds_no_room_is_refused_clearly(
+    client: httpx2.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # more than this is kept in a file
+    parts = {"request": TEXT, "data": ("d.csv", b"a\n" + b"1\n" * 2000)}
+    with no_room():
+        answer = await client.post("/v1/runs", files=parts)
+    problem = check_problem(answer, 503, "upload-disk-full")
+    assert "Nothing was accepted" in problem["hint"]
+    assert not service.requests
     assert (await client.post("/v1/runs", files=parts)).status_code == 202
 
 

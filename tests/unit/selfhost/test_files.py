@@ -5,10 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
-import resource
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,7 @@ from rayctl.selfhost.upfile import (
     write_json,
 )
 from rayctl.state.turn import Turn, read_turn
+from tests.full_disk import no_room
 
 
 def test_up_file_round_trip(tmp_path: Path) -> None:
@@ -63,17 +61,6 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert len(list(tmp_path.iterdir())) == 1
-
-
-@contextmanager
-def no_room() -> Iterator[None]:
-    """Let no file of this process grow, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_does_not_end_who_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
