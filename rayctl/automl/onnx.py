@@ -4,7 +4,8 @@ The exported graph holds the whole combination: every fold's model, their averag
 decision. Its inputs are the matrices that the models see, because what makes them of a table (dates, texts, categories)
 is not ONNX's business: ``tree`` and ``dense`` (see `rayctl.automl.tabular.encoder`), and ``derived_<trial>_<fold>`` for
 models with derived features. `onnx_inputs` computes them. Outputs: ``probabilities`` (n, classes) and ``label`` (int64
-class code), or ``prediction`` (n,). Everything is float32; predictions agree with rayctl's to about six digits.
+class code), or ``prediction`` (n,). Everything but kernels is float32; predictions agree with rayctl's to about six
+digits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from rayctl.automl.tabular.delivered import Delivered
     from rayctl.automl.tabular.fitted import FittedModel
+    from rayctl.automl.tabular.kernel_model import KernelPredictor
 
 __all__ = ["export_onnx", "onnx_inputs"]
 
@@ -117,13 +119,13 @@ class _Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def constant(self, values: Any) -> str:
-        """Add a constant and return its name; floats become float32."""
+    def constant(self, values: Any, *, double: bool = False) -> str:
+        """Add a constant and return its name; floats become float32, or float64 if ``double``."""
         from onnx import numpy_helper
 
         array = np.asarray(values)
         name = f"c{len(self.constants)}"
-        array = array.astype(np.float32) if array.dtype.kind == "f" else array
+        array = array.astype(np.float64 if double else np.float32) if array.dtype.kind == "f" else array
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
@@ -213,6 +215,7 @@ def _raw(graph: _Graph, rows: str, model: FittedModel, targets: int) -> str:
     """Add a predictor up to its raw outputs, (n, targets)."""
     from rayctl.automl.tabular.catboost_model import CatboostPredictor
     from rayctl.automl.tabular.forest_model import ForestPredictor
+    from rayctl.automl.tabular.kernel_model import KernelPredictor
     from rayctl.automl.tabular.lightgbm_model import LightgbmPredictor
     from rayctl.automl.tabular.network_model import NetworkPredictor
 
@@ -228,7 +231,27 @@ def _raw(graph: _Graph, rows: str, model: FittedModel, targets: int) -> str:
         return graph.trees(nodes, rows, targets, [0.0] * targets)
     if isinstance(predictor, NetworkPredictor):
         return _network(graph, rows, predictor)
+    if isinstance(predictor, KernelPredictor):
+        return _kernel(graph, rows, predictor)
     raise cannot(f"it contains a model of kind {type(predictor).kind!r}")
+
+
+def _kernel(graph: _Graph, rows: str, predictor: KernelPredictor) -> str:
+    """Add kernels at the landmarks and their weighted sum, in double precision: large weights cancel each other.
+
+    All differences of a batch's rows and the landmarks are in memory at once: 8 * rows * landmarks * columns bytes.
+    """
+    from onnx import TensorProto
+
+    wide = graph.add("Cast", rows, to=TensorProto.DOUBLE)
+    each = graph.add("Unsqueeze", wide, graph.constant(np.array([1], dtype=np.int64)))
+    apart = graph.add("Sub", each, graph.constant(predictor.landmarks[None].astype(np.float64), double=True))
+    sized = graph.add("Abs", apart) if predictor.kernel == "laplacian" else graph.add("Mul", apart, apart)
+    distance = graph.add("ReduceSum", sized, graph.constant(np.array([2], dtype=np.int64)), keepdims=0)
+    scaled = graph.add("Mul", distance, graph.constant(np.float64(-predictor.gamma), double=True))
+    weights, bias = predictor.network.weights[0], predictor.network.biases[0]
+    summed = graph.add("MatMul", graph.add("Exp", scaled), graph.constant(weights, double=True))
+    return graph.add("Cast", graph.add("Add", summed, graph.constant(bias, double=True)), to=TensorProto.FLOAT)
 
 
 def _network(graph: _Graph, rows: str, predictor: Any) -> str:

@@ -304,7 +304,7 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
 _BASE_MODULES = (
     *("pandas", "pyarrow.parquet", "scipy.optimize", "threadpoolctl", "skops.io"),
     *("sklearn.ensemble", "sklearn.linear_model", "sklearn.neural_network", "sklearn.preprocessing"),
-    *("sklearn.neighbors", "sklearn.decomposition", "sklearn.feature_extraction.text"),
+    *("sklearn.neighbors", "sklearn.kernel_approximation", "sklearn.decomposition", "sklearn.feature_extraction.text"),
 )
 _BOOSTERS = ("lightgbm", "catboost")
 _SERIES_MODULES = ("statsforecast.models", "statsmodels.tsa.seasonal")

@@ -73,6 +73,8 @@ def _seconds(
         products = sum(a * b for a, b in itertools.pairwise(sizes))
         epochs = _EPOCHS_SHARE * _number(params, "max_iter", 60)
         return 0.02 + epochs * rows * (8.4e-5 / _number(params, "batch_size", 200) + 2e-10 * products + 3e-6)
+    if model == "kernel":
+        return _kernel(params, rows, dense, outputs)
     if model == "knn":
         return 0.01 + rows * (1 - _TRAIN_SHARE) / _TRAIN_SHARE * rows * (dense * 2e-10 + 2.5e-9)
     return None
@@ -90,6 +92,13 @@ def _lightgbm(params: Mapping[str, Any], rows: float, columns: float, outputs: i
     sampled = rows * (_number(params, "subsample", 1.0) if params.get("subsample_freq") else 1.0)
     per_tree = 2.6e-4 + sampled * math.log2(1 + leaves) * (used * 1.2e-9 + 1e-8) + leaves * used * 2.6e-6
     return 0.01 + rows * columns * 1.9e-7 + _rounds(params, "n_estimators", 100, 12.0) * outputs * per_tree
+
+
+def _kernel(params: Mapping[str, Any], rows: float, dense: float, outputs: int) -> float:
+    """Distances to the landmarks, their decomposition, and some hundred steps of the logistic regression."""
+    landmarks = min(rows, _number(params, "n_components", 1000))
+    seconds = 0.02 + rows * landmarks * (dense * 8e-10 + 1e-8) + 3e-10 * landmarks**3 + rows * landmarks**2 * 1e-10
+    return seconds + rows * landmarks * outputs * 1e-7
 
 
 def _forest(model: str, params: Mapping[str, Any], rows: float, columns: float, outputs: int) -> float:
@@ -114,6 +123,8 @@ def _bytes(model: str, params: Mapping[str, Any], rows: float, columns: float, o
         trees = _number(params, "n_estimators", 100)
         nodes = trees * 2 * rows / (1 + _number(params, "min_samples_leaf", 1))
         return 3e7 + rows * columns * _MATRIX_BYTES * 2 + min(nodes, 1.5e6) * (64 + 8 * outputs) * 2
+    if model == "kernel":
+        return 3e7 + rows * dense * 16 + rows * min(rows, _number(params, "n_components", 1000)) * 8 * 4
     return 3e7 + rows * dense * 8 * 3
 
 

@@ -36,7 +36,8 @@ class Family:
 
     ``classifier``, ``regressor``: the classes whose parameters it takes (empty: not for this task). ``fitter``:
     ``module:function`` (see `rayctl.automl.tabular.training.Fitter`). ``fixed``: settings under the caller's.
-    ``extra``: parameters it understands besides those of the classes. ``max_rows``: left out of the portfolio above.
+    ``extra``: parameters it understands besides those of the classes, or instead of them (``class_parameters`` False).
+    ``max_rows``: left out of the portfolio above.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Family:
     fitter: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    class_parameters: bool = True
     max_rows: float = math.inf
 
     def path(self, task: TaskType) -> str:
@@ -69,7 +71,14 @@ class Resolved:
             return
         own_parameters(self, params)
         known = {*OWN_PARAMETERS, *self.family.extra}
-        estimators.check_parameters(self.cls, self.model, [name for name in params if name not in known])
+        rest = [name for name in params if name not in known]
+        if rest and not self.family.class_parameters:
+            raise InvalidRequest(
+                f"The model {self.model!r} has no parameter {rest[0]!r}.",
+                code="unknown-parameter",
+                hint=f"It has {', '.join((*self.family.extra, *OWN_PARAMETERS))}.",
+            )
+        estimators.check_parameters(self.cls, self.model, rest)
 
     @property
     def fitter(self) -> Fitter:
@@ -156,6 +165,15 @@ FAMILIES: dict[str, Family] = {
             "dense",
             "neighbors_model:fit_neighbors",
             max_rows=5_000,  # every prediction compares with every training row, in each of the folds' models
+        ),
+        Family(
+            "kernel",
+            *_LINEAR,
+            "dense",
+            "kernel_model:fit_kernel",
+            extra=("kernel", "width", "n_components"),
+            class_parameters=False,
+            max_rows=20_000,  # a row is compared with a thousand others, in each of the folds' models
         ),
         Family(
             "mlp",

@@ -117,7 +117,7 @@ def scale_back(scale: TargetScale, y: np.ndarray) -> np.ndarray:
 
 def _extrapolates(model: str, params: Mapping[str, Any]) -> bool:
     """Whether predictions can lie far outside of the targets that a model was fitted to."""
-    return model in ("linear", "mlp") or bool(model == "lightgbm" and params.get("linear_tree"))
+    return model in ("linear", "mlp", "kernel") or bool(model == "lightgbm" and params.get("linear_tree"))
 
 
 def _is_about_means(request: RunRequest) -> bool:

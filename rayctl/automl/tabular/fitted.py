@@ -33,6 +33,7 @@ _PREDICTORS = {
     "forest": "forest_model:ForestPredictor",
     "network": "network_model:NetworkPredictor",
     "neighbors": "neighbors_model:NeighborsPredictor",
+    "kernel": "kernel_model:KernelPredictor",
     "object": "object_model:ObjectPredictor",
 }
 

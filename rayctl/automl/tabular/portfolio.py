@@ -3,14 +3,17 @@
 ``portfolio.json`` holds one ordered list per kind of task (``binary``, ``multiclass``, ``regression``): breadth first,
 then variants, each entry placed by what it adds to those before it. Entries are written for some thousand rows and
 are adapted here to the size of the data. ``tests/benchmarks/learn_portfolio.py`` writes the file; this module reads it.
-``portfolio_large.json`` holds what tables of many rows are worth besides: models of more capacity, and the places where
-they come in (``tests/benchmarks/portfolio/large.py`` measures what they bring).
+``portfolio_large.json`` and ``portfolio_small.json`` hold what tables of many and of few rows are worth besides (models
+of more capacity; kernels), and the places where they come in (``tests/benchmarks/portfolio/additions.py`` measures what
+they bring).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
@@ -42,25 +45,37 @@ def raw_portfolio() -> Mapping[str, tuple[Candidate, ...]]:
     }
 
 
+@dataclass(frozen=True)
+class _Additions:
+    """What tables of some sizes get besides. ``places``: kind of task → (place from 1 on, candidate), ascending."""
+
+    from_rows: float
+    below_rows: float
+    places: Mapping[str, tuple[tuple[int, Candidate], ...]]
+
+
 @lru_cache(maxsize=1)
-def _large() -> tuple[int, Mapping[str, tuple[tuple[int, Candidate], ...]]]:
-    """Return (rows from which they count, kind of task → (place from 1 on, candidate) in ascending order)."""
-    document = json.loads(files("rayctl.automl.tabular").joinpath("portfolio_large.json").read_text(encoding="utf-8"))
-    from_rows = int(document.pop("from_rows"))
-    return from_rows, {
-        kind: tuple((entry["place"], Candidate(entry["model"], dict(entry["params"]))) for entry in entries)
-        for kind, entries in document.items()
-    }
+def _additions() -> tuple[_Additions, ...]:
+    found = []
+    for name in ("portfolio_large.json", "portfolio_small.json"):
+        document = json.loads(files("rayctl.automl.tabular").joinpath(name).read_text(encoding="utf-8"))
+        from_rows, below_rows = document.pop("from_rows", 0), document.pop("below_rows", math.inf)
+        places = {
+            kind: tuple((entry["place"], Candidate(entry["model"], dict(entry["params"]))) for entry in entries)
+            for kind, entries in document.items()
+        }
+        found.append(_Additions(from_rows, below_rows, places))
+    return tuple(found)
 
 
 def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
     """Return the default candidates for data of this size, in the order in which they are worth their cost."""
     usable, kind = _usable(summary), _kind(summary, request)
     entries = list(raw_portfolio()[kind])
-    from_rows, additions = _large()
-    if summary.rows >= from_rows:
-        for place, entry in additions.get(kind, ()):
-            entries.insert(place - 1, entry)
+    for additions in _additions():
+        if additions.from_rows <= summary.rows < additions.below_rows:
+            for place, entry in additions.places.get(kind, ()):
+                entries.insert(place - 1, entry)
     entries = [entry for entry in entries if entry.model in usable]
     return list(distinct(adapt(entry, summary, request) for entry in entries))
 

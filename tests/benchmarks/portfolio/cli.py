@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from .additions import ADDITIONS, compare
 from .measure import measure_all, pairs
 from .sources import KINDS
 from .store import Store
@@ -22,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--limit", type=float, default=11.0, help="leave out pairs with more predicted seconds per fold")
     it.add_argument("--nice", type=int, default=15, help="how much to stand back behind other processes")
     it.add_argument("--measure-only", action="store_true", help="fit, but do not order")
-    it.add_argument("--large", action="store_true", help="only measure what large tables get besides; writes LARGE.md")
+    for name, additions in ADDITIONS.items():
+        it.add_argument(f"--{name}", action="store_true", help=f"{additions.title}; writes {additions.page.name}")
     it.add_argument("--learn-only", action="store_true", help="order by the results that are there")
     return it
 
@@ -37,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.nice(arguments.nice)
     kinds = [kind for kind in KINDS if kind in arguments.kinds.split(",")]
     store = Store(arguments.work)
-    if arguments.large:
-        from .large import compare_large
-
-        compare_large(store, kinds, arguments.limit, _say)
+    asked = [additions for name, additions in ADDITIONS.items() if getattr(arguments, name)]
+    if asked:
+        for additions in asked:
+            compare(additions, store, kinds, arguments.limit, _say)
         return
     if not arguments.learn_only:
         wanted = None if arguments.families is None else arguments.families.split(",")

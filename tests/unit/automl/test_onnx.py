@@ -34,6 +34,7 @@ CANDIDATES = {
     "extra_trees": Candidate("extra_trees", {"n_estimators": 10}),
     "random_forest": Candidate("random_forest", {"n_estimators": 10, "min_samples_leaf": 3}),
     "linear": Candidate("linear"),
+    "kernel": Candidate("kernel"),
     "mlp": Candidate("mlp", {"hidden_layer_sizes": [8, 4], "activation": "tanh", "max_iter": 10}),
 }
 

@@ -35,7 +35,7 @@ TABLES = {
     "multiclass": as_table(load_iris, 150, 4),
     "regression": as_table(load_diabetes, 300, 10),
 }
-FAMILIES = ["lightgbm", "catboost", "linear", "extra_trees", "random_forest", "mlp", "knn"]
+FAMILIES = ["lightgbm", "catboost", "linear", "extra_trees", "random_forest", "mlp", "knn", "kernel"]
 FLOOR = {"binary": 0.93, "multiclass": -0.6, "regression": -72.0}
 CLASSES = {"binary": ["a", "b"], "multiclass": ["0", "1", "2"], "regression": None}
 

@@ -42,7 +42,9 @@ def refused(call: Any) -> InvalidRequest:
 
 
 @pytest.mark.parametrize("task", [TaskType.CLASSIFICATION, TaskType.REGRESSION])
-@pytest.mark.parametrize("name", ["lightgbm", "catboost", "extra_trees", "random_forest", "linear", "knn", "mlp"])
+@pytest.mark.parametrize(
+    "name", ["lightgbm", "catboost", "extra_trees", "random_forest", "linear", "knn", "mlp", "kernel"]
+)
 def test_every_family_builds(name: str, task: TaskType) -> None:
     resolved = resolve(name, None, task)
     resolved.check({})

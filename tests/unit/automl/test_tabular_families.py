@@ -71,7 +71,7 @@ def test_time_ends_a_fit_in_time_and_stop_at_repeats_it_exactly(family: str) -> 
     np.testing.assert_array_equal(again.model, outcome.model)
 
 
-@pytest.mark.parametrize("family", [*sorted(LONG), "linear", "knn"])
+@pytest.mark.parametrize("family", [*sorted(LONG), "linear", "knn", "kernel"])
 def test_no_time_at_all_is_a_timeout(family: str) -> None:
     with pytest.raises(TrialError) as raised:
         evaluate(Candidate(family), deadline=time.monotonic() - 1.0)
@@ -364,3 +364,46 @@ def test_expensive_models_of_small_weight_are_left_out_first() -> None:
     smallest = kept_models(costs, weights, budget_us=1)
     assert {len(parts) for parts in smallest.values()} == {2}
     assert kept_models({4: [500.0]}, {4: 1.0}) == {4: [0]}
+
+
+@pytest.mark.parametrize("table", [BINARY, NUMBERS], ids=["classes", "numbers"])
+@pytest.mark.parametrize("kernel", ["laplacian", "rbf"])
+def test_kernels_learn_what_no_straight_line_can(table: pa.Table, kernel: str) -> None:
+    """The target depends on a product of two columns."""
+    bent = evaluate(Candidate("kernel", {"kernel": kernel, "n_components": 200}), table)
+    straight = evaluate(Candidate("linear"), table)
+    assert bent.score is not None
+    assert straight.score is not None
+    better = bent.score > straight.score if table is BINARY else bent.score < straight.score
+    assert better
+    assert loaded(bent).landmarks.shape[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [({"kernel": "cosine"}, "laplacian"), ({"width": 0}, "above 0"), ({"n_components": 0.5}, "at least 1")],
+)
+def test_kernels_refuse_what_they_cannot_do(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(TrialError, match=said) as raised:
+        evaluate(Candidate("kernel", params))
+    assert raised.value.code == "invalid-parameter"
+
+
+def test_kernels_have_no_parameters_of_the_regression_behind_them() -> None:
+    with pytest.raises(InvalidRequest, match="'C'") as raised:
+        resolve("kernel", None, TaskType.CLASSIFICATION).check({"C": 1.0})
+    assert "width" in raised.value.hint
+
+
+@pytest.mark.parametrize("table", [BINARY, NUMBERS], ids=["classes", "numbers"])
+def test_weights_of_rows_count_in_kernels(table: pa.Table) -> None:
+    plain, heavy = (
+        evaluate(
+            Candidate("kernel", {"n_components": 50}),
+            table.append_column("w", pa.array(weights)),
+            task="regression" if table is NUMBERS else "classification",
+            weight_column="w",
+        )
+        for weights in (np.ones(400), np.where(np.arange(400) < 100, 20.0, 1.0))
+    )
+    assert not np.allclose(plain.predictions, heavy.predictions)

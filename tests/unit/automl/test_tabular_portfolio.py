@@ -83,8 +83,16 @@ def test_regressions_on_many_rows_get_models_of_more_capacity_in_time() -> None:
         [c.params.get("num_leaves", 0) for c in ENGINE.portfolio(summary(n, None), request)] for n in (3_999, 4_000)
     )
     assert max(few[:12]) < 64 <= max(many[:12])
-    assert many[:7] == few[:7], "the first answers come as soon as ever"
-    assert len(many) > len(few)
+    assert many[:5] == few[:5], "the first answers come as soon as ever"
+    assert len([leaves for leaves in many if leaves >= 64]) == 2
+
+
+@pytest.mark.parametrize(("kind", "kernels"), [("binary", 0), ("multiclass", 1), ("regression", 2)])
+def test_small_tables_get_kernels_where_they_were_seen_to_help(kind: str, kernels: int) -> None:
+    request = request_for(kind)
+    few, many = ([c.model for c in ENGINE.portfolio(summary(n, KINDS[kind]), request)] for n in (3_999, 4_000))
+    assert few[:12].count("kernel") == kernels
+    assert "kernel" not in many
 
 
 def test_the_loss_follows_the_metric() -> None:

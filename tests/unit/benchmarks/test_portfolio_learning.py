@@ -11,10 +11,10 @@ from rayctl.automl.ensemble import greedy_blend
 from rayctl.automl.model import DataSummary, RunRequest, TaskType
 from rayctl.automl.search import distinct
 from rayctl.automl.tabular.portfolio import adapt, portfolio
+from tests.benchmarks.portfolio.additions import ADDITIONS, with_additions
 from tests.benchmarks.portfolio.blend import MIN_WEIGHT, Target, blend
 from tests.benchmarks.portfolio.configurations import REFERENCE, Configuration, handwritten, pool
 from tests.benchmarks.portfolio.greedy import Objective, order
-from tests.benchmarks.portfolio.large import with_additions
 from tests.benchmarks.portfolio.learn import Comparison, write_portfolio
 from tests.benchmarks.portfolio.regret import WORST, Board
 from tests.benchmarks.portfolio.sources import EVERY, FORBIDDEN, KINDS, SOURCES, Source, split
@@ -48,12 +48,13 @@ def test_parts_of_a_table_do_not_overlap_and_the_target_is_no_feature(name: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_measured_for_large_tables_is_what_the_engine_tries(kind: str) -> None:
+@pytest.mark.parametrize(("size", "count"), [("large", 4_000), ("small", 3_999)])
+def test_what_is_measured_of_additions_is_what_the_engine_tries(kind: str, size: str, count: int) -> None:
     task = TaskType.REGRESSION if kind == "regression" else TaskType.CLASSIFICATION
     classes = {"binary": ["a", "b"], "multiclass": ["a", "b", "c"], "regression": None}[kind]
     request = RunRequest(task=task, target="y")
-    rows = DataSummary(rows=4_000, columns=["x", "y"], features=["x"], fingerprint="", classes=classes)
-    expected = [adapt(entry.candidate, rows, request) for entry in with_additions(kind)]
+    rows = DataSummary(rows=count, columns=["x", "y"], features=["x"], fingerprint="", classes=classes)
+    expected = [adapt(entry.candidate, rows, request) for entry in with_additions(kind, ADDITIONS[size])]
     assert list(distinct(expected)) == portfolio(rows, request)
 
 

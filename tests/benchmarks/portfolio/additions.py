@@ -1,11 +1,12 @@
-"""What ``portfolio_large.json`` brings on tables of many rows: the same first places with and without it."""
+"""What ``portfolio_large.json`` and ``portfolio_small.json`` bring: the same first places with and without them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +14,54 @@ from .blend import Target, blend
 from .configurations import REFERENCE, Configuration
 from .learn import TARGET
 from .measure import Pair, measure_all, problem_name
-from .sources import LARGE, Source
+from .sources import KINDS, LARGE, SOURCES, Source
 from .store import Result, Store
 
-__all__ = ["PLACES", "compare_large", "with_additions"]
+__all__ = ["ADDITIONS", "PLACES", "Additions", "compare", "with_additions"]
 
 PLACES = (10, 15)
-FILE = TARGET.with_name("portfolio_large.json")
-PAGE = Path(__file__).with_name("LARGE.md")
+
+
+@dataclass(frozen=True)
+class Additions:
+    """One file of additions. ``tables``: what it is measured on; ``page``: where the result goes."""
+
+    file: Path
+    page: Path
+    title: str
+    tables: Mapping[str, Source]
+
+    @property
+    def entries(self) -> Mapping[str, Any]:
+        """The file's lists of additions, by kind of task."""
+        document = json.loads(self.file.read_text(encoding="utf-8"))
+        return {kind: entries for kind, entries in document.items() if kind in KINDS}
+
+
+ADDITIONS: Mapping[str, Additions] = {
+    name: Additions(
+        TARGET.with_name(f"portfolio_{name}.json"),
+        Path(__file__).with_name(f"{name.upper()}.md"),
+        f"What tables of {amount} rows get besides",
+        tables,
+    )
+    for name, amount, tables in (
+        ("large", "many", LARGE),
+        ("small", "few", {name: source for name, source in SOURCES.items() if source.train_rows < 4_000}),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One table: loss of LightGBM with its defaults, and of the ensembles, by the number of first places.
+    """One table, with the rows that were learned from.
 
-    ``plain``, ``more``: (loss on held-out rows, CPU seconds per fold of all members that could be chosen).
+    ``reference``: loss of LightGBM with its defaults. ``plain``, ``more``: by the number of first places, (loss of the
+    ensemble on held-out rows, CPU seconds per fold of all members that could be chosen).
     """
 
     source: Source
+    rows: int
     reference: float
     plain: tuple[tuple[float, float], ...]
     more: tuple[tuple[float, float], ...]
@@ -41,36 +72,40 @@ def _entries(kind: str) -> list[Configuration]:
     return [Configuration(entry["model"], entry["params"]) for entry in document[kind]]
 
 
-def with_additions(kind: str) -> list[Configuration]:
-    """Return the order for tables of many rows, as `rayctl.automl.tabular.portfolio` makes it."""
+def with_additions(kind: str, additions: Additions) -> list[Configuration]:
+    """Return the order for tables of these sizes, as `rayctl.automl.tabular.portfolio` makes it."""
     found = _entries(kind)
-    for entry in json.loads(FILE.read_text(encoding="utf-8")).get(kind, ()):
+    for entry in additions.entries.get(kind, ()):
         found.insert(entry["place"] - 1, Configuration(entry["model"], entry["params"]))
     return found
 
 
-def compare_large(store: Store, kinds: Sequence[str], limit_s: float, say: Callable[[str], None]) -> None:
+def compare(
+    additions: Additions, store: Store, kinds: Sequence[str], limit_s: float, say: Callable[[str], None]
+) -> None:
     """Measure what is missing, and write the page."""
-    sources = [source for source in LARGE.values() if source.kind in kinds]
+    sources = [
+        source for source in additions.tables.values() if source.kind in kinds and source.kind in additions.entries
+    ]
     longest = max(PLACES)
     todo = [
         Pair(source, 0, configuration)
         for source in sources
         for configuration in _distinct(
-            [REFERENCE, *_entries(source.kind)[:longest], *with_additions(source.kind)[:longest]]
+            [REFERENCE, *_entries(source.kind)[:longest], *with_additions(source.kind, additions)[:longest]]
         )
     ]
     measure_all(store, todo, limit_s, say)
-    rows = [_row(store, source) for source in sources]
-    PAGE.write_text("\n".join(_page(rows)) + "\n", encoding="utf-8")
-    say(f"written: {PAGE}")
+    rows = [_row(store, source, additions) for source in sources]
+    additions.page.write_text("\n".join(_page(additions, rows)) + "\n", encoding="utf-8")
+    say(f"written: {additions.page}")
 
 
 def _distinct(configurations: Iterable[Configuration]) -> list[Configuration]:
     return list({configuration.key: configuration for configuration in configurations}.values())
 
 
-def _row(store: Store, source: Source) -> Row:
+def _row(store: Store, source: Source, additions: Additions) -> Row:
     problem = problem_name(source, 0)
     truth = store.read_truth(problem)
     seen, unseen = Target.of(source.kind, truth.oof, truth.fold), Target.of(source.kind, truth.test)
@@ -82,23 +117,25 @@ def _row(store: Store, source: Source) -> Row:
         mixed = weights @ np.stack([result.test for result in usable])
         return float(unseen.losses(mixed[None])[0]), sum(result.cpu_s for result in usable)
 
-    plain, more = _entries(source.kind), with_additions(source.kind)
+    plain, more = _entries(source.kind), with_additions(source.kind, additions)
     return Row(
         source,
+        truth.rows,
         of([REFERENCE])[0],
         tuple(of(plain[:places]) for places in PLACES),
         tuple(of(more[:places]) for places in PLACES),
     )
 
 
-def _page(rows: Sequence[Row]) -> list[str]:
+def _page(additions: Additions, rows: Sequence[Row]) -> list[str]:
     head = [f"first {places}{what}" for places in PLACES for what in ("", ", with the additions")]
     lines = [
-        "# What tables of many rows get besides",
+        f"# {additions.title}",
         "",
-        "Written by `tests/benchmarks/learn_portfolio.py --large`. Ensembles (greedy selection on validation",
-        "predictions of 3 folds) of the first places of the portfolio, and of as many with `portfolio_large.json`;",
-        "losses on rows held out: RMSE, log loss, 1 - ROC AUC. In brackets: CPU seconds per fold of all these places.",
+        f"Written by `tests/benchmarks/learn_portfolio.py --{additions.page.stem.lower()}`. Ensembles (greedy",
+        "selection on validation predictions of 3 folds) of the first places of the portfolio, and of as many with",
+        f"`{additions.file.name}`; losses on rows held out: RMSE, log loss, 1 - ROC AUC. In brackets: CPU seconds per",
+        "fold of all these places.",
         "No table is a task of `automl_quality.py`.",
         "",
         "| table | kind | rows | LightGBM's defaults | " + " | ".join(head) + " |",
@@ -108,7 +145,7 @@ def _page(rows: Sequence[Row]) -> list[str]:
         cells = [f"{loss:.4g} ({cost:.0f} s)" for pair in zip(row.plain, row.more, strict=True) for loss, cost in pair]
         source = row.source
         lines.append(
-            f"| {source.package}/{source.item} {source.target} | {source.kind} | {source.train_rows} | "
+            f"| {source.package}/{source.item} {source.target} | {source.kind} | {row.rows} | "
             f"{row.reference:.4g} | " + " | ".join(cells) + " |"
         )
     for place, places in enumerate(PLACES):
