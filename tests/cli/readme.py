@@ -30,6 +30,7 @@ TYPED_ON_RAY = (
     "rayctl automl why",
     "rayctl automl finish",
     "rayctl automl export",
+    "rayctl automl download",
     'eval "$(rayctl env)"',
     "curl -H",
     "curl -N",
@@ -39,7 +40,7 @@ TYPED_ON_RAY = (
     "rayctl tenant environments",
 )
 """What lines begin with that `tests.e2e.test_readme` types; ``up`` and ``down`` are typed by its fixture."""
-PROGRAMS = ("AutoARIMA", "rayctl.connect(", "do_auto_ml", "current_config()")
+PROGRAMS = ("AutoARIMA", "rayctl.load_model(", "rayctl.connect(", "do_auto_ml", "current_config()")
 """What is in the programs that it runs."""
 TYPED_ON_KUBERNETES = (
     "rayctl get rc,pods",

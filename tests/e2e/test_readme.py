@@ -53,12 +53,13 @@ def test_a_table_from_submission_to_a_report(service: Service) -> None:
     said = typed(service, line_of("rayctl automl submit"))
     run_id = re.search(r"run-[\w-]+", said)
     assert run_id is not None, said
-    lines = [line_of(f"rayctl automl {verb}") for verb in ("predict", "report", "why", "finish", "export")]
+    lines = [line_of(f"rayctl automl {verb}") for verb in ("predict", "report", "why", "finish", "export", "download")]
     typed(service, *(line.replace("RUN", run_id[0]) for line in lines))
     predicted = pd.read_csv(service.folder / "predictions.csv")
     assert len(predicted) == 20
     assert "<svg" in (service.folder / "report.html").read_text()
     assert (service.folder / "model.onnx").stat().st_size > 1000
+    assert service.python(f"import rayctl\n{program_with('rayctl.load_model(')}{ENDS}") == "ended"
 
 
 def test_over_http(service: Service) -> None:
