@@ -18,13 +18,16 @@ from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.replay import Delivered
 from rayctl.automl.selection import worth_keeping
 
-__all__ = ["INCOMPLETE", "Delivery"]
+__all__ = ["INCOMPLETE", "OVERTIME_S", "Delivery"]
 
 SPECULATIVE_SHARE = 0.15
 """At most this share of the elapsed time goes into unscored folds while the search goes on."""
 COMBINE_EVERY_S = 1.0
 COMBINE_SHARE = 0.1
 """Weights are chosen again after this time, and so seldom that it takes at most this share of the time."""
+
+OVERTIME_S = 10.0
+"""So long a trainer that comes after the deadline may take to choose the weights, if they are all that is missing."""
 
 INCOMPLETE = "incomplete"
 """Code of a done trial of which only some folds ended; it cannot be combined, but delivered alone."""
@@ -88,6 +91,7 @@ class Delivery:
         self._combining: tuple[int, ...] | None = None
         self._combine_time: CombineTime | None = None
         self._combine_started_at: float | None = None
+        self._overtime_until = float("-inf")
 
     @property
     def in_flight(self) -> int:
@@ -168,6 +172,11 @@ class Delivery:
         """Forget all running unscored folds; returns (trial, fold) of each."""
         return [(trial, fold) for trial, final in self._finals.items() for fold in final.recall()]
 
+    def take_up(self, now: float, rows: Rows) -> None:
+        """The trainer begins. Where it comes too late (after a crash or a reboot), what was found still is combined."""
+        if self._ensemble and not self._folds and len(self._pool(rows)) > 1 and self.is_late(now, rows):
+            self._overtime_until = now + OVERTIME_S
+
     # Time ---------------------------------------------------------------------------------------------
 
     def _time_left(self, rows: Rows, slots: int) -> TimeLeft | None:
@@ -190,7 +199,7 @@ class Delivery:
     def deliver_at(self, rows: Rows) -> float | None:
         """When packing begins at the latest; None without a deadline."""
         left = self._time_left(rows, 1)
-        return None if left is None else left.deliver_at
+        return None if left is None else max(left.deliver_at, self._overtime_until)
 
     def is_late(self, now: float, rows: Rows) -> bool:
         """Whether what exists has to be delivered now."""

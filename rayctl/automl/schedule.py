@@ -149,7 +149,7 @@ class Schedule:
         self._stopping: dict[tuple[int, int], _Stopping] = {}
         self._to_record: list[RecordTrial] = []
         self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
-        self._finished = False
+        self._taken_up = self._finished = False
         self._fold_s: float | None = None
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
@@ -261,6 +261,9 @@ class Schedule:
         """Return the actions to perform now, in order."""
         if self._finished:
             return []
+        if not self._taken_up:
+            self._taken_up = True
+            self.delivery.take_up(now, self._rows)
         stop_at = self.stop_searching_at
         if not self._closed and stop_at is not None and now >= stop_at:
             self._closed = "deadline"

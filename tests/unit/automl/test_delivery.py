@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rayctl.automl.actions import FoldResult, StartFold
-from rayctl.automl.delivery import COMBINE_EVERY_S, COMBINE_SHARE, INCOMPLETE, SPECULATIVE_SHARE
+from rayctl.automl.delivery import COMBINE_EVERY_S, COMBINE_SHARE, INCOMPLETE, OVERTIME_S, SPECULATIVE_SHARE
 from rayctl.automl.engine import Candidate, Combination, Cost
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, TrialState
@@ -60,6 +60,27 @@ def test_a_deadline_is_kept_and_a_model_exists_at_it(budget: float, finals: int)
     assert cluster.delivered
     assert 0.6 * budget < cluster.now < budget
     assert {row.state for row in cluster.recorded} <= {TrialState.DONE, TrialState.SKIPPED}
+
+
+@pytest.mark.parametrize(
+    ("combine_s", "finals", "members", "took"),
+    [(3.0, 0, 2, 3.0), (OVERTIME_S + 5, 0, 1, OVERTIME_S), (3.0, 1, 0, 0.0)],
+)
+def test_a_trainer_that_comes_after_the_deadline_still_chooses_weights(
+    combine_s: float, finals: int, members: int, took: float
+) -> None:
+    before = make(lambda a: Fate(seconds=2.0), deadline_at=60.0, strategy=MEMBERS).run()
+    recorded = [row for row in before.recorded if row.state is TrialState.DONE]
+    late = make(
+        deadline_at=60.0, at=80.0, recorded=recorded, finals=finals, strategy=MEMBERS,
+        combine_fate=lambda nth: ("done", combine_s),
+    ).run()  # fmt: skip
+    assert late.finish is not None
+    assert late.finish.reason == "deadline"
+    assert late.started == [], "nothing more is tried"
+    weights = {} if late.finish.combination is None else late.finish.combination.weights
+    assert len(weights) == members
+    assert late.now == pytest.approx(80.0 + took)
 
 
 def test_the_search_is_not_cut_short_by_the_imports_of_the_first_choice_of_weights() -> None:
