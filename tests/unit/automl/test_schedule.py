@@ -16,7 +16,7 @@ from rayctl.automl.engine import Candidate, Cost
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
 from rayctl.automl.schedule import MAX_LOSSES, Strategy
-from tests.unit.automl.simulated import ERROR, GONE, Cluster, Fate, by_content, make, numbered, shapes
+from tests.unit.automl.simulated import DEADLINE, ERROR, GONE, Cluster, Fate, by_content, make, numbered, shapes
 
 DONE, FAILED, SKIPPED = TrialState.DONE, TrialState.FAILED, TrialState.SKIPPED
 
@@ -160,6 +160,16 @@ def test_a_lost_worker_is_repeated_but_not_for_ever() -> None:
     assert (always.recorded[0].state, always.recorded[0].error) == (FAILED, GONE)
     assert len(always.starts(0)) == MAX_LOSSES
     assert always.delivered == {1: 1.0}
+
+
+@pytest.mark.parametrize(("error", "state"), [(DEADLINE, SKIPPED), (GONE, FAILED)])
+def test_no_time_left_is_no_failure(error: dict[str, str], state: TrialState) -> None:
+    cluster = make(deadline_at=60.0, slots=1, count=1)
+    for _ in range(MAX_LOSSES):
+        [start] = [action for action in cluster.schedule.plan(58.0) if isinstance(action, StartFold)]
+        cluster.schedule.fold_lost(start.trial, start.fold, error, 58.0)
+    [row] = cluster.schedule.rows
+    assert (row.state, row.error) == (state, error)
 
 
 def test_a_trial_that_has_shown_that_it_works_survives_more_losses() -> None:
