@@ -46,7 +46,7 @@ class KernelPredictor:
     @property
     def row_us(self) -> float:
         """A distance to each of the landmarks."""
-        return float(0.0008 * self.landmarks.size + 0.006 * len(self.landmarks))
+        return float(0.0003 * self.landmarks.size + 0.008 * len(self.landmarks))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""
