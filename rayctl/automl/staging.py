@@ -7,6 +7,8 @@ store, under the fingerprint of their contents.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,10 @@ from rayctl.state.catalog import Catalog
 __all__ = ["Staged", "Stager", "check_http_request"]
 
 STAGE_LIMIT_S = 600.0
+STAGES_AT_ONCE = 3
+"""So many tables are read at once, without need for a process more: a new one takes seconds to start, a table less."""
+TURN_S = 3.0
+"""After this time a table is read out of turn: those before it may take minutes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Stager:
         self._settings = settings
         self._store = store
         self._catalog = catalog
+        self._turns = asyncio.Semaphore(STAGES_AT_ONCE)
         # What leaves for task processes has no secrets in it.
         self._public_settings = settings.model_copy(update={"database_url": None, "artifact_url": None})
 
@@ -78,8 +85,23 @@ class Stager:
                 data, format = await asyncio.to_thread(self._store.get, key), "arrow"
             elif source is not None:
                 data = source.columns
-            refs = tasks.STAGE.options(**options).remote(data, format, request, **carried.arguments)
+            async with self._turn():
+                refs = tasks.STAGE.options(**options).remote(data, format, request, **carried.arguments)
+                return await self._keep(refs)
         return await self._keep(refs)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, but not for long."""
+        try:
+            await asyncio.wait_for(self._turns.acquire(), TURN_S)
+        except asyncio.TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def _keep(self, refs: Any) -> Staged:
         try:

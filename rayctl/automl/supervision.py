@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayctl.automl import tasks
 from rayctl.automl.admission import Demand, TenantBound, fair_slots, may_start
-from rayctl.automl.cluster import ClusterView, default_memory_bytes
+from rayctl.automl.cluster import ClusterView, NodeView, default_memory_bytes
 from rayctl.automl.limits import Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState
 from rayctl.automl.port import RAY_NAMESPACE, trainer_name
@@ -77,6 +77,7 @@ class Supervisor:
         self._arrived_at: dict[str, float] = {}
         self._sharing: asyncio.Task[None] | None = None
         self._home = ray.get_runtime_context().get_node_id()
+        self._trainer_class = ray.remote(TrainerActor)  # made once: making it takes longer than its use
 
     @property
     def is_full(self) -> bool:
@@ -270,6 +271,7 @@ class Supervisor:
             slots=self._slots[run_id],
             memory_bytes=request.resources.memory_bytes or default_memory_bytes(nodes, request.resources.cpus),
             prefetch=self._may_prefetch(request),
+            helper_cpus=self._helper_cpus(request, nodes),
             recorded=tuple(recorded),
             runtime_env=None if carried.runtime_env is None else dict(carried.runtime_env),
             envelope=carried.envelope,
@@ -300,6 +302,15 @@ class Supervisor:
         fingerprint = DataSummary.model_validate_json(row["summary"]).fingerprint
         return {"folder": question_folder(request, fingerprint, tasks.versions(), tenant), "earlier_folder": earlier}
 
+    def _helper_cpus(self, request: RunRequest, nodes: Sequence[NodeView]) -> float:
+        """Return what a run's preparing and combining reserve.
+
+        Nothing, so that they run beside the trials, in a process that is kept for that. With more runs than CPUs every
+        run would need one more: on a busy machine the imports of new processes take longer than a turn on a CPU.
+        """
+        cpus = sum(node.resources.get("CPU", 0.0) for node in nodes)
+        return min(1.0, request.resources.cpus) if len(self._admitted) > cpus else 0.0
+
     def _may_prefetch(self, request: RunRequest) -> bool:
         tenant = self._bounds.get(request.tenant, TenantBound())
         ceilings = (request.max_parallel, self._settings.max_run_cpus, self._settings.max_total_cpus, tenant.max_cpus)
@@ -317,7 +328,7 @@ class Supervisor:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._home, soft=False)
         name = trainer_name(run_id)
         try:
-            return ray.remote(TrainerActor).options(name=name, namespace=RAY_NAMESPACE, **options).remote()
+            return self._trainer_class.options(name=name, namespace=RAY_NAMESPACE, **options).remote()
         except ValueError:
             # Left over from a proxy that has just died: Ray is ending it, we make sure.
             ray.kill(ray.get_actor(name, namespace=RAY_NAMESPACE))

@@ -348,6 +348,7 @@ PREDICT = _remote(predict, num_cpus=0, max_retries=1)
 WARM = _remote(warm, num_cpus=0, max_retries=0)
 
 
+@lru_cache(maxsize=1)
 def versions() -> Mapping[str, str]:
     """Versions of what a result depends on, without importing any of it."""
     import platform

@@ -65,7 +65,8 @@ class TrainingOrder:
     ``folder``: where the trials' files are kept, and looked for; ``earlier_folder``: also looked at (the run that this
     one continues). ``recorded`` are the trials that ended before (after a crash); ``replay``: the run that is repeated.
     ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up beyond
-    that (they may not where a ceiling is to be kept). ``runtime_env``: of the tasks, the tenant's included;
+    that (they may not where a ceiling is to be kept). ``helper_cpus``: what the tasks beside the trials reserve.
+    ``runtime_env``: of the tasks, the tenant's included;
     ``envelope``: the tenant's configuration.
     """
 
@@ -82,6 +83,7 @@ class TrainingOrder:
     folder: str
     earlier_folder: str | None = None
     prefetch: bool = False
+    helper_cpus: float = 0.0
     recorded: tuple[LeaderboardRow, ...] = ()
     replay: Replay | None = None
     runtime_env: dict[str, Any] | None = None
@@ -144,7 +146,7 @@ class TrainerActor:
         self._store = ArtifactStore(order.store_url)
         self._carried: dict[str, Any] = {} if order.envelope is None else {ENVELOPE: order.envelope}
         data = await asyncio.to_thread(self._store.get, order.data_key)
-        options = _options(order.request.resources, order.runtime_env) | {"num_cpus": 0}
+        options = _options(order.request.resources, order.runtime_env) | {"num_cpus": order.helper_cpus}
         self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
             ray.put(data), order.request, **self._carried
         )
@@ -178,8 +180,11 @@ class TrainerActor:
     async def _warm(self) -> None:
         """Have a process beside those of the trials that has imported what weights and packing need.
 
-        Without it the last steps would meet a new process, whose imports take longer than all else that they do.
+        Without it the last steps would meet a new process, whose imports take longer than all else that they do. Where
+        these steps wait for a CPU anyway, they find the processes of the trials.
         """
+        if self._order.helper_cpus:
+            return
         warm = tasks.WARM.options(runtime_env=self._order.runtime_env)
         try:
             await warm.remote([self._order.request.task.value])
@@ -368,7 +373,7 @@ class TrainerActor:
         await asyncio.wait([self._warming])  # beside it, a process newer still would have to import everything
         scored = [index for index, fold in enumerate(self._folds) if fold.scored]
         refs = {trial: await self._outcomes_of(trial, scored) for trial in trials}
-        task = tasks.COMBINE.options(runtime_env=self._order.runtime_env)
+        task = tasks.COMBINE.options(runtime_env=self._order.runtime_env, num_cpus=self._order.helper_cpus)
         result: tuple[Combination, CombineTime] | TaskFailure = await task.remote(
             self._prepared, self._folds, refs, self._request_json, self._caps(None), **self._carried
         )
@@ -469,7 +474,8 @@ class TrainerActor:
         places = [fold.index for fold in folds]
         refs = {trial: await self._outcomes_of(trial, places) for trial in combination.weights}
         candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
-        task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env)
+        cpus = 0.0 if order.limits.deadline_at is not None else order.helper_cpus  # a deadline waits for nobody
+        task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env, num_cpus=cpus)
         parts = (self._prepared, folds, candidates, refs, combination, self._request_json, order.memory_bytes)
         files: dict[str, bytes] | TaskFailure = await task.remote(*parts, **self._carried)
         if isinstance(files, TaskFailure):
