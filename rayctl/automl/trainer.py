@@ -429,12 +429,9 @@ class TrainerActor:
     async def _journal_records(self, records: Sequence[RecordTrial]) -> None:
         assert self._schedule is not None
         texts = [record.row.model_dump_json() for record in records]
-        waiting = list(records)
         while True:
             try:
-                while waiting:
-                    await self._keep_files(waiting[0])
-                    waiting.pop(0)
+                await self._keep_files(records)
                 answer = await self._proxy.record.remote(self._order.run_id, texts, self._schedule.running_trials)
             except (RayctlError, RayError) as error:
                 # A full disk or a proxy that is starting again: the trials are safe in memory meanwhile.
@@ -451,17 +448,26 @@ class TrainerActor:
         if answer["slots"] != self._schedule.slots:
             await self.set_slots(answer["slots"])
 
-    async def _keep_files(self, record: RecordTrial) -> None:
-        """Store a trial; its predictions and models only if they may still be needed."""
+    async def _keep_files(self, records: Sequence[RecordTrial]) -> None:
+        """Store trials; predictions and models only of those that may still be needed. Safe to repeat."""
         assert self._schedule is not None
-        if record.row.reused or not record.results:
-            return
-        there = self._outcomes.get(record.row.trial, {})
-        wanted = record.row.score is None or record.row.trial in worth_keeping(
-            self._schedule.rows, self._order.greater_is_better
-        )
-        outcomes = {fold: await there[fold] for fold in record.results if fold in there} if wanted else {}
-        await asyncio.to_thread(self._files.save, record.candidate, record.row, record.results, outcomes)
+        kept = worth_keeping(self._schedule.rows, self._order.greater_is_better)
+        found: list[tuple[RecordTrial, dict[int, FoldOutcome]]] = []
+        for record in records:
+            if record.row.reused or not record.results or record.candidate.pickled_class is not None:
+                continue  # nothing new, or never to be recognised again
+            there = self._outcomes.get(record.row.trial, {})
+            wanted = record.row.score is None or record.row.trial in kept
+            found.append(
+                (record, {fold: await there[fold] for fold in record.results if fold in there} if wanted else {})
+            )
+
+        def save() -> None:
+            for record, outcomes in found:
+                self._files.save(record.candidate, record.row, record.results, outcomes)
+
+        if found:
+            await asyncio.to_thread(save)  # all in one thread: each change of threads waits for the interpreter
 
     # The result --------------------------------------------------------------------------------------
 
