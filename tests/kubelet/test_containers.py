@@ -71,9 +71,10 @@ async def test_program_that_is_not_there(here: Node) -> None:
 
 
 async def test_ignores_sigterm(here: Node) -> None:
-    script = "trap '' TERM; (trap '' TERM; setsid sh -c 'while :; do sleep 1; done') & while :; do sleep 1; done"
+    script = "trap '' TERM; (setsid sh -c 'while :; do sleep 1; done') & echo deaf; while :; do sleep 1; done"
     pod = await here.pod("stubborn", script, spec={"terminationGracePeriodSeconds": 1})
     await here.until("stubborn", is_ready)
+    await here.until_log("stubborn", "deaf\n")  # ready is a container whose shell may not have come to its trap yet
     began = asyncio.get_running_loop().time()
     await here.delete("stubborn")
     assert 1 <= asyncio.get_running_loop().time() - began < 8
