@@ -454,8 +454,8 @@ class TrainerActor:
         kept = worth_keeping(self._schedule.rows, self._order.greater_is_better)
         found: list[tuple[RecordTrial, dict[int, FoldOutcome]]] = []
         for record in records:
-            if record.row.reused or not record.results or record.candidate.pickled_class is not None:
-                continue  # nothing new, or never to be recognised again
+            if record.row.reused or not record.results:
+                continue
             there = self._outcomes.get(record.row.trial, {})
             wanted = record.row.score is None or record.row.trial in kept
             found.append(

@@ -123,11 +123,15 @@ class TrialFiles:
         results: Mapping[int, FoldResult],
         outcomes: Mapping[int, FoldOutcome],
     ) -> None:
-        """Keep a trial. ``outcomes``: with predictions and models, or empty if only its results are worth keeping."""
+        """Keep a trial. ``outcomes``: with predictions and models, or empty if only its results are worth keeping.
+
+        One of a caller's own pickled class is not kept: it must never be found again (see `find`).
+        """
+        if candidate.pickled_class is not None:
+            return
         key = candidate_key(candidate)
         index = {
             "format": _FORMAT,
-            "pickled": candidate.pickled_class is not None,
             "results": {str(fold): asdict(result) for fold, result in results.items()},
         }
         try:
@@ -181,7 +185,7 @@ def _read(text: bytes | None) -> FoundTrial | None:
         return None
     try:
         index = json.loads(text)
-        if index["format"] != _FORMAT or index["pickled"]:
+        if index["format"] != _FORMAT or index.get("pickled"):  # older versions kept pickled classes' trials, too
             return None
         row = LeaderboardRow.model_validate(index["row"])
         results = {int(fold): FoldResult(**result) for fold, result in index["results"].items()}

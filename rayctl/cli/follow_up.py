@@ -30,6 +30,14 @@ Example:
   rayctl automl replay RUN --watch      the leaderboard must be the same
 """
 
+_watched = click.option(
+    "--watch/--no-watch",
+    "--wait/--no-wait",
+    "watched",
+    default=False,
+    help="Follow it until it ends; the exit code is the verdict.",
+)
+
 
 @click.command(epilog=_FINISH)
 @click.argument("run_id", metavar="RUN")
@@ -61,13 +69,7 @@ def finish(settings: Settings, run_id: str, wait: bool, dry_run: bool) -> None:
 @click.option("--time-budget", metavar="TIME", help="How much longer, for example 2m.")
 @click.option("--max-trials", type=click.IntRange(min=1), metavar="N", help="How many trials more.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
-@click.option(
-    "--watch/--no-watch",
-    "--wait/--no-wait",
-    "watched",
-    default=False,
-    help="Follow it until it ends; the exit code is the verdict.",
-)
+@_watched
 @global_options()
 @pass_settings
 def extend(
@@ -93,13 +95,7 @@ def extend(
 @click.command(epilog=_REPLAY)
 @click.argument("run_id", metavar="RUN")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again returns the same new run.")
-@click.option(
-    "--watch/--no-watch",
-    "--wait/--no-wait",
-    "watched",
-    default=False,
-    help="Follow it until it ends; the exit code is the verdict.",
-)
+@_watched
 @global_options()
 @pass_settings
 def replay(settings: Settings, run_id: str, idempotency_key: str | None, watched: bool) -> None:

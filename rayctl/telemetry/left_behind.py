@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,10 +37,13 @@ async def keep_written(path: Path, text: Callable[[], bytes]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Not flushed to the disk: after a crash of the machine nobody wants it."""
+    """Not flushed to the disk: after a crash of the machine nobody wants it.
+
+    The draft has one name, as there is one writer: what a full disk leaves of it is overwritten by the next.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as out:
         out.write(content)
     os.replace(temporary, path)

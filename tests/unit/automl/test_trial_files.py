@@ -111,6 +111,12 @@ def test_pickled_candidates_are_never_found(store: ArtifactStore) -> None:
     pickled = Candidate("mine.Model", {"x": 1}, b"cloudpickle")
     outcomes = outcomes_of()
     files_of(store).save(pickled, row_of(pickled), results_of(outcomes), outcomes)
+    assert store.list("reuse") == []
+    # As if somebody had written one: what says that it is of a pickled class is not taken.
+    plain = Candidate("mine.Model", {"x": 1})
+    files_of(store).save(plain, row_of(plain), results_of(outcomes), outcomes)
+    (index,) = [file.key for file in store.list("reuse") if file.key.endswith(".json")]
+    store.put(index, json.dumps({**json.loads(store.get(index)), "pickled": True}).encode())
     assert files_of(store).find() == {}
     assert files_of(store).load(pickled) == {}
     assert files_of(store).load(Candidate("mine.Model", {"x": 1})) == {}
