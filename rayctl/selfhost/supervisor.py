@@ -291,6 +291,14 @@ class Supervisor:
         known = KUBE in self.up.steps and self._part_alive(KUBE)
         return known or (self.layout.kubeconfig.exists() and answers(self.up.ports["kubernetes"]))
 
+    def _forget_other_address(self, kubeconfig: Path) -> None:
+        """Take a kubeconfig away that names another port than the server is going to have.
+
+        One that names it stays: while the server starts again, its readers are told that it does not answer.
+        """
+        if kubeconfig.exists() and f":{self.up.ports['kubernetes']}\n" not in kubeconfig.read_text():
+            kubeconfig.unlink()
+
     def _part_alive(self, name: str) -> bool:
         part = self._parts.get(name)
         return part is not None and part.alive
@@ -305,7 +313,7 @@ class Supervisor:
             env = raycmd.head_env(layout, self.environ, self._auth, self._spec.num_cpus)
         elif name == KUBE:
             self.up.steps = {}
-            layout.kubeconfig.unlink(missing_ok=True)
+            self._forget_other_address(layout.kubeconfig)
             argv = kubecmd.kube_argv(
                 sys.executable,
                 layout,

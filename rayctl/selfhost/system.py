@@ -169,7 +169,8 @@ class System:
                 try:
                     await self._look(session)
                 except KubernetesError as error:
-                    self.seen = replace(self.seen, trouble=f"the Kubernetes API does not answer: {error}")
+                    how = "does not answer" if isinstance(error, NoAnswer) else "is in trouble"
+                    self.seen = replace(self.seen, trouble=f"the Kubernetes API {how}: {error}")
                 state = self._report()
                 await asyncio.sleep(CHECK_S if state == "ready" else LOOK_S)
 
@@ -177,6 +178,7 @@ class System:
         chosen, get = self._chosen, self._transport.request
         if not self.seen.installed:
             return
+        await get(Call.get("/readyz"))
         cluster = service = None
         with contextlib.suppress(ObjectNotFound):
             service = await get(Call.get(SERVICES.path(chosen.namespace, "rayctl")))

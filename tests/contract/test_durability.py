@@ -40,11 +40,18 @@ async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
             async with http.post(MAPS, json={"metadata": {"name": "big"}, "data": {"v": "x" * 60_000}}) as answer:
                 assert answer.status == 500
                 assert "the store cannot be written: disk" in (await answer.json())["message"]
+            async with http.get("/readyz") as answer:
+                assert answer.status == 500
+                assert "the store cannot be written: disk" in await answer.text()
+            async with http.get("/livez") as answer:
+                assert answer.status == 200
             async with http.get(f"{MAPS}/big") as answer:
                 assert answer.status == 404
             limits.rlimit(psutil.RLIMIT_FSIZE, unlimited)
             async with http.post(MAPS, json={"metadata": {"name": "after"}}) as answer:
                 assert answer.status == 201
+            async with http.get("/readyz") as answer:
+                assert answer.status == 200
         assert "the store cannot be written" in (tmp_path / "stderr").read_text()
     finally:
         server.process.terminate()

@@ -48,6 +48,9 @@ class Api:
         registry: All kinds.
         now: Wall clock, seconds since the epoch.
         chance: Source of names and uids.
+
+    Attributes:
+        trouble: Why the last write failed; empty if it did not.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Api:
         self.store = store
         self.registry = registry
         self.now = now
+        self.trouble = ""
         self._chance = chance
         self.gates: list[Gate] = []
 
@@ -117,10 +121,10 @@ class Api:
             if settled is not None:
                 await settled
         except sqlite3.Error as error:
-            _log.error("the store cannot be written: %s (is the disk full?)", error)
-            raise ApiError(
-                500, "InternalError", f"Internal error occurred: the store cannot be written: {error}"
-            ) from error
+            self.trouble = f"the store cannot be written: {error}"
+            _log.error("%s (is the disk full?)", self.trouble)
+            raise ApiError(500, "InternalError", f"Internal error occurred: {self.trouble}") from error
+        self.trouble = ""
         return stored
 
 

@@ -228,13 +228,19 @@ class Handler:
 
     def _no_resource(self, request: Request) -> Response:
         if request.path.rstrip("/") in HEALTH or request.path.startswith(tuple(f"{path}/" for path in HEALTH)):
-            return Response(200, b"ok", "text/plain; charset=utf-8", [("X-Content-Type-Options", "nosniff")])
+            return self._health(request.path)
         if request.path == "/metrics":
             return Response(200, exposition(self._series()).encode(), CONTENT_TYPE)
         answer = discover(request, self._api.registry) or self._openapi.answer(request)
         if answer is None:
             raise no_such_path()
         return answer
+
+    def _health(self, path: str) -> Response:
+        """Alive is a server that answers; ready is one whose last write did not fail."""
+        trouble = "" if path.startswith("/livez") else self._api.trouble
+        status, text = (500, f"[-]store failed: {trouble}\n") if trouble else (200, "ok")
+        return Response(status, text.encode(), "text/plain; charset=utf-8", [("X-Content-Type-Options", "nosniff")])
 
     def _series(self) -> Iterator[Series]:
         yield from self._measures.series()
