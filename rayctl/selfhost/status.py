@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
 import time
 from datetime import datetime, timezone
 from typing import Any
+
+import yaml
 
 from rayctl.clock import format_duration
 from rayctl.selfhost.down import remains
@@ -13,7 +17,7 @@ from rayctl.selfhost.layout import Layout
 from rayctl.selfhost.processes import ProcessId
 from rayctl.selfhost.upfile import UpFile, read_up
 
-__all__ = ["ask", "local_status", "rows"]
+__all__ = ["ask", "kubernetes_verdict", "local_status", "rows"]
 
 _PARTS = ("supervisor", "ray", "kube", "resident")
 _DOWN_UP = "Run `rayctl down`, then `rayctl up`."
@@ -31,7 +35,7 @@ def local_status(layout: Layout, *, timeout_s: float = 5.0, now: float | None = 
         return _verdict("not-running", "", "Run `rayctl up`.")
     document = {**_judge(layout, up), **_facts(up, now)}
     if document["state"] == "ready":
-        document |= _service(up, timeout_s)
+        document |= {**_service(up, timeout_s), **kubernetes_verdict(up, timeout_s)}
     return document
 
 
@@ -99,6 +103,27 @@ def _service(up: UpFile, timeout_s: float) -> dict[str, Any]:
     except OSError as error:
         reason = f"the service does not answer: {error}"
         return _verdict("broken", reason, "The resident repairs it within seconds; otherwise: " + _DOWN_UP)
+
+
+def kubernetes_verdict(up: UpFile, timeout_s: float) -> dict[str, Any]:
+    """Return what is wrong with the embedded API server, asked itself: on a full disk nobody can write that down."""
+    import httpx2
+
+    if not up.kubernetes_url or not up.kubeconfig:
+        return {}
+    try:
+        with open(up.kubeconfig, encoding="utf-8") as file:
+            cluster = yaml.safe_load(file)["clusters"][0]["cluster"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        context = ssl.create_default_context(cadata=authority)
+        answer = httpx2.get(f"{up.kubernetes_url}/readyz", verify=context, timeout=timeout_s, trust_env=False)
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError, httpx2.HTTPError) as error:
+        reason = f"the Kubernetes API does not answer: {type(error).__name__}: {error}"
+        return _verdict("broken", reason, f"Should that stay so: {_DOWN_UP}")
+    if answer.status_code == 200:
+        return {}
+    reason = f"the Kubernetes API is in trouble: {answer.text.strip().removeprefix('[-]store failed: ')}"
+    return _verdict("broken", reason, f"Is there room on the disk of {up.home}? It goes on by itself when there is.")
 
 
 def _token(path: str) -> str:

@@ -17,6 +17,8 @@ import aiohttp
 import psutil
 import pytest
 
+from rayctl.selfhost.status import kubernetes_verdict
+from rayctl.selfhost.upfile import UpFile
 from tests.contract.servers import Running, start
 
 ROUNDS = int(os.environ.get("RAYCTL_TEST_KILL_ROUNDS", "6"))
@@ -32,6 +34,7 @@ def session(server: Running) -> aiohttp.ClientSession:
 async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
     """The server's files may not grow any more (the kernel's file size limit), then they may again."""
     server = start(tmp_path)
+    up = UpFile(str(tmp_path), kubernetes_url=server.url, kubeconfig=str(server.kubeconfig))
     limits = psutil.Process(server.process.pid)
     unlimited = limits.rlimit(psutil.RLIMIT_FSIZE)
     try:
@@ -45,6 +48,10 @@ async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
                 assert "the store cannot be written: disk" in await answer.text()
             async with http.get("/livez") as answer:
                 assert answer.status == 200
+            said = await asyncio.to_thread(kubernetes_verdict, up, 5.0)
+            assert said["state"] == "broken"
+            assert "the store cannot be written: disk" in said["reason"]
+            assert "Is there room" in said["hint"]
             async with http.get(f"{MAPS}/big") as answer:
                 assert answer.status == 404
             limits.rlimit(psutil.RLIMIT_FSIZE, unlimited)
@@ -52,10 +59,14 @@ async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
                 assert answer.status == 201
             async with http.get("/readyz") as answer:
                 assert answer.status == 200
+            assert await asyncio.to_thread(kubernetes_verdict, up, 5.0) == {}
         assert "the store cannot be written" in (tmp_path / "stderr").read_text()
     finally:
         server.process.terminate()
         server.process.wait(20)
+    said = kubernetes_verdict(up, 5.0)
+    assert said["state"] == "broken"
+    assert "does not answer" in said["reason"]
 
 
 async def write_until_killed(
