@@ -11,7 +11,7 @@ from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import Column, clean, duration_text, emit, number
 from rayctl.client.figures import Scale, size_text, spark, spark_scale
 
-__all__ = ["board_columns", "leaderboard", "percent", "reason_text", "state_text"]
+__all__ = ["board_columns", "leaderboard", "percent", "reason_text", "state_text", "why_not_the_best"]
 
 Row = Mapping[str, Any]
 
@@ -19,6 +19,14 @@ Row = Mapping[str, Any]
 def percent(share: float | None) -> str:
     """Return a weight: ``62.5%``; a dash where there is none, or none yet."""
     return f"{100 * share:.1f}%" if share else "–"
+
+
+def why_not_the_best(view: Row) -> str:
+    """Return why a run delivers an ensemble that scores worse than its best single trial; empty if it does not."""
+    ensemble, best = view.get("ensemble_score"), view.get("best_score")
+    if ensemble is None or best is None or not (ensemble < best if view.get("greater_is_better") else ensemble > best):
+        return ""
+    return "the best of many trials owes part of its score to chance, since it was chosen by it; the average is safer"
 
 
 def reason_text(row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rayctl.cli.board import why_not_the_best
 from rayctl.cli.output import duration_text, number
 from rayctl.client.figures import size_text
 
@@ -134,7 +135,8 @@ def _what_is_delivered(view: Row) -> str:
     single = f"{view.get('best_model')}, {metric} {number(view.get('best_score'))}"
     if len(members) > 1:
         score = number(view.get("ensemble_score"))
-        return f"the model is an ensemble of {len(members)} trials, {metric} {score} (the best single trial: {single})"
+        text = f"the model is an ensemble of {len(members)} trials, {metric} {score} (the best single trial: {single})"
+        return f"{text}; {why}" if (why := why_not_the_best(view)) else text
     return f"the model is the best trial: {single}" if view.get("best_model") else ""
 
 

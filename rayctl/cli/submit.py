@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rayctl.cli.board import percent
+from rayctl.cli.board import percent, why_not_the_best
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.follow import follow, raise_verdict
 from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say, warn
@@ -114,6 +114,8 @@ def _finished(settings: Settings, run: Run) -> None:
     members = sum(weight > 0 for weight in (view.get("ensemble") or {}).values())
     if members > 1:
         say(f"the model is an ensemble of {members} trials: {metric}={number(view.get('ensemble_score'))}")
+        if why := why_not_the_best(view):
+            settings.note(f"({why})")
     done = [row for row in rows if row.get("score") is not None]
     if done:
         emit_table(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from click.testing import Result
 
+from rayctl.cli.board import why_not_the_best
 from rayctl.cli.output import duration_text
 from rayctl.cli.progress import Progress
 
@@ -49,6 +51,18 @@ def test_result_and_list_tell_of_the_ensemble(run: Run, submit: Submit) -> None:
     assert "the model is an ensemble of 2 trials: accuracy=0.97" in waited.stdout
     assert waited.stdout.splitlines()[2].split() == ["#", "MODEL", "SCORE", "±", "WEIGHT"]
     assert "ensemble" not in run("automl", "result", submit()).stdout
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "greater", "told"),
+    [(0.98, False, True), (0.96, False, False), (0.97, False, False), (0.96, True, True), (0.98, True, False)],
+)
+def test_an_ensemble_that_scores_worse_than_its_best_trial_is_explained(
+    ensemble: float, greater: bool, told: bool
+) -> None:
+    view = {"ensemble_score": ensemble, "best_score": 0.97, "greater_is_better": greater}
+    assert ("chance" in why_not_the_best(view)) is told
+    assert why_not_the_best({"best_score": 0.97}) == ""
 
 
 def test_watching_shows_the_ensemble(run: Run, submit: Submit) -> None:
