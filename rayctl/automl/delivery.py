@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from rayctl.automl.baseline import NO_TRIAL
 from rayctl.automl.engine import Combination
 from rayctl.automl.leaderboard import best_row
 from rayctl.automl.limits import COMBINE_S, CombineTime, Limits, TimeLeft
@@ -420,7 +421,7 @@ class Delivery:
                 "hint": "The leaderboard lists the reason of each.",
             }
         return {
-            "code": "no-trial-finished",
+            "code": NO_TRIAL,
             "message": "The time was up before any trial had finished and was fitted.",
             "hint": "Give a larger time budget, fewer folds, or cheaper models.",
         }

@@ -138,6 +138,12 @@ class Engine(Protocol):
     def spaces(self, summary: DataSummary, request: RunRequest) -> Mapping[str, Space]:
         """Return, per model that adaptive search may vary after the portfolio, its parameter space. As `portfolio`."""
 
+    def baseline(self, summary: DataSummary, request: RunRequest) -> Candidate:
+        """Return the candidate that is evaluated in milliseconds and delivered if no trial ended in time.
+
+        As `portfolio`; it may be known to `evaluate` alone.
+        """
+
     def cost(self, summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
         """Predict what one fold of a candidate costs; None for models that are not known. As `portfolio`."""
 

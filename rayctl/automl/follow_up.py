@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rayctl.automl.baseline import is_baseline
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, TaskType, TrialState, Validation
 from rayctl.automl.request import build_request
 from rayctl.errors import Conflict, InvalidRequest
@@ -48,7 +49,7 @@ def continuation(
         raise InvalidRequest(
             "How much longer? Give a time budget, a number of further trials, or both.", code="missing-budget"
         )
-    ended = sum(row.state is not TrialState.SKIPPED for row in trials)
+    ended = sum(row.state is not TrialState.SKIPPED and not is_baseline(row) for row in trials)
     validation = _same_windows(request, trials)
     return _again(
         request,

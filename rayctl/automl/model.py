@@ -328,7 +328,8 @@ class RunView(Document):
 
     ``best_*``: the best single trial. ``ensemble``: trial → weight in the delivered model, ``ensemble_score`` its score
     on the validation predictions; None until the run has succeeded. ``tenant_version``: of the tenant's configuration
-    that counted for it; None: the tenant is not registered.
+    that counted for it; None: the tenant is not registered. ``warnings``: of what was delivered (those of the data are
+    in ``data``).
     """
 
     id: str
@@ -362,6 +363,7 @@ class RunView(Document):
     tenant_version: int | None = None
     data: DataSummary | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Event(Document):

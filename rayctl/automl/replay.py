@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayctl.automl.baseline import is_baseline
 from rayctl.automl.model import LeaderboardRow, TrialState
 
 __all__ = ["Delivered", "Replay"]
@@ -45,8 +46,11 @@ class Replay:
 
     @classmethod
     def of(cls, rows: Sequence[LeaderboardRow], combination: Mapping[str, Any] | None) -> Replay:
-        """Return the repetition of a run with these rows and this stored combination."""
-        return cls({row.trial: row for row in rows}, Delivered.of(combination))
+        """Return the repetition of a run with these rows and this stored combination.
+
+        What was delivered because no trial had ended is no trial to repeat: it comes about in the same way again.
+        """
+        return cls({row.trial: row for row in rows if not is_baseline(row)}, Delivered.of(combination))
 
     def finished(self, trial: int) -> bool:
         """Whether the trial ended with a score in the run that is repeated; others are not run."""

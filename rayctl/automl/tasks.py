@@ -12,17 +12,19 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from rayctl.automl.actions import FoldResult, FoldShape
+from rayctl.automl.baseline import BASELINE, baseline_row
 from rayctl.automl.csv_times import with_short_times
-from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
+from rayctl.automl.engine import Candidate, Combination, Engine, Fold, FoldOutcome, engine_for
 from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
-from rayctl.automl.model import RunRequest, TaskType
+from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
 from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
 from rayctl.tenancy.calls import carrying
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSEMBLE",
     "COMBINE",
+    "FALL_BACK",
     "PREDICT",
     "PREPARE",
     "STAGE",
@@ -43,8 +46,10 @@ __all__ = [
     "TaskFailure",
     "assemble",
     "combine",
+    "fall_back",
     "predict",
     "prepare",
+    "result_of",
     "stage",
     "stage_uri",
     "train_and_evaluate",
@@ -237,13 +242,53 @@ def assemble(
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
 
     def work() -> dict[str, bytes]:
-        bundle = engine.assemble(prepared, folds, candidates, found, combination, request)
-        files = {"model.zip": bundle}
-        files["predictions.parquet"] = _parquet(engine.blended(prepared, folds, found, combination, request))
-        forecast = engine.final_forecast(bundle)
-        return files if forecast is None else files | _forecast_files(forecast)
+        return _files(engine, prepared, folds, candidates, found, combination, request)
 
     return _within(Caps(memory_bytes=memory_bytes), work)
+
+
+def fall_back(
+    prepared: Any, folds: Sequence[Fold], trial: int, candidate: Candidate, request_json: str, caps: Caps
+) -> tuple[LeaderboardRow, Combination, dict[str, bytes]] | TaskFailure:
+    """Evaluate the baseline on all folds and build the files of a result that consists of it alone.
+
+    ``trial``: the number that it gets. The score is as honest as that of any trial: each fold's rows are predicted by
+    what was learned of the other rows.
+    """
+    request = _parsed(request_json)
+    engine = engine_for(request.task)
+    _import_for(request.task, candidate.model)
+
+    def work() -> tuple[LeaderboardRow, Combination, dict[str, bytes]]:
+        outcomes = [
+            engine.evaluate(prepared, fold, candidate, request, seed=request.seed, deadline=None) for fold in folds
+        ]
+        pairs = [pair for pair in zip(folds, outcomes, strict=True) if pair[0].scored]
+        results = {place: result_of(outcome) for place, (_, outcome) in enumerate(pairs)}
+        shapes = [FoldShape(fold.group, fold.weight, fold.scored) for fold in folds]
+        row = baseline_row(trial, candidate, results, shapes)
+        found = engine.combine(prepared, folds, {trial: [outcome for _, outcome in pairs]}, request)
+        combination = replace(found, settings={**found.settings, BASELINE: True})
+        files = _files(engine, prepared, folds, {trial: candidate}, {trial: outcomes}, combination, request)
+        return row, combination, files
+
+    return _within(caps, work)
+
+
+def _files(
+    engine: Engine,
+    prepared: Any,
+    folds: Sequence[Fold],
+    candidates: Mapping[int, Candidate],
+    found: Mapping[int, Sequence[FoldOutcome]],
+    combination: Combination,
+    request: RunRequest,
+) -> dict[str, bytes]:
+    bundle = engine.assemble(prepared, folds, candidates, found, combination, request)
+    files = {"model.zip": bundle}
+    files["predictions.parquet"] = _parquet(engine.blended(prepared, folds, found, combination, request))
+    forecast = engine.final_forecast(bundle)
+    return files if forecast is None else files | _forecast_files(forecast)
 
 
 def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
@@ -253,6 +298,12 @@ def _forecast_files(forecast: pa.Table) -> dict[str, bytes]:
     pyarrow.csv.write_csv(with_short_times(forecast), out)
     records = json.dumps(forecast.to_pylist(), default=str).encode()
     return {"forecast.parquet": _parquet(forecast), "forecast.csv": out.getvalue(), "forecast.json": records}
+
+
+def result_of(outcome: FoldOutcome) -> FoldResult:
+    """Return a fold's outcome without its arrays."""
+    size = int(outcome.model.nbytes)
+    return FoldResult(outcome.score, outcome.fit_s, outcome.predict_s, size, outcome.stopped_at)
 
 
 def _within(caps: Caps, work: Any) -> Any:
@@ -341,6 +392,7 @@ def _remote(function: Any, **options: Any) -> Any:
 TRAIN_AND_EVALUATE = _remote(train_and_evaluate, num_cpus=1, max_retries=0)
 COMBINE = _remote(combine, num_cpus=0, max_retries=3)
 ASSEMBLE = _remote(assemble, num_cpus=0, max_retries=3)
+FALL_BACK = _remote(fall_back, num_cpus=0, max_retries=3)
 PREPARE = _remote(prepare, num_cpus=0, max_retries=3, num_returns=2)
 STAGE = _remote(stage, num_cpus=0, max_retries=2, num_returns=2)
 STAGE_URI = _remote(stage_uri, num_cpus=0, max_retries=2, num_returns=2)

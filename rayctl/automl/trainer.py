@@ -25,12 +25,12 @@ from rayctl.automl.actions import (
     Action,
     Combine,
     FinishRun,
-    FoldResult,
     FoldShape,
     RecordTrial,
     StartFold,
     StopTask,
 )
+from rayctl.automl.baseline import falls_back, is_baseline, next_number
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
@@ -141,7 +141,9 @@ class TrainerActor:
 
     async def run(self, order: TrainingOrder, proxy: Any) -> Outcome:
         """Train until the schedule says that the run is over."""
-        self._order = order
+        # A baseline that was journalled before a crash is made again: it is no trial to build on.
+        recorded = tuple(row for row in order.recorded if not is_baseline(row))
+        self._order = order = replace(order, recorded=recorded)
         self._proxy = proxy
         self._store = ArtifactStore(order.store_url)
         self._carried: dict[str, Any] = {} if order.envelope is None else {ENVELOPE: order.envelope}
@@ -332,7 +334,7 @@ class TrainerActor:
         else:
             if isinstance(outcome, FoldOutcome):
                 self._outcomes.setdefault(action.trial, {})[action.fold] = ref
-                schedule.fold_done(*key, _result(outcome), time.time())
+                schedule.fold_done(*key, tasks.result_of(outcome), time.time())
             elif outcome.code == "deadline":
                 schedule.fold_lost(*key, outcome.as_error, time.time())
             else:
@@ -474,7 +476,8 @@ class TrainerActor:
     async def _deliver(self, finish: FinishRun) -> Outcome:
         assert self._schedule is not None
         if finish.combination is None:
-            return Outcome(None, None, finish.reason, dict(finish.error) if finish.error else None)
+            instead = await self._fall_back(finish) if falls_back(finish.error, self._order.request) else None
+            return instead or Outcome(None, None, finish.reason, dict(finish.error) if finish.error else None)
         order, combination = self._order, finish.combination
         folds = self._delivered_folds(combination)
         places = [fold.index for fold in folds]
@@ -486,14 +489,38 @@ class TrainerActor:
         files: dict[str, bytes] | TaskFailure = await task.remote(*parts, **self._carried)
         if isinstance(files, TaskFailure):
             return Outcome(None, None, "failed", files.as_error)
-        rows = with_weights(rank(self._schedule.rows, order.greater_is_better), combination.weights)
+        return await self._store_result(files, self._schedule.rows, combination, finish.reason)
+
+    async def _fall_back(self, finish: FinishRun) -> Outcome | None:
+        """Deliver the baseline, because no trial has ended; None if not even that can be scored."""
+        assert self._schedule is not None
+        order, rows = self._order, self._schedule.rows
+        candidate = engine_for(order.request.task).baseline(order.summary, order.request)
+        task = tasks.FALL_BACK.options(runtime_env=order.runtime_env)
+        parts = (self._prepared, self._folds, next_number(rows), candidate, self._request_json, self._caps(None))
+        try:
+            made = await task.remote(*parts, **self._carried)
+        except RayError as error:
+            made = _failure(error)
+        if isinstance(made, TaskFailure):
+            log.warning("run %s: no baseline: %s", order.run_id, made.message)
+            return None
+        row, combination, files = made
+        await self._journal_records([RecordTrial(row, candidate, {})])
+        return await self._store_result(files, [*rows, row], combination, finish.reason)
+
+    async def _store_result(
+        self, files: dict[str, bytes], trials: Sequence[LeaderboardRow], combination: Combination, reason: str
+    ) -> Outcome:
+        order = self._order
+        rows = with_weights(rank(trials, order.greater_is_better), combination.weights)
         files["leaderboard.csv"] = to_csv(rows).encode()
         files["leaderboard.json"] = ("[" + ",\n ".join(row.model_dump_json() for row in rows) + "]\n").encode()
         stored = await asyncio.gather(
             *(asyncio.to_thread(self._store.put, f"runs/{order.run_id}/{name}", files[name]) for name in sorted(files))
         )
         best = next(row.trial for row in rows if row.trial in combination.weights)
-        return Outcome(best, combination, finish.reason, None, tuple(stored))
+        return Outcome(best, combination, reason, None, tuple(stored))
 
     def _delivered_folds(self, combination: Combination) -> list[Fold]:
         """Return the folds that the delivered trials have: all, but for one that time cut short (`INCOMPLETE`)."""
@@ -512,11 +539,6 @@ def _known_trial(trial: FoundTrial) -> KnownTrial:
     given_up = (trial.row.error or {}).get("code") == "abandoned"
     results = {fold: result for fold, result in trial.results.items() if done or result.stopped_at is None}
     return KnownTrial(results, trial.row if done or given_up else None)
-
-
-def _result(outcome: FoldOutcome) -> FoldResult:
-    size = int(outcome.model.nbytes)
-    return FoldResult(outcome.score, outcome.fit_s, outcome.predict_s, size, outcome.stopped_at)
 
 
 def _options(resources: Resources, runtime_env: dict[str, Any] | None) -> dict[str, Any]:

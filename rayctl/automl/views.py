@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rayctl.automl.baseline import baseline_warning
 from rayctl.automl.leaderboard import rank, with_weights
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState, RunView, TrialCounts
 from rayctl.clock import iso
@@ -21,6 +22,7 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
     ended = row["finished_at"] if row["finished_at"] is not None else now
     combination = json.loads(row["result"]).get("combination") if row["result"] else None
     counts = {name: row[name] for name in ("planned", "done", "failed", "skipped", "running")}
+    warning = baseline_warning(combination)
     times = {name: iso(row[name]) if row[name] is not None else None for name in ("started_at", "finished_at")}
     return RunView(
         id=row["id"],
@@ -52,6 +54,7 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
         tenant_version=row["tenant_version"],
         data=DataSummary.model_validate_json(row["summary"]),
         labels=request.labels,
+        warnings=[] if warning is None else [warning],
         **times,
     )
 

@@ -20,6 +20,7 @@ _CODES: dict[str, tuple[str, str]] = {
     "too-slow": ("not begun: it would not have ended in the time that was left", "Extend the run."),
     "too-large": ("not begun: it would not fit into a task's memory", "Ask for more with --memory."),
     "incomplete": ("some of its folds ended in time, not all", "Extend the run."),
+    "baseline": ("predicts without a model: no trial had ended in time", "Extend the run."),
     "deadline": ("not ended when the time was up", "Extend the run."),
     "finished-early": ("not ended when somebody ended the run with `finish`", "Extend the run."),
     "cancelled": ("not ended when the run was cancelled", ""),
@@ -92,7 +93,7 @@ def _because(view: Row, rows: Sequence[Row]) -> list[str]:
         if error.get("hint"):
             texts.append(str(error["hint"]))
     else:
-        texts += [_why_enough(view, rows), _what_is_delivered(view)]
+        texts += [_why_enough(view, rows), *(view.get("warnings") or [_what_is_delivered(view)])]
     if view.get("continues"):
         reused = sum(bool(row.get("reused")) for row in rows)
         texts.append(f"it continues run {view['continues']} ({reused} of its trials were taken over)")

@@ -124,7 +124,7 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
     for title, value in lines.items():
         if value is not None:
             say(f"{title.ljust(width)}  {clean(value)}")
-    warn(settings, (view.get("data") or {}).get("warnings") or [])
+    warn(settings, [*(view.get("warnings") or []), *((view.get("data") or {}).get("warnings") or [])])
     files = found.get("artifacts") or []
     if files:
         say("")

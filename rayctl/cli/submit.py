@@ -116,6 +116,7 @@ def _finished(settings: Settings, run: Run) -> None:
         say(f"the model is an ensemble of {members} trials: {metric}={number(view.get('ensemble_score'))}")
         if why := why_not_the_best(view):
             settings.note(f"({why})")
+    warn(settings, view.get("warnings") or [])
     done = [row for row in rows if row.get("score") is not None]
     if done:
         emit_table(

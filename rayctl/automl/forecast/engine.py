@@ -55,6 +55,10 @@ class ForecastEngine:
         """Return the space of the global models, where the data are enough for them."""
         return spaces(summary, request)
 
+    def baseline(self, summary: DataSummary, request: RunRequest) -> Candidate:
+        """Return the naive method that the portfolio begins with."""
+        return portfolio(summary, request)[0]
+
     def cost(self, summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
         """Return the predicted cost of one fold (one chunk of series); a global model's is spread over its chunks."""
         return fold_cost(summary, request, candidate)

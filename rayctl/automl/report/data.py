@@ -204,7 +204,8 @@ def _sentence(run: Mapping[str, Any], found: Mapping[str, Any], best: Mapping[st
 def _warnings(
     document: Mapping[str, Any], rows: Labelled | Numbers | Series | None, request: Mapping[str, Any]
 ) -> list[str]:
-    found = [str(text) for text in (document["run"].get("data") or {}).get("warnings") or []]
+    run = document["run"]
+    found = [str(text) for text in (*(run.get("warnings") or ()), *((run.get("data") or {}).get("warnings") or ()))]
     counts, board = document["verdict"]["counts"], document["leaderboard"]
     if isinstance(rows, Labelled):
         found += _class_warnings(document["classification"])

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rayctl.automl.baseline import BASELINE
 from rayctl.automl.engine import Candidate, Combination, Cost, Fold, FoldOutcome
 from rayctl.automl.metrics import Metric, metric_of, score
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.automl.search import Space
 from rayctl.automl.tabular.assemble import assemble
+from rayctl.automl.tabular.baseline import baseline_model
 from rayctl.automl.tabular.combine import combine
 from rayctl.automl.tabular.cost import cost
 from rayctl.automl.tabular.delivered import open_bundle
@@ -58,6 +60,10 @@ class TabularEngine:
         """Return the spaces of adaptive search (see `rayctl.automl.tabular.portfolio`)."""
         return spaces(summary, request)
 
+    def baseline(self, summary: DataSummary, request: RunRequest) -> Candidate:
+        """Return the model that ignores the input columns (see `rayctl.automl.tabular.baseline`)."""
+        return Candidate(BASELINE)
+
     def cost(self, summary: DataSummary, request: RunRequest, candidate: Candidate) -> Cost | None:
         """Predict what one fold costs (see `rayctl.automl.tabular.cost`)."""
         return cost(summary, request, candidate)
@@ -84,9 +90,12 @@ class TabularEngine:
         metric = metric_of(request, prepared.n_classes)
         with _blamed_on(candidate), one_thread():
             started = time.perf_counter()
-            model, stopped_at = fit_model(
-                prepared, fold, candidate, request, seed=seed, deadline=deadline, stop_at=stop_at
-            )
+            if candidate.model == BASELINE:
+                model, stopped_at = baseline_model(prepared, fold, request), None
+            else:
+                model, stopped_at = fit_model(
+                    prepared, fold, candidate, request, seed=seed, deadline=deadline, stop_at=stop_at
+                )
             fitted = time.perf_counter()
             rows = (prepared.tree if model.view == "tree" else prepared.dense)[fold.test]
             value, predicted = None, np.empty(_shape(prepared))

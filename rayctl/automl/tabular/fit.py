@@ -25,7 +25,7 @@ from rayctl.automl.tabular.scale import TargetScale
 from rayctl.automl.tabular.training import Part, Predictor, TrainingData
 from rayctl.errors import TrialError
 
-__all__ = ["fit_model"]
+__all__ = ["fit_model", "is_about_means"]
 
 _WATCHED_SHARE = 0.12
 _WATCHED_MAX = 10_000
@@ -102,7 +102,7 @@ def fit_model(
     )
     predictor, stopped_at = _fit(resolved, data, params, seed, clock)
     model = FittedModel(predictor, resolved.view, present, prepared.n_classes, derived, scale)
-    if scale.kind == "log" and _is_about_means(request):
+    if scale.kind == "log" and is_about_means(request):
         judged = watch or train
         predicted = scale.invert(predictor.predict(judged.x))
         corrected = scale.corrected(scale_back(scale, judged.y), predicted, judged.weights)
@@ -120,7 +120,8 @@ def _extrapolates(model: str, params: Mapping[str, Any]) -> bool:
     return model in ("linear", "mlp", "kernel") or bool(model == "lightgbm" and params.get("linear_tree"))
 
 
-def _is_about_means(request: RunRequest) -> bool:
+def is_about_means(request: RunRequest) -> bool:
+    """Whether the metric of a regression is best met by means; else by medians."""
     return request.custom_metric is None and resolve_metric(request.metric, request.task).name not in _MEDIANS
 
 

@@ -55,6 +55,12 @@ def test_the_number_of_trials_counts_the_new_ones_only() -> None:
     assert (both.max_trials, both.time_budget_s) == (3, 5.0)
 
 
+def test_what_was_delivered_because_no_trial_had_ended_does_not_count_as_a_trial() -> None:
+    trials = rows("skipped", "done")
+    trials[1] = trials[1].model_copy(update={"error": {"code": "baseline", "message": "…"}})
+    assert continuation("r1", ASKED, trials, None, 10).max_trials == 10
+
+
 def test_a_repetition_can_be_continued() -> None:
     repeated = repetition("r1", ASKED, rows("done"))
     following = continuation("r2", repeated, rows("done"), 5.0, None)

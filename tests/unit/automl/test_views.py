@@ -108,6 +108,13 @@ def test_the_view_of_a_succeeded_run_tells_what_was_delivered() -> None:
     assert (view.continues, view.seed, view.trials.done) == ("r0", 4, 3)
 
 
+def test_the_view_warns_where_only_the_baseline_was_delivered() -> None:
+    assert run_view(database_row(), now=5000.0).warnings == []
+    combination = {"weights": {"2": 1.0}, "score": 0.5, "settings": {"baseline": True}}
+    (warning,) = run_view(database_row(result=json.dumps({"combination": combination})), now=5000.0).warnings
+    assert "more time" in warning
+
+
 def test_a_running_run_has_no_ensemble_yet_and_its_clock_runs() -> None:
     view = run_view(database_row(state="running", finished_at=None, result=None), now=1003.0, queue_position=2)
     assert (view.elapsed_s, view.ensemble, view.ensemble_score, view.queue_position) == (2.0, None, None, 2)
