@@ -62,6 +62,7 @@ class Delivery:
         greater_is_better: Direction of the metric.
         limits: Deadline and sizes.
         ensemble: Combine trials; else the best one is delivered.
+        bounded: What is delivered is chosen among several even then: the best one may predict too slowly.
         again: The choice to repeat once its trials are there; without them a new one is made.
     """
 
@@ -73,12 +74,14 @@ class Delivery:
         limits: Limits,
         ensemble: bool,
         again: Delivered | None = None,
+        bounded: bool = False,
     ) -> None:
         self._folds = tuple(finals)
         self._scored = scored
         self._greater = greater_is_better
         self._limits = limits
-        self._ensemble = ensemble
+        self._ensemble = ensemble or bounded
+        self._bounded = bounded
         self._again = again
         self._finals: dict[int, _Final] = {}
         self._ready: set[int] = set()
@@ -307,7 +310,9 @@ class Delivery:
 
     def _beaten_by(self, best: LeaderboardRow | None) -> bool:
         """Whether a trial that ended after the weights were chosen is better alone than all of them together."""
-        if self._combination is None or best is None or best.score is None or best.trial in self._basis:
+        if self._combination is None or self._bounded:
+            return False
+        if best is None or best.score is None or best.trial in self._basis:
             return False
         chosen = self._combination.score
         return best.score > chosen if self._greater else best.score < chosen

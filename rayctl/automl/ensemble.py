@@ -34,6 +34,8 @@ def greedy_blend(
     steps: int = STEPS,
     patience: int = PATIENCE,
     min_weight: float = 0.02,
+    costs: Mapping[int, float] | None = None,
+    most: float = float("inf"),
 ) -> Blend:
     """Choose the weights of an average of predictions.
 
@@ -46,11 +48,13 @@ def greedy_blend(
         patience: Stop after so many additions without a lower loss.
         min_weight: Members with less are left out (each costs prediction time), the rest is scaled up. Should that be
             worse than the best single trial, this one counts alone.
+        costs: Trial → what it costs to have it among the members; all together cost at most ``most``. At least one
+            trial must cost no more than that.
 
     Raises:
-        ValueError: there is no trial.
+        ValueError: there is no trial, or all cost too much.
     """
-    if not predictions:
+    if not any(_within({trial}, costs, most) for trial in predictions):
         raise ValueError("there is nothing to combine")
 
     def clean(values: np.ndarray) -> float:
@@ -64,13 +68,15 @@ def greedy_blend(
     best = 0
     for step in range(steps):
         found = []
-        for trial in trials:
+        affordable = [trial for trial in trials if _within({*chosen, trial}, costs, most)]
+        for trial in affordable:
             mixed = predictions[trial] if total is None else (total + predictions[trial]) / (step + 1)
             found.append(clean(mixed))
         place = int(np.argmin(found))
-        chosen.append(trials[place])
+        chosen.append(affordable[place])
         losses.append(found[place])
-        total = predictions[trials[place]].astype(np.float64) if total is None else total + predictions[trials[place]]
+        added = predictions[affordable[place]]
+        total = added.astype(np.float64) if total is None else total + added
         if losses[-1] < losses[best]:
             best = step
         elif step - best >= patience:
@@ -86,6 +92,10 @@ def greedy_blend(
     if not weights or final > losses[0]:  # what was left out had been needed
         return Blend({chosen[0]: 1.0}, losses[0], (losses[0],))
     return Blend(weights, final, tuple(losses[: best + 1]))
+
+
+def _within(members: set[int], costs: Mapping[int, float] | None, most: float) -> bool:
+    return costs is None or sum(costs[trial] for trial in sorted(members)) <= most
 
 
 def weighted_sum(predictions: Mapping[int, np.ndarray], weights: Mapping[int, float]) -> np.ndarray:

@@ -184,7 +184,9 @@ class RunRequest(Document):
     combination of trials (default) or the best trial fitted again on all rows (False; the default with a search
     space). ``stacking``: a second model learns the combination from the trials' validation predictions.
     ``calibrate``: correct class probabilities (default: where the metric scores them). ``class_weight``: weigh rare
-    classes up. ``reuse``: take finished folds of earlier runs of the tenant on the same data instead of repeating them.
+    classes up. ``max_predict_ms``: milliseconds of one core that the delivered model's members may take together for
+    1,000 rows of a table. ``reuse``: take finished folds of earlier runs of the tenant on the same data instead of
+    repeating them.
     """
 
     task: TaskType
@@ -208,6 +210,7 @@ class RunRequest(Document):
     stacking: bool = False
     calibrate: bool | None = None
     class_weight: Literal["balanced"] | None = None
+    max_predict_ms: float | None = Field(default=None, gt=0)
     reuse: bool = True
     continues: str | None = None
     replay_of: str | None = None
@@ -327,9 +330,9 @@ class RunView(Document):
     """The document of a run that every surface shows. Times are ISO 8601 in UTC.
 
     ``best_*``: the best single trial. ``ensemble``: trial → weight in the delivered model, ``ensemble_score`` its score
-    on the validation predictions; None until the run has succeeded. ``tenant_version``: of the tenant's configuration
-    that counted for it; None: the tenant is not registered. ``warnings``: of what was delivered (those of the data are
-    in ``data``).
+    on the validation predictions; None until the run has succeeded. ``predict_ms``: measured milliseconds of one core
+    for 1,000 rows, of runs with ``max_predict_ms``. ``tenant_version``: of the tenant's configuration that counted for
+    it; None: the tenant is not registered. ``warnings``: of what was delivered (those of the data are in ``data``).
     """
 
     id: str
@@ -358,6 +361,8 @@ class RunView(Document):
     best_trial: int | None = None
     ensemble_score: float | None = None
     ensemble: dict[int, float] | None = None
+    max_predict_ms: float | None = None
+    predict_ms: float | None = None
     continues: str | None = None
     replay_of: str | None = None
     tenant_version: int | None = None

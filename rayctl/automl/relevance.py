@@ -32,6 +32,8 @@ def _of_series(request: RunRequest) -> Iterator[str]:
         yield "calibrate"
     if request.stacking:
         yield "stacking"
+    if request.max_predict_ms is not None:
+        yield "max_predict_ms"
 
 
 def _of_tables(request: RunRequest) -> Iterator[str]:

@@ -67,10 +67,11 @@ class Strategy:
 
     ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
     ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: the run that
-    is repeated; only what ended in it is run.
+    is repeated; only what ended in it is run. ``bounded``: not every trial may be delivered: it may predict too slowly.
     """
 
     ensemble: bool = True
+    bounded: bool = False
     race: bool = False
     prefetch: bool = False
     replay: Replay | None = None
@@ -153,7 +154,9 @@ class Schedule:
         self._fold_s: float | None = None
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
-        self.delivery = Delivery(finals, len(self._scored), greater_is_better, limits, strategy.ensemble, delivered)
+        self.delivery = Delivery(
+            finals, len(self._scored), greater_is_better, limits, strategy.ensemble, delivered, strategy.bounded
+        )
 
     # What the shell asks -----------------------------------------------------------------------
 

@@ -343,6 +343,7 @@ class Supervisor:
                 "combination": combination,
                 "artifacts": [{"name": stored.key.rsplit("/", 1)[1], **asdict(stored)} for stored in outcome.artifacts],
                 "versions": dict(tasks.versions()),
+                "predict_ms": outcome.predict_ms,
             }
             await self._end(run_id, RunState.SUCCEEDED, reason=outcome.reason, result=result)
         elif outcome.reason == "cancelled":

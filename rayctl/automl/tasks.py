@@ -42,6 +42,7 @@ __all__ = [
     "STAGE_URI",
     "TRAIN_AND_EVALUATE",
     "WARM",
+    "Assembled",
     "Caps",
     "TaskFailure",
     "assemble",
@@ -74,6 +75,14 @@ class TaskFailure:
     def as_error(self) -> dict[str, str]:
         """The form that leaderboard rows carry."""
         return {"code": self.code, "message": self.message}
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The files of a result by name. ``predict_ms``: of a model whose request limits it (see `Engine.predict_ms`)."""
+
+    files: Mapping[str, bytes]
+    predict_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,7 @@ def assemble(
     combination: Combination,
     request_json: str,
     memory_bytes: int | None,
-) -> dict[str, bytes] | TaskFailure:
+) -> Assembled | TaskFailure:
     """Build the files of a result: the model bundle, the validation predictions and, for series, the forecast.
 
     ``outcomes``: trial → references to the outcomes of all folds, in order.
@@ -241,8 +250,10 @@ def assemble(
     _import_for(request.task, " ".join(candidate.model for candidate in candidates.values()))
     found = {trial: ray.get(list(refs)) for trial, refs in outcomes.items()}
 
-    def work() -> dict[str, bytes]:
-        return _files(engine, prepared, folds, candidates, found, combination, request)
+    def work() -> Assembled:
+        files = _files(engine, prepared, folds, candidates, found, combination, request)
+        limited_time = request.max_predict_ms is not None
+        return Assembled(files, engine.predict_ms(files["model.zip"], prepared) if limited_time else None)
 
     return _within(Caps(memory_bytes=memory_bytes), work)
 

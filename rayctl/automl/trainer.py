@@ -42,7 +42,7 @@ from rayctl.automl.replay import Replay
 from rayctl.automl.schedule import KnownTrial, Schedule, Strategy
 from rayctl.automl.search import candidate_key, derive_seed, expand_search_space, seed_key
 from rayctl.automl.selection import worth_keeping
-from rayctl.automl.tasks import Caps, TaskFailure
+from rayctl.automl.tasks import Assembled, Caps, TaskFailure
 from rayctl.automl.trial_files import FoundTrial, TrialFiles
 from rayctl.errors import RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
@@ -95,6 +95,7 @@ class Outcome:
     """How the training ended.
 
     ``combination`` is what was delivered, ``trial`` the best of its trials; None with ``error`` or a cancellation.
+    ``predict_ms``: see `RunView`.
     """
 
     trial: int | None
@@ -102,6 +103,7 @@ class Outcome:
     reason: str
     error: dict[str, Any] | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
+    predict_ms: float | None = None
 
 
 class TrainerActor:
@@ -231,6 +233,7 @@ class TrainerActor:
             self._slots or order.slots,
             Strategy(
                 ensemble=request.delivers_ensemble,
+                bounded=request.max_predict_ms is not None,
                 race=in_time,
                 prefetch=order.prefetch,
                 replay=order.replay,
@@ -486,10 +489,11 @@ class TrainerActor:
         cpus = 0.0 if order.limits.deadline_at is not None else order.helper_cpus  # a deadline waits for nobody
         task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env, num_cpus=cpus)
         parts = (self._prepared, folds, candidates, refs, combination, self._request_json, order.memory_bytes)
-        files: dict[str, bytes] | TaskFailure = await task.remote(*parts, **self._carried)
-        if isinstance(files, TaskFailure):
-            return Outcome(None, None, "failed", files.as_error)
-        return await self._store_result(files, self._schedule.rows, combination, finish.reason)
+        assembled: Assembled | TaskFailure = await task.remote(*parts, **self._carried)
+        if isinstance(assembled, TaskFailure):
+            return Outcome(None, None, "failed", assembled.as_error)
+        outcome = await self._store_result(dict(assembled.files), self._schedule.rows, combination, finish.reason)
+        return replace(outcome, predict_ms=assembled.predict_ms)
 
     async def _fall_back(self, finish: FinishRun) -> Outcome | None:
         """Deliver the baseline, because no trial has ended; None if not even that can be scored."""

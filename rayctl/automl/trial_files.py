@@ -34,7 +34,7 @@ _FORMAT = 1
 _NOT_PART_OF_THE_QUESTION = frozenset(
     {"data", "search_space", "time_budget_s", "max_trials", "trial_timeout_s", "resources", "trainer_resources"}
     | {"trainer_runtime_env", "max_parallel", "name", "labels", "reuse", "ensemble", "stacking", "calibrate", "levels"}
-    | {"tenant", "replay_of", "continues"}
+    | {"tenant", "replay_of", "continues", "max_predict_ms"}
 )
 
 

@@ -20,9 +20,9 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
     """Return the document of a run. ``now`` (seconds since the epoch) is for the elapsed time of a running one."""
     request = RunRequest.model_validate_json(row["request"])
     ended = row["finished_at"] if row["finished_at"] is not None else now
-    combination = json.loads(row["result"]).get("combination") if row["result"] else None
+    result = json.loads(row["result"]) if row["result"] else {}
+    combination = result.get("combination")
     counts = {name: row[name] for name in ("planned", "done", "failed", "skipped", "running")}
-    warning = baseline_warning(combination)
     times = {name: iso(row[name]) if row[name] is not None else None for name in ("started_at", "finished_at")}
     return RunView(
         id=row["id"],
@@ -49,13 +49,25 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
         best_trial=row["best_trial"],
         ensemble_score=combination["score"] if combination else None,
         ensemble=combination["weights"] if combination else None,
+        max_predict_ms=request.max_predict_ms,
+        predict_ms=result.get("predict_ms"),
         continues=request.continues,
         replay_of=request.replay_of,
         tenant_version=row["tenant_version"],
         data=DataSummary.model_validate_json(row["summary"]),
         labels=request.labels,
-        warnings=[] if warning is None else [warning],
+        warnings=[warning for warning in (baseline_warning(combination), _slow(request, result)) if warning],
         **times,
+    )
+
+
+def _slow(request: RunRequest, result: Mapping[str, Any]) -> str | None:
+    most, found = request.max_predict_ms, result.get("predict_ms")
+    if most is None or found is None or found <= most:
+        return None
+    return (
+        f"1,000 rows take {found:.3g} ms to predict, more than the {most:.3g} ms of max_predict_ms: no trial was "
+        "quicker, or the machine was busy. Linear models and small trees are quick."
     )
 
 

@@ -40,6 +40,7 @@ _REQUEST_OPTIONS = [
     click.option("--stacking/--no-stacking", default=None, help="A second model learns the combination."),
     click.option("--calibrate/--no-calibrate", default=None, help="Correct class probabilities."),
     click.option("--class-weight", type=click.Choice(["balanced"]), help="Weigh rare classes up."),
+    click.option("--max-predict-ms", type=float, help="Most milliseconds that 1,000 rows may take to predict."),
     click.option("--reuse/--no-reuse", default=None, help="Take finished folds of earlier runs on the same data."),
     click.option("--search-space", metavar="FILE|JSON", help="Models and parameters to try."),
     click.option("--seed", type=int, help="Seed of everything random (default 0)."),

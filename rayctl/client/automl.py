@@ -49,6 +49,7 @@ class AutoML:
         stacking: bool | None = None,
         calibrate: bool | None = None,
         class_weight: str | None = None,
+        max_predict_ms: float | None = None,
         reuse: bool | None = None,
         time_budget: float | str | timedelta | None = None,
         time_budget_s: float | str | timedelta | None = None,

@@ -188,6 +188,9 @@ class ForecastEngine:
             return from_history(stored, table, allow_pickle=allow_pickle)
         return look_up(stored, table)
 
+    def predict_ms(self, bundle: bytes, prepared: object) -> None:
+        """Return None: the forecast is in the bundle already."""
+
     def final_forecast(self, bundle: bytes) -> pa.Table | None:
         """Return the stored forecast of the horizon after the data, with its prediction intervals."""
         return open_stored(bundle).forecast

@@ -51,7 +51,8 @@ def assemble(
         blobs[trial] = [thinned_forest(np.ascontiguousarray(blob).tobytes(), models=len(used)) for blob in models]
     costs = {trial: [row_us(blob) for blob in parts] for trial, parts in blobs.items()}
     trials = []
-    for trial, kept in kept_models(costs, combination.weights).items():
+    # Milliseconds for 1,000 rows are microseconds for one.
+    for trial, kept in kept_models(costs, combination.weights, request.max_predict_ms).items():
         parts: list[dict[str, Any]] = []
         size = 0
         for position in kept:

@@ -15,6 +15,7 @@ from rayctl.automl.tabular.calibrate import decision_settings, temperature_setti
 from rayctl.automl.tabular.mixing import labels_of, mix
 from rayctl.automl.tabular.oof import Validation
 from rayctl.automl.tabular.prepare import PreparedTable
+from rayctl.automl.tabular.thinning import cheapest_us
 
 __all__ = ["combine"]
 
@@ -34,8 +35,13 @@ def combine(
     """Choose weights (see `Engine.combine`).
 
     Trials without class probabilities, and trials whose score needs a decision function, cannot be averaged; such a
-    trial is delivered alone if it is the best.
+    trial is delivered alone if it is the best. With ``max_predict_ms`` only trials are considered that keep it, and
+    only members that keep it together; if no trial does, the quickest one is delivered.
     """
+    costs = None
+    if request.max_predict_ms is not None:
+        costs = {trial: cheapest_us(parts) for trial, parts in outcomes.items()}
+        outcomes = _quick_enough(outcomes, costs, request.max_predict_ms)
     metric = metric_of(request, prepared.n_classes)
     validation = Validation.of(prepared, folds)
     scores = {trial: validation.mean_score(parts) for trial, parts in outcomes.items()}
@@ -50,12 +56,23 @@ def combine(
     single = _alone(validation, metric, request, best, outcomes[best], scores[best], corrected=True)
     if len(usable) < 2:
         return single
-    blend = _blended(validation, metric, request, {trial: predictions[trial] for trial in usable}, scores)
+    blend = _blended(validation, metric, request, {trial: predictions[trial] for trial in usable}, scores, costs)
     if request.stacking:
         ranked = sorted(usable, key=lambda trial: (metric.loss(scores[trial]), trial))
-        members = {*blend.weights, *ranked[:_STACKED]}
+        members = {*blend.weights, *(ranked[:_STACKED] if costs is None else ())}
         blend = _stacked(validation, metric, blend, {trial: predictions[trial] for trial in members})
     return single if metric.better(single.score, blend.score) else blend
+
+
+def _quick_enough(
+    outcomes: Mapping[int, Sequence[FoldOutcome]], costs: Mapping[int, float], most: float
+) -> Mapping[int, Sequence[FoldOutcome]]:
+    """Return the trials that cost at most so much, or the one that costs least."""
+    quick = {trial: parts for trial, parts in outcomes.items() if costs[trial] <= most}
+    if quick:
+        return quick
+    quickest = min(outcomes, key=lambda trial: (costs[trial], trial))
+    return {quickest: outcomes[quickest]}
 
 
 def _alone(
@@ -83,6 +100,7 @@ def _blended(
     request: RunRequest,
     predictions: Mapping[int, np.ndarray],
     scores: Mapping[int, float],
+    costs: Mapping[int, float] | None,
 ) -> Combination:
     custom = metric.function is not None
     kept = sorted(predictions, key=lambda trial: (metric.loss(scores[trial]), trial))
@@ -90,7 +108,8 @@ def _blended(
     places = validation.sampled(_ROWS_CUSTOM if custom else _ROWS, request.seed)
     reduce, loss = _objective(validation.take(places), metric)
     reduced = {trial: reduce(predictions[trial][places].astype(np.float64)) for trial in kept}
-    blend = greedy_blend(reduced, loss, min_weight=_MIN_WEIGHT)
+    most = float("inf") if request.max_predict_ms is None else request.max_predict_ms
+    blend = greedy_blend(reduced, loss, min_weight=_MIN_WEIGHT, costs=costs, most=most)
     mixed = mix(predictions, blend.weights, {})
     settings = _corrections(validation, metric, request, mixed) if mixed.ndim == 2 else {}
     value = _score(validation, metric, mix(predictions, blend.weights, settings), settings)

@@ -135,3 +135,20 @@ def test_sums_are_added_up_in_the_order_of_the_trials_in_double_precision() -> N
     total = weighted_sum(parts, {2: 1.0, 1: 1.0, 0: 1.0})
     assert total.dtype == np.float64
     assert total.tolist() == [1.0, 1.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), trials=st.integers(1, 9), most=st.integers(1, 20))
+def test_members_never_cost_more_than_allowed(seed: int, trials: int, most: int) -> None:
+    predictions, loss = problem(seed, trials)
+    costs = {trial: float(1 + 3 * place) for place, trial in enumerate(sorted(predictions))}
+    blend = greedy_blend(predictions, loss, costs=costs, most=most)
+    assert sum(costs[trial] for trial in blend.weights) <= most
+    affordable = [loss(values) for trial, values in predictions.items() if costs[trial] <= most]
+    assert blend.loss <= min(affordable) + 1e-12
+    assert greedy_blend(predictions, loss, costs=costs, most=1e9) == greedy_blend(predictions, loss)
+
+
+def test_nothing_that_may_be_had_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to combine"):
+        greedy_blend({1: np.zeros(3)}, squared(np.zeros(3)), costs={1: 2.0}, most=1.0)

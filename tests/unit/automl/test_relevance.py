@@ -21,6 +21,7 @@ SERIES: dict[str, Any] = {"time_column": "ds", "horizon": 3}
         ("regression", {"class_weight": "balanced", "calibrate": True}, "regression: class_weight, calibrate."),
         ("forecasting", {"class_weight": "balanced", "stacking": True, "calibrate": True, **SERIES},
          "forecasting: class_weight, calibrate, stacking."),
+        ("forecasting", {"max_predict_ms": 5, **SERIES}, "forecasting: max_predict_ms."),
         ("forecasting", {"validation": {"group_column": "g"}, "weight_column": "w", **SERIES},
          "forecasting: weight_column, validation.group_column."),
         ("forecasting", {"features": ["a"], **SERIES}, "features (known_future"),

@@ -318,6 +318,49 @@ def test_from_trials_to_predictions(name: str, stacking: bool) -> None:
     np.testing.assert_allclose(got, mix(parts, found.weights, found.settings), rtol=1e-6, atol=1e-9)
 
 
+@pytest.fixture(scope="module")
+def forest_and_line() -> tuple[Any, list[Fold], dict[int, list[FoldOutcome]]]:
+    table, _ = table_of("diabetes")
+    prepared, request = ENGINE.prepare(table, QUICK), QUICK
+    folds = ENGINE.split(prepared, request)
+    return (
+        prepared,
+        folds,
+        {
+            trial: [ENGINE.evaluate(prepared, fold, candidate, request, seed=trial, deadline=None) for fold in folds]
+            for trial, candidate in SLOW_AND_QUICK.items()
+        },
+    )
+
+
+QUICK = RunRequest(task="regression", target="y", validation={"folds": 3})
+SLOW_AND_QUICK = {
+    0: Candidate("extra_trees", {"n_estimators": 300}),
+    1: Candidate("linear", {}),
+    2: Candidate("random_forest", {"n_estimators": 300}),
+}
+
+
+@pytest.mark.parametrize(
+    ("most_ms", "members"),
+    [(1000.0, {0, 1, 2}), (2.0, {1}), (1e-6, {1})],
+    ids=["all", "the quick one", "nothing is quick enough: the quickest"],
+)
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_prediction_time_is_limited(forest_and_line: Any, most_ms: float, members: set[int], ensemble: bool) -> None:
+    prepared, folds, outcomes = forest_and_line
+    request = QUICK.model_copy(update={"max_predict_ms": most_ms, "ensemble": ensemble})
+    found = ENGINE.combine(prepared, folds, outcomes, request)
+    assert found.weights.keys() <= members
+    bundle = ENGINE.assemble(prepared, folds, SLOW_AND_QUICK, outcomes, found, request)
+    kept = {part["trial"]: len(part["folds"]) for part in read_bundle(bundle).info["trials"]}
+    assert kept.keys() == found.weights.keys()
+    assert most_ms > 1 or kept == {1: 1}  # one model of three: the least that there can be
+    measured = ENGINE.predict_ms(bundle, prepared)
+    assert measured is not None
+    assert 0 < measured < 1000
+
+
 def frozen(values: np.ndarray) -> np.ndarray:
     values.flags.writeable = False
     return values
