@@ -26,6 +26,8 @@ def why_not_the_best(view: Row) -> str:
     ensemble, best = view.get("ensemble_score"), view.get("best_score")
     if ensemble is None or best is None or not (ensemble < best if view.get("greater_is_better") else ensemble > best):
         return ""
+    if view.get("max_predict_ms") is not None:
+        return "max_predict_ms leaves out what takes longer to predict"
     return "the best of many trials owes part of its score to chance, since it was chosen by it; the average is safer"
 
 

@@ -63,6 +63,7 @@ def test_an_ensemble_that_scores_worse_than_its_best_trial_is_explained(
     view = {"ensemble_score": ensemble, "best_score": 0.97, "greater_is_better": greater}
     assert ("chance" in why_not_the_best(view)) is told
     assert why_not_the_best({"best_score": 0.97}) == ""
+    assert not told or "max_predict_ms" in why_not_the_best({**view, "max_predict_ms": 5.0})
 
 
 def test_watching_shows_the_ensemble(run: Run, submit: Submit) -> None:

@@ -17,7 +17,7 @@ from rayctl.automl.bundle import Member, write_bundle
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.model import RunRequest
 from rayctl.automl.tabular.prepare import PreparedTable
-from rayctl.automl.tabular.thinning import kept_models, row_us, thinned_forest
+from rayctl.automl.tabular.thinning import kept_models, most_us, row_us, thinned_forest
 from rayctl.errors import TrialError
 
 __all__ = ["KIND", "assemble"]
@@ -51,8 +51,7 @@ def assemble(
         blobs[trial] = [thinned_forest(np.ascontiguousarray(blob).tobytes(), models=len(used)) for blob in models]
     costs = {trial: [row_us(blob) for blob in parts] for trial, parts in blobs.items()}
     trials = []
-    # Milliseconds for 1,000 rows are microseconds for one.
-    for trial, kept in kept_models(costs, combination.weights, request.max_predict_ms).items():
+    for trial, kept in kept_models(costs, combination.weights, most_us(request)).items():
         parts: list[dict[str, Any]] = []
         size = 0
         for position in kept:

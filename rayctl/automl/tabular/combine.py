@@ -15,7 +15,7 @@ from rayctl.automl.tabular.calibrate import decision_settings, temperature_setti
 from rayctl.automl.tabular.mixing import labels_of, mix
 from rayctl.automl.tabular.oof import Validation
 from rayctl.automl.tabular.prepare import PreparedTable
-from rayctl.automl.tabular.thinning import cheapest_us
+from rayctl.automl.tabular.thinning import cheapest_us, most_us
 
 __all__ = ["combine"]
 
@@ -38,10 +38,10 @@ def combine(
     trial is delivered alone if it is the best. With ``max_predict_ms`` only trials are considered that keep it, and
     only members that keep it together; if no trial does, the quickest one is delivered.
     """
-    costs = None
-    if request.max_predict_ms is not None:
+    costs, most = None, most_us(request)
+    if most is not None:
         costs = {trial: cheapest_us(parts) for trial, parts in outcomes.items()}
-        outcomes = _quick_enough(outcomes, costs, request.max_predict_ms)
+        outcomes = _quick_enough(outcomes, costs, most)
     metric = metric_of(request, prepared.n_classes)
     validation = Validation.of(prepared, folds)
     scores = {trial: validation.mean_score(parts) for trial, parts in outcomes.items()}
@@ -108,8 +108,7 @@ def _blended(
     places = validation.sampled(_ROWS_CUSTOM if custom else _ROWS, request.seed)
     reduce, loss = _objective(validation.take(places), metric)
     reduced = {trial: reduce(predictions[trial][places].astype(np.float64)) for trial in kept}
-    most = float("inf") if request.max_predict_ms is None else request.max_predict_ms
-    blend = greedy_blend(reduced, loss, min_weight=_MIN_WEIGHT, costs=costs, most=most)
+    blend = greedy_blend(reduced, loss, min_weight=_MIN_WEIGHT, costs=costs, most=most_us(request) or float("inf"))
     mixed = mix(predictions, blend.weights, {})
     settings = _corrections(validation, metric, request, mixed) if mixed.ndim == 2 else {}
     value = _score(validation, metric, mix(predictions, blend.weights, settings), settings)
