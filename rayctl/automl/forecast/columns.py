@@ -143,7 +143,7 @@ def read_target(column: pa.ChunkedArray, name: str) -> np.ndarray:
             "target-type",
             name,
             f"The target {name!r} must be numeric; it has type {column.type} (for example {str(example)[:40]!r}).",
-            "Turn it into numbers.",
+            "Turn it into numbers, written without thousands separators, units or words (leave missing values empty).",
         )
     values = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy().astype(np.float64)
     infinite = np.isinf(values)

@@ -80,7 +80,8 @@ def _singletons(class_counts: Sequence[int] | None) -> list[str]:
     single = sum(1 for count in class_counts or () if count == 1)
     if not single:
         return []
-    return [f"{single} classes have a single row: models cannot be both trained and scored on them."]
+    have = "1 class has" if single == 1 else f"{single} classes have"
+    return [f"{have} a single row: models cannot be both trained and scored on such a class."]
 
 
 def _too_few(rows: int, need: str) -> InvalidData:

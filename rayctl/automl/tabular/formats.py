@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["MISSING_MARKS", "find_reading", "is_mark", "is_plain", "parse"]
+__all__ = ["MISSING_MARKS", "find_reading", "is_mark", "is_plain", "parse", "read_amounts"]
 
 MISSING_MARKS = ("", "?", "-", "--", ".", "na", "n/a", "nan", "nat", "none", "null", "missing", "unknown", "<na>")
 _SHARE = 0.95
@@ -55,6 +55,20 @@ def find_reading(values: pa.Array) -> str | None:
         if _share(distinct, reading) >= _SHARE and _share(values, reading) >= _SHARE:
             return reading
     return None
+
+
+def read_amounts(values: pa.Array) -> tuple[pa.Array, pa.Array] | None:
+    """Read a text column (type string) that holds numbers and marks for missing values; None if it is another.
+
+    Returns (float64, null where there is no number; whether a value is neither a number nor a mark: booleans). Stricter
+    than for input columns: such values are for the caller to judge, and times of day are no amounts.
+    """
+    reading = find_reading(values)
+    if reading is None or not reading.startswith("number:") or reading == "number:clock":
+        return None
+    found = parse(values, reading)
+    marks = pc.fill_null(is_mark(values), True)
+    return found, pc.and_(pc.invert(marks), pc.is_null(found))
 
 
 def is_mark(values: pa.Array) -> pa.Array:

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayctl.automl.tabular import columns as col
-from rayctl.automl.tabular.target import examples
+from rayctl.automl.tabular.target import Target, examples
 from rayctl.errors import InvalidData
 
-__all__ = ["read_groups", "read_weights"]
+__all__ = ["check_classes_weigh", "read_groups", "read_weights"]
 
 
 def read_weights(table: pa.Table, name: str) -> np.ndarray:
@@ -35,6 +35,20 @@ def read_weights(table: pa.Table, name: str) -> np.ndarray:
     # Divided by the largest first: the sum of huge weights would be infinite.
     scaled = weights / weights.max()
     return scaled / scaled.mean()
+
+
+def check_classes_weigh(target: Target, weights: np.ndarray, name: str) -> None:
+    """Refuse weights that leave fewer than two classes to tell apart.
+
+    Raises:
+        InvalidData: ``invalid-weights``.
+    """
+    if target.classes is None:
+        return
+    heavy = np.unique(target.values[weights > 0])
+    if len(heavy) < 2:
+        only = target.classes[int(heavy[0])]
+        raise _invalid_weights(name, f"leaves only the class {only!r}: all rows of the others have weight 0")
 
 
 def read_groups(table: pa.Table, name: str) -> tuple[np.ndarray, list[str]]:

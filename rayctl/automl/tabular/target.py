@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from rayctl.automl.model import TaskType
 from rayctl.automl.tabular.columns import Kind, kind_of, numbers, texts
+from rayctl.automl.tabular.formats import read_amounts
 from rayctl.errors import InvalidData
 
 __all__ = ["Label", "Target", "examples", "read_target"]
@@ -70,6 +71,12 @@ def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
             if kind == "datetime"
             else "Turn it into numbers, text or true/false values.",
         )
+    warnings = []
+    if task is TaskType.REGRESSION and kind == "category":
+        read = _numbers_of_text(name, texts(column))
+        if read is not None:
+            (column, note), kind = read, "number"
+            warnings.append(note)
     present = np.asarray(pc.is_valid(column)) if kind in ("category", "bool") else ~np.isnan(numbers(column))
     if not present.any():
         raise _defect(
@@ -77,7 +84,6 @@ def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
             f"The target column {name!r} has no value in any of {len(table)} rows.",
             "Training needs rows whose target is known. Is this the right target column?",
         )
-    warnings = []
     if not present.all():
         missing = len(present) - int(present.sum())
         warnings.append(f"{missing} rows without a value in target {name!r} were dropped (rows {examples(~present)}).")
@@ -103,6 +109,26 @@ def _check_finite(name: str, column: pa.ChunkedArray) -> None:
             f"The target column {name!r} has {int(infinite.sum())} infinite values (rows {examples(infinite)}).",
             "Remove these rows or correct their values.",
         )
+
+
+def _numbers_of_text(name: str, values: pa.Array) -> tuple[pa.ChunkedArray, str] | None:
+    """Return (the numbers that a text column holds, what to say about it); None if it holds others than numbers."""
+    read = read_amounts(values)
+    if read is None:
+        return None
+    found, strange = read
+    if pc.any(strange).as_py():
+        shown = ", ".join(map(repr, values.filter(strange).unique().slice(0, 3).to_pylist()))
+        rows = np.asarray(strange)
+        others = "1 value that is" if rows.sum() == 1 else f"{int(rows.sum())} values that are"
+        raise _defect(
+            "target-type",
+            f"The target column {name!r} holds numbers as text and {others} none ({shown}; rows {examples(rows)}).",
+            "Correct these values, or leave them empty: rows without a target are left out.",
+        )
+    first = int(np.flatnonzero(np.asarray(found.is_valid()))[0])
+    example = f"{values[first].as_py()!r} is {found[first].as_py():g}"
+    return pa.chunked_array([found]), f"Target {name!r} is text and was read as numbers ({example})."
 
 
 def _regression(name: str, column: pa.ChunkedArray, kind: Kind | None) -> np.ndarray:

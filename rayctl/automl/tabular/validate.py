@@ -25,7 +25,7 @@ from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.families import resolve
 from rayctl.automl.tabular.folds import choose_folds
 from rayctl.automl.tabular.kinds import decide
-from rayctl.automl.tabular.roles import read_groups, read_weights
+from rayctl.automl.tabular.roles import check_classes_weigh, read_groups, read_weights
 from rayctl.automl.tabular.target import Target, examples, read_target
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
@@ -148,6 +148,7 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
     weights, groups = None, None
     if request.weight_column is not None:
         weights = read_weights(usable, request.weight_column)
+        check_classes_weigh(target, weights, request.weight_column)
     if request.validation.group_column is not None:
         groups, group_warnings = read_groups(usable, request.validation.group_column)
         warnings += group_warnings

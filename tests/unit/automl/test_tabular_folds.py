@@ -173,7 +173,7 @@ def test_small_classes_reduce_folds_only_where_every_fold_needs_both() -> None:
     assert choose_folds(100, [90, 7, 3], validation) == (8, [])
     folds, warnings = choose_folds(100, [99, 1], validation)
     assert folds == 8
-    assert "1 classes have a single row" in warnings[0]
+    assert "1 class has a single row" in warnings[0]
 
 
 def test_few_rows() -> None:

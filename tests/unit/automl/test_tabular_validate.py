@@ -133,6 +133,14 @@ def test_bad_weights() -> None:
     assert error.errors[0]["pointer"] == "/weight_column"
 
 
+@pytest.mark.parametrize("heavy", ["a", "b"])
+def test_weights_must_leave_two_classes(heavy: str) -> None:
+    data = table(y=["a", "b"] * (N // 2), w=[1.0 if name == heavy else 0.0 for name in ["a", "b"] * (N // 2)])
+    error = defect(data, weight_column="w")
+    assert error.code == "invalid-weights"
+    assert f"only the class '{heavy}'" in error.message
+
+
 def warnings_of(data: pa.Table, **fields: Any) -> list[str]:
     return ENGINE.validate(data, request(**fields)).warnings
 
@@ -144,7 +152,40 @@ def test_small_classes_are_named() -> None:
         "1 class has fewer than 10 rows ('rare': 3): what is said about them is uncertain.",
     ]
     [single] = warnings_of(table(kind=list("abcd") * 10, y=["single"] + ["common"] * (N - 1)))
-    assert "1 classes have a single row" in single
+    assert "1 class has a single row" in single
+
+
+@pytest.mark.parametrize(
+    ("form", "second"),
+    [
+        ("{:,}.5", 1001.5),
+        ("$ {:,}", 1001),
+        ("{}.25 EUR", 1001.25),
+        ("{} %", 1001),
+        (" {} ", 1001),
+        ("{:,}", 1001),
+    ],
+)
+def test_numbers_as_text_are_a_target_for_regression(form: str, second: float) -> None:
+    written = [form.format(1000 + row) for row in range(N - 2)]
+    plan = inspect_table(table(y=[*written, "n/a", None]), request(task="regression"))
+    assert plan.target.values[1] == second
+    assert len(plan.target.values) == N - 2
+    assert plan.target.rows is not None
+    told = f"Target 'y' is text and was read as numbers ({written[0]!r} is "
+    assert [told in warning for warning in plan.warnings] == [True, False]
+
+
+def test_a_comma_may_be_the_decimal_sign() -> None:
+    plan = inspect_table(table(y=[f"1.{row:03d},5" for row in range(N)]), request(task="regression"))
+    assert plan.target.values[7] == 1007.5
+
+
+def test_a_number_target_with_other_texts_is_refused_and_they_are_named() -> None:
+    error = defect(table(y=[*(f"{row}.5" for row in range(N - 1)), "plenty"]), task="regression")
+    assert error.code == "target-type"
+    assert f"1 value that is none ('plenty'; rows {N - 1})" in error.message
+    assert defect(table(y=[f"{row % 24}:30" for row in range(N)]), task="regression").code == "target-type"
 
 
 def test_text_target_for_regression() -> None:
