@@ -470,8 +470,12 @@ class Schedule:
             if self._strategy.replay.finished(number):
                 return None
             return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
-        if self.limits.deadline_at is None or all(row.state is not TrialState.DONE for row in self._rows.values()):
+        if self.limits.deadline_at is None:
             return None
+        if all(row.state is not TrialState.DONE for row in self._rows.values()) and (
+            not self._active or self._pace.any_part_helps(candidate)
+        ):
+            return None  # nothing has an answer yet, and nothing that is under way would be held up for nothing
         needs = self._pace.memory_bytes(candidate)
         if needs is not None and self._memory_bytes is not None and needs > self._memory_bytes:
             text = (

@@ -28,6 +28,7 @@ _LIMITED_ARIMA: dict[str, Any] = {
     "nmodels": 30,
 }
 _GROWS = frozenset({"AutoTheta", "DynamicOptimizedTheta", "OptimizedTheta", "AutoETS", "AutoARIMA", "AutoMFLES"})
+_GROWS_SLOWLY = frozenset({"AutoCES"})
 
 
 def portfolio(summary: DataSummary, request: RunRequest) -> list[Candidate]:
@@ -141,8 +142,8 @@ def _decomposed(season: int | list[int], length: float, **params: Any) -> Candid
 def _cut(model: str, params: Mapping[str, Any], length: float, season: int) -> Candidate:
     """Return a candidate that learns from the last part of very long series, if its cost grows with the length."""
     found = dict(params)
-    if model in _GROWS and length > _CUT_ABOVE:
-        found["max_history"] = max(_CUT_ABOVE // 2, 4 * season)
+    if length > _CUT_ABOVE and model in _GROWS | _GROWS_SLOWLY:
+        found["max_history"] = max(_CUT_ABOVE // 2 if model in _GROWS else _CUT_ABOVE, 4 * season)
     return Candidate(model, found)
 
 

@@ -326,6 +326,7 @@ def test_portfolio_tries_every_season_length_that_fits() -> None:
 def test_portfolio_cuts_long_histories() -> None:
     found = portfolio(_summary(rows=50_000, frequency="h"), _request())
     assert any(candidate.params.get("max_history") == 500 for candidate in found)
+    assert [candidate.params["max_history"] for candidate in found if candidate.model == "AutoCES"] == [1000, 1000]
 
 
 def test_costs_grow_with_data_and_rank_the_models() -> None:

@@ -371,6 +371,22 @@ def test_trials_that_cannot_end_in_time_are_left_out() -> None:
     assert cluster.finish.reason == "completed"
 
 
+@pytest.mark.parametrize(("whole", "left_out"), [(True, {1: "too-slow"}), (False, {})])
+def test_before_the_first_answer_no_worker_is_given_to_a_model_that_cannot_end_in_time(
+    whole: bool, left_out: dict[int, str]
+) -> None:
+    """With a few very long series one fold outlasts the run, and no clock is looked at within a series."""
+
+    def cost(candidate: Candidate) -> Cost:
+        seconds = 50.0 if candidate.params["x"] == 1 else 1.0
+        return Cost(seconds, 1.0, any_part_helps=not whole)
+
+    schedule = make(count=3, slots=4, deadline_at=20.0, pace=Pace(cost)).schedule
+    begun = {action.trial for action in schedule.plan(0.0) if isinstance(action, StartFold)}
+    assert begun == ({0, 2} if whole else {0, 1})
+    assert {row.trial: (row.error or {}).get("code") for row in schedule.rows} == left_out
+
+
 def test_trials_that_need_too_much_memory_are_left_out() -> None:
     cluster = make(count=8, pace=costs(memory=3e9), deadline_at=100.0, memory_bytes=2 * 10**9).run()
     reasons = {row.trial: row.error["code"] for row in cluster.schedule.rows if row.error}
