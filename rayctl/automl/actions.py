@@ -37,7 +37,8 @@ class StartFold:
     """Submit one fold of one trial as a task.
 
     ``soft_s``: wall seconds after which a model that can end its fit early does so; None: no such bound.
-    ``stop_at``: repeat a fit that time had ended (`FoldOutcome.stopped_at`).
+    ``stop_at``: repeat a fit that time had ended (`FoldOutcome.stopped_at`). ``quick_s``: what it is predicted to take
+    if that is so little that it may share a task with others; None: it has its own.
     """
 
     trial: int
@@ -46,6 +47,7 @@ class StartFold:
     attempt: int
     soft_s: float | None = None
     stop_at: int | None = None
+    quick_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ __all__ = ["Pace"]
 
 _NEWEST = 0.4
 """Weight of the newest measurement in a family's correction."""
+QUICK_S = 0.02
+"""Folds below this are quick: the way to a worker and back takes a good part of it."""
+_FORGETS = 0.7
+"""How soon a fold that took longer than the others of its model is forgotten."""
 
 
 class Pace:
@@ -25,12 +29,14 @@ class Pace:
         self._cost = cost
         self._corrections: dict[str, float] = {}
         self._seen: dict[str, float] = {}
+        self._slowest: dict[str, float] = {}
 
     def learn(self, candidate: Candidate, seconds: float) -> None:
         """Take in what a fold took that was not cut short by the clock; one of several that share work says nothing."""
         predicted = self._cost(candidate)
         if predicted is not None and predicted.peak > 1:
             return
+        self._slowest[candidate.model] = max(seconds, _FORGETS * self._slowest.get(candidate.model, 0.0))
         book, value = (
             (self._seen, seconds) if predicted is None else (self._corrections, _log_ratio(seconds, predicted))
         )
@@ -46,6 +52,14 @@ class Pace:
         if correction is None:
             correction = median(self._corrections.values()) if self._corrections else 0.0
         return predicted.seconds * math.exp(correction)
+
+    def quick_s(self, candidate: Candidate) -> float | None:
+        """Predict the seconds of a fold that is sure to be quick, because those of its model were; None: it may not."""
+        seconds = self.seconds(candidate)
+        slowest = self._slowest.get(candidate.model)
+        if seconds is None or slowest is None or max(seconds, slowest) > QUICK_S:
+            return None
+        return seconds
 
     def peak(self, candidate: Candidate) -> float:
         """Return how many times the mean the longest of a trial's folds takes."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
+from rayctl.automl.batches import ITEM_S
 from rayctl.automl.delivery import INCOMPLETE, Delivery
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.leaderboard import trial_row
@@ -24,9 +25,9 @@ from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import WAIT, Proposals
-from rayctl.automl.replay import Replay
 from rayctl.automl.search import candidate_key
 from rayctl.automl.selection import hopeless
+from rayctl.automl.strategy import KnownTrial, Strategy
 
 __all__ = ["KnownTrial", "Schedule", "Strategy"]
 
@@ -40,6 +41,9 @@ STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
 PREFETCH_S = 0.05
 """Work that may wait in front of the workers, so that a result's way through the trainer costs no worker time."""
+PREFETCH_QUICK_S = 0.06
+MOST_QUICK_PER_SLOT, MOST_QUICK = 24, 256
+"""The same for folds that may share a task: seconds per slot, how many per slot, and how many."""
 BREADTH = 4
 """With a deadline: after the very first trial so many get their first fold before any of them gets its second."""
 CONFIDENT = 0.85
@@ -61,30 +65,6 @@ CLOSED = {
 """Why a search stopped with trials under way, and what their rows say then."""
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """How a run searches.
-
-    ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
-    ``prefetch``: more tasks than slots may wait for a worker while folds take milliseconds. ``replay``: the run that
-    is repeated; only what ended in it is run. ``bounded``: not every trial may be delivered: it may predict too slowly.
-    """
-
-    ensemble: bool = True
-    bounded: bool = False
-    race: bool = False
-    prefetch: bool = False
-    replay: Replay | None = None
-
-
-@dataclass(frozen=True)
-class KnownTrial:
-    """What an earlier run found out about a configuration: folds that need not be repeated; ``row`` if it ended."""
-
-    results: Mapping[int, FoldResult]
-    row: LeaderboardRow | None = None
-
-
 @dataclass
 class _Trial:
     candidate: Candidate
@@ -92,6 +72,9 @@ class _Trial:
     running: dict[int, float] = field(default_factory=dict)
     results: dict[int, FoldResult] = field(default_factory=dict)
     losses: int = 0
+    shared: set[int] = field(default_factory=set)
+    alone: bool = False
+    """Its folds no longer share tasks with those of other trials: one of them did not end as predicted."""
 
 
 @dataclass
@@ -152,6 +135,8 @@ class Schedule:
         self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
         self._taken_up = self._finished = False
         self._fold_s: float | None = None
+        self._quick = False
+        self._hanging: list[StopTask] = []
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
         self.delivery = Delivery(
@@ -236,11 +221,21 @@ class Schedule:
         active = self._active[trial]
         del active.running[fold]
         active.losses += 1
+        active.alone = True
         if active.losses >= (MAX_LOSSES_OF_A_GOOD_TRIAL if active.results else MAX_LOSSES):
             no_fault = error.get("code") == "deadline"  # its task looks at the clock a moment before this schedule does
             self._end_trial(trial, TrialState.SKIPPED if no_fault else TrialState.FAILED, error, now)
         else:
             active.waiting.insert(0, fold)
+
+    def fold_left(self, trial: int, fold: int) -> None:
+        """A fold was not begun, because others of the same task took longer than predicted. That is no loss."""
+        self._stopping.pop((trial, fold), None)
+        if self._runs(trial, fold):
+            active = self._active[trial]
+            del active.running[fold]
+            active.waiting.insert(0, fold)
+            active.alone = True
 
     def combined(self, trials: Sequence[int], combination: Combination, took: CombineTime) -> None:
         """The weights of these trials were chosen."""
@@ -341,7 +336,11 @@ class Schedule:
     def _fail_overdue(self, now: float) -> None:
         for number, trial in list(self._active.items()):
             late = [fold for fold, at in trial.running.items() if now - at >= self.limits.overdue_s]
-            if late:
+            if trial.shared.issuperset(late):
+                # Whose fault it is shows when each runs by itself.
+                trial.running |= dict.fromkeys(late, now)
+                self._hanging += [StopTask(number, fold, force=True) for fold in late]
+            elif late:
                 message = f"Fold {late[0]} did not end within its time cap of {self.limits.fold_timeout_s:g} s."
                 self._end_trial(number, TrialState.FAILED, {"code": "trial-timeout", "message": message}, now)
         self._stop(self.delivery.fail_overdue(now), now)
@@ -500,7 +499,11 @@ class Schedule:
         """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
         if not self._strategy.prefetch or self._fold_s is None:
             return self.slots
-        return max(self.slots, min(4 * self.slots, int(PREFETCH_S / max(self._fold_s, 1e-4))))
+        most = min(4 * self.slots, int(PREFETCH_S / max(self._fold_s, 1e-4)))
+        if self._quick:
+            per_slot = min(MOST_QUICK_PER_SLOT, int(PREFETCH_QUICK_S / (self._fold_s + ITEM_S)))
+            most = max(most, min(self.slots * per_slot, MOST_QUICK))
+        return max(self.slots, most)
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
@@ -512,10 +515,17 @@ class Schedule:
                 if number is None:
                     return
             trial = self._active[number]
+            quick_s = self._pace.quick_s(trial.candidate) if self._strategy.prefetch and not trial.alone else None
+            if self._quick and quick_s is None:
+                self._quick = False  # fewer may be in flight now
+                continue
+            self._quick = quick_s is not None
             fold = trial.waiting.pop(0)
             trial.running[fold] = now
+            (trial.shared.discard if quick_s is None else trial.shared.add)(fold)
             soft = None if soft_s is None else soft_s * self._pace.peak(trial.candidate)
-            actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft, self._stop_at(number, fold)))
+            stop_at = self._stop_at(number, fold)
+            actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft, stop_at, quick_s))
 
     def _wants_breadth(self, number: int) -> bool:
         """Whether another trial should be begun before this one gets a further fold."""
@@ -549,6 +559,8 @@ class Schedule:
         return None if replay is None else replay.stop_at(trial, fold)
 
     def _plan_stops(self, now: float) -> Iterable[Action]:
+        yield from self._hanging
+        self._hanging = []
         for (trial, fold), stop in self._stopping.items():
             if not stop.asked and now >= stop.ask_at:
                 stop.asked = True

@@ -25,7 +25,7 @@ from rayctl.automl.engine import Candidate, Combination, Engine, Fold, FoldOutco
 from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
-from rayctl.errors import TrialError
+from rayctl.errors import RayctlError, TrialError
 from rayctl.settings import ServiceSettings
 from rayctl.tenancy.calls import carrying
 
@@ -36,6 +36,7 @@ __all__ = [
     "ASSEMBLE",
     "COMBINE",
     "FALL_BACK",
+    "NOT_BEGUN",
     "PREDICT",
     "PREPARE",
     "STAGE",
@@ -44,9 +45,11 @@ __all__ = [
     "WARM",
     "Assembled",
     "Caps",
+    "FoldJob",
     "TaskFailure",
     "assemble",
     "combine",
+    "failure_of",
     "fall_back",
     "predict",
     "prepare",
@@ -59,6 +62,10 @@ __all__ = [
 ]
 
 
+NOT_BEGUN = "not-begun"
+"""Code of a fold that was left, because others of the same task took too long. It never reaches a leaderboard."""
+GIVE_BACK_S = 0.1
+"""After this time no further fold of a task that was to evaluate several quick ones is begun."""
 SELF_STOP_S = 0.3
 SELF_STOP_SHARE = 0.1
 """A model ends its fit so much earlier than it would be interrupted: predictions have to be made as well."""
@@ -182,36 +189,68 @@ def _parsed(request: str) -> RunRequest:
     return RunRequest.model_validate_json(request)
 
 
-def train_and_evaluate(
-    shared: Sequence[ray.ObjectRef],
-    candidate: Candidate,
-    request_json: str,
-    seed: int,
-    caps: Caps,
-    stop_at: int | None = None,
-) -> FoldOutcome | TaskFailure:
-    """Fit one candidate on one fold and score it, within the caps.
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of one candidate that a task evaluates, within its own caps. ``stop_at``: see `Engine.evaluate`."""
 
-    ``shared``: references to the prepared data and to the fold. They are fetched in here and not by Ray, because a
+    candidate: Candidate
+    fold: ray.ObjectRef
+    seed: int
+    caps: Caps
+    stop_at: int | None = None
+
+
+def train_and_evaluate(
+    prepared: Sequence[ray.ObjectRef], jobs: Sequence[FoldJob], request_json: str
+) -> FoldOutcome | TaskFailure | list[FoldOutcome | TaskFailure]:
+    """Fit candidates on folds and score them, one after the other; return the outcome of one, or a list of several.
+
+    ``prepared``: a reference to the prepared data. It and the folds are fetched in here and not by Ray, because a
     cancellation that interrupts Ray's unpacking in a new process would leave half-imported libraries behind, and every
     later task of that process would fail.
 
-    ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run. ``stop_at``: see
-    `Engine.evaluate`.
+    ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run.
     """
     be_patient()
     request = _parsed(request_json)
-    engine = engine_for(request.task)
     # Before the caps: an import that time or memory interrupts would break every later task of this process.
-    _import_for(request.task, candidate.model)
-    prepared, fold = ray.get(list(shared))
+    for model in dict.fromkeys(job.candidate.model for job in jobs):
+        _import_for(request.task, model)
+    refs = dict.fromkeys(job.fold for job in jobs)
+    data, *folds = ray.get([*prepared, *refs])
+    there = dict(zip(refs, folds, strict=True))
+    if len(jobs) == 1:
+        return _evaluate(data, there[jobs[0].fold], jobs[0], request)
+    outcomes: list[FoldOutcome | TaskFailure] = []
+    began = time.monotonic()
+    for job in jobs:
+        if outcomes and time.monotonic() - began > GIVE_BACK_S:
+            outcomes.append(TaskFailure(NOT_BEGUN, "Folds of the same task took longer than predicted."))
+            continue
+        try:
+            outcomes.append(_evaluate(data, there[job.fold], job, request))
+        except Exception as error:  # only this candidate's own
+            outcomes.append(failure_of(error))
+    return outcomes
 
+
+def _evaluate(prepared: Any, fold: Fold, job: FoldJob, request: RunRequest) -> FoldOutcome | TaskFailure:
     def work() -> FoldOutcome:
-        self_stop_s = caps.self_stop_s(time.time())
+        self_stop_s = job.caps.self_stop_s(time.time())
         deadline = None if self_stop_s is None else time.monotonic() + self_stop_s
-        return engine.evaluate(prepared, fold, candidate, request, seed=seed, deadline=deadline, stop_at=stop_at)
+        return engine_for(request.task).evaluate(
+            prepared, fold, job.candidate, request, seed=job.seed, deadline=deadline, stop_at=job.stop_at
+        )
 
-    return _within(caps, work)
+    result: FoldOutcome | TaskFailure = _within(job.caps, work)
+    return result
+
+
+def failure_of(error: BaseException) -> TaskFailure:
+    """Say why a trial failed by what it raised."""
+    if isinstance(error, RayctlError):
+        return TaskFailure(error.code, error.message)
+    return TaskFailure("model-error", f"{type(error).__name__}: {error}"[:500])
 
 
 def combine(

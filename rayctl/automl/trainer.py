@@ -13,7 +13,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -31,6 +32,7 @@ from rayctl.automl.actions import (
     StopTask,
 )
 from rayctl.automl.baseline import falls_back, is_baseline, next_number
+from rayctl.automl.batches import in_batches
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
@@ -39,10 +41,11 @@ from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunReque
 from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import Proposals
 from rayctl.automl.replay import Replay
-from rayctl.automl.schedule import KnownTrial, Schedule, Strategy
+from rayctl.automl.schedule import Schedule
 from rayctl.automl.search import candidate_key, derive_seed, expand_search_space, seed_key
 from rayctl.automl.selection import worth_keeping
-from rayctl.automl.tasks import Assembled, Caps, TaskFailure
+from rayctl.automl.strategy import KnownTrial, Strategy
+from rayctl.automl.tasks import Assembled, Caps, TaskFailure, failure_of
 from rayctl.automl.trial_files import FoundTrial, TrialFiles
 from rayctl.errors import RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
@@ -106,6 +109,14 @@ class Outcome:
     predict_ms: float | None = None
 
 
+@dataclass
+class _Task:
+    """A task of one or more folds: references to their outcomes, and how it was asked to stop (True: by force)."""
+
+    refs: list[ray.ObjectRef]
+    asked: set[bool] = field(default_factory=set)
+
+
 class TrainerActor:
     """One run. ``run`` returns its `Outcome`; ``stop`` cancels; ``set_slots`` changes its share of the cluster."""
 
@@ -115,7 +126,7 @@ class TrainerActor:
         self._stopped = False
         self._closed = False
         self._slots: int | None = None
-        self._running: dict[tuple[int, int], ray.ObjectRef] = {}
+        self._running: dict[tuple[int, int], _Task] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._outcomes: dict[int, dict[int, ray.ObjectRef]] = {}
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
@@ -150,7 +161,8 @@ class TrainerActor:
         self._store = ArtifactStore(order.store_url)
         self._carried: dict[str, Any] = {} if order.envelope is None else {ENVELOPE: order.envelope}
         data = await asyncio.to_thread(self._store.get, order.data_key)
-        options = _options(order.request.resources, order.runtime_env) | {"num_cpus": order.helper_cpus}
+        trial_options = _options(order.request.resources, order.runtime_env)
+        options = trial_options | {"num_cpus": order.helper_cpus}
         self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
             ray.put(data), order.request, **self._carried
         )
@@ -164,9 +176,7 @@ class TrainerActor:
         known = await asyncio.to_thread(self._find_known)
         # Made once: both cost more than the submission of a task.
         self._request_json = order.request.model_dump_json(exclude_unset=True)
-        self._train_and_evaluate = tasks.TRAIN_AND_EVALUATE.options(
-            **_options(order.request.resources, order.runtime_env)
-        )
+        self._evaluate = lru_cache(lambda count: tasks.TRAIN_AND_EVALUATE.options(num_returns=count, **trial_options))
         self._fold_refs = [ray.put(fold) for fold in self._folds]
         self._schedule = self._make_schedule(known)
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
@@ -285,7 +295,10 @@ class TrainerActor:
             elif self._closed:
                 schedule.close()
             now = time.time()
-            for action in schedule.plan(now):
+            actions = schedule.plan(now)
+            for starts in in_batches([action for action in actions if isinstance(action, StartFold)], schedule.slots):
+                self._background(self._run_folds(starts))
+            for action in actions:
                 if isinstance(action, FinishRun):
                     return action
                 self._perform(action)
@@ -296,9 +309,7 @@ class TrainerActor:
                 continue
 
     def _perform(self, action: Action) -> None:
-        if isinstance(action, StartFold):
-            self._background(self._run_fold(action))
-        elif isinstance(action, StopTask):
+        if isinstance(action, StopTask):
             self._background(self._stop_task(action))
         elif isinstance(action, RecordTrial):
             self._journal.put_nowait(action)
@@ -316,44 +327,52 @@ class TrainerActor:
         Not at once: Ray 2.60 crashes the process that cancels a task in the very moment in which it hands that task to
         a worker (its pull requests 52703 and 54798 mended two more races like this), and both happen when a fold ends.
         """
-        ref = self._running.get((action.trial, action.fold))
+        task = self._running.get((action.trial, action.fold))
         await asyncio.sleep(STOP_DELAY_S)
-        if ref is not None and self._running.get((action.trial, action.fold)) is ref:
-            ray.cancel(ref, force=action.force, recursive=True)
+        if task is None or self._running.get((action.trial, action.fold)) is not task:
+            return
+        if action.force not in task.asked:  # for another of its folds
+            task.asked.add(action.force)
+            ray.cancel(task.refs[0], force=action.force, recursive=True)
 
-    async def _run_fold(self, action: StartFold) -> None:
-        schedule, key = self._schedule, (action.trial, action.fold)
+    async def _run_folds(self, starts: Sequence[StartFold]) -> None:
+        """Run a task; what becomes of its folds is told all at once, so that their successors share tasks, too."""
+        task = _Task(self._submit(starts))
+        self._running |= {(start.trial, start.fold): task for start in starts}
+        outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
+        for start, ref, outcome in zip(starts, task.refs, outcomes, strict=True):
+            del self._running[(start.trial, start.fold)]
+            self._tell(start, ref, outcome)
+        self._wake.set()
+
+    def _tell(self, start: StartFold, ref: ray.ObjectRef, outcome: FoldOutcome | TaskFailure | BaseException) -> None:
+        schedule, key, now = self._schedule, (start.trial, start.fold), time.time()
         assert schedule is not None
-        ref = self._submit(action)
-        self._running[key] = ref
-        try:
-            outcome: FoldOutcome | TaskFailure = await ref
-        except TaskCancelledError:
-            schedule.fold_lost(*key, {"code": "cancelled", "message": "The task was cancelled."}, time.time())
-        except RayError as error:
-            failure = _failure(error)
-            ended = schedule.fold_lost if failure.code == "worker-died" else schedule.fold_failed
-            ended(*key, failure.as_error, time.time())
+        if isinstance(outcome, FoldOutcome):
+            self._outcomes.setdefault(start.trial, {})[start.fold] = ref
+            schedule.fold_done(*key, tasks.result_of(outcome), now)
+        elif isinstance(outcome, TaskCancelledError):
+            schedule.fold_lost(*key, {"code": "cancelled", "message": "The task was cancelled."}, now)
+        elif isinstance(outcome, TaskFailure) and outcome.code == tasks.NOT_BEGUN:
+            schedule.fold_left(*key)
         else:
-            if isinstance(outcome, FoldOutcome):
-                self._outcomes.setdefault(action.trial, {})[action.fold] = ref
-                schedule.fold_done(*key, tasks.result_of(outcome), time.time())
-            elif outcome.code == "deadline":
-                schedule.fold_lost(*key, outcome.as_error, time.time())
-            else:
-                schedule.fold_failed(*key, outcome.as_error, time.time())
-        finally:
-            del self._running[key]
-            self._wake.set()
+            failure = outcome if isinstance(outcome, TaskFailure) else _failure(outcome)
+            ended = schedule.fold_lost if failure.code in ("worker-died", "deadline") else schedule.fold_failed
+            ended(*key, failure.as_error, now)
 
-    def _submit(self, action: StartFold) -> ray.ObjectRef:
-        schedule, candidate = self._schedule, action.candidate
+    def _submit(self, starts: Sequence[StartFold]) -> list[ray.ObjectRef]:
+        """Submit one task; return a reference to each fold's outcome."""
+        jobs = [self._job(start) for start in starts]
+        refs = self._evaluate(len(jobs)).remote([self._prepared], jobs, self._request_json, **self._carried)
+        return [refs] if len(jobs) == 1 else list(refs)
+
+    def _job(self, start: StartFold) -> tasks.FoldJob:
+        schedule, candidate = self._schedule, start.candidate
         assert schedule is not None
         # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
-        caps = replace(self._caps(schedule.fold_ends_at(action.fold)), soft_s=action.soft_s)
-        arguments = ([self._prepared, self._fold_refs[action.fold]], candidate, self._request_json)
-        seed = derive_seed(self._order.request.seed, seed_key(candidate), action.fold)
-        return self._train_and_evaluate.remote(*arguments, seed, caps, action.stop_at, **self._carried)
+        caps = replace(self._caps(schedule.fold_ends_at(start.fold)), soft_s=start.soft_s)
+        seed = derive_seed(self._order.request.seed, seed_key(candidate), start.fold)
+        return tasks.FoldJob(candidate, self._fold_refs[start.fold], seed, caps, start.stop_at)
 
     async def _run_combine(self, action: Combine) -> None:
         schedule = self._schedule
@@ -396,8 +415,7 @@ class TrainerActor:
         row = next(row for row in self._schedule.rows if row.trial == trial)
         for fold in folds:
             if fold not in there:
-                action = StartFold(trial, fold, candidate, 0, stop_at=row.stopped_at.get(fold))
-                there[fold] = self._submit(action)
+                [there[fold]] = self._submit([StartFold(trial, fold, candidate, 0, stop_at=row.stopped_at.get(fold))])
                 if isinstance(outcome := await there[fold], TaskFailure):
                     raise RayctlError(f"Trial {trial} could not be fitted again: {outcome.message}", code=outcome.code)
         if trial in worth_keeping(self._schedule.rows, self._order.greater_is_better):
@@ -558,15 +576,14 @@ def _options(resources: Resources, runtime_env: dict[str, Any] | None) -> dict[s
     return options
 
 
-def _failure(error: RayError) -> TaskFailure:
+def _failure(error: BaseException) -> TaskFailure:
     """Say why a task gave nothing: the environment, memory, the caller's data, or a dead worker."""
     if isinstance(error, RuntimeEnvSetupError):
         return TaskFailure("environment-error", f"The runtime environment could not be built: {error.error_message}")
     if isinstance(error, OutOfMemoryError):
         return TaskFailure("out-of-memory", "The worker was stopped because its node ran out of memory.")
     if isinstance(error, RayTaskError):
-        cause = error.cause
-        if isinstance(cause, RayctlError):
-            return TaskFailure(cause.code, cause.message)
-        return TaskFailure("model-error", f"{type(cause).__name__}: {cause}"[:500])
+        return failure_of(error.cause)
+    if not isinstance(error, RayError):
+        raise error
     return TaskFailure("worker-died", f"The worker process died ({type(error).__name__}).")
