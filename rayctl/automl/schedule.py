@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
-from rayctl.automl.batches import ITEM_S
+from rayctl.automl.batches import most_in_flight
 from rayctl.automl.delivery import INCOMPLETE, Delivery
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.leaderboard import trial_row
@@ -39,11 +39,6 @@ SELF_STOP_S = 0.1
 """When time is up, folds end themselves at their own time cap; only those that do not are asked to stop after this."""
 STOP_GRACE_S = 0.5
 """A task that was asked to stop and is still there after this time is killed with its worker process."""
-PREFETCH_S = 0.05
-"""Work that may wait in front of the workers, so that a result's way through the trainer costs no worker time."""
-PREFETCH_QUICK_S = 0.06
-MOST_QUICK_PER_SLOT, MOST_QUICK = 24, 256
-"""The same for folds that may share a task: seconds per slot, how many per slot, and how many."""
 BREADTH = 4
 """With a deadline: after the very first trial so many get their first fold before any of them gets its second."""
 CONFIDENT = 0.85
@@ -63,6 +58,7 @@ CLOSED = {
     "cancelled": "The run was cancelled.",
 }
 """Why a search stopped with trials under way, and what their rows say then."""
+_USUAL = Strategy()
 
 
 @dataclass
@@ -108,7 +104,7 @@ class Schedule:
         greater_is_better: bool,
         limits: Limits,
         slots: int,
-        strategy: Strategy = Strategy(),
+        strategy: Strategy = _USUAL,
         pace: Pace | None = None,
         recorded: Iterable[LeaderboardRow] = (),
         known: Mapping[str, KnownTrial] | None = None,
@@ -499,11 +495,7 @@ class Schedule:
         """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
         if not self._strategy.prefetch or self._fold_s is None:
             return self.slots
-        most = min(4 * self.slots, int(PREFETCH_S / max(self._fold_s, 1e-4)))
-        if self._quick:
-            per_slot = min(MOST_QUICK_PER_SLOT, int(PREFETCH_QUICK_S / (self._fold_s + ITEM_S)))
-            most = max(most, min(self.slots * per_slot, MOST_QUICK))
-        return max(self.slots, most)
+        return most_in_flight(self.slots, self._fold_s, self._quick)
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))

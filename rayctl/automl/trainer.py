@@ -585,5 +585,5 @@ def _failure(error: BaseException) -> TaskFailure:
     if isinstance(error, RayTaskError):
         return failure_of(error.cause)
     if not isinstance(error, RayError):
-        raise error
+        return failure_of(error)
     return TaskFailure("worker-died", f"The worker process died ({type(error).__name__}).")

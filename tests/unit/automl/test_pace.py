@@ -70,3 +70,16 @@ def test_folds_that_share_work_say_nothing_one_by_one() -> None:
     assert (pace.peak(Candidate("shared")), pace.any_part_helps(Candidate("shared"))) == (9.0, False)
     unknown = Pace(lambda _: None)
     assert (unknown.peak(Candidate("any")), unknown.any_part_helps(Candidate("any"))) == (1.0, True)
+
+
+def test_folds_are_quick_once_their_model_was_and_no_longer_when_one_was_not(pace: Pace) -> None:
+    line = Candidate("line")
+    assert pace.quick_s(line) is None  # only predicted
+    pace.learn(line, 0.004)
+    assert pace.quick_s(line) == pytest.approx(0.004)
+    assert pace.quick_s(Candidate("tree")) is None
+    pace.learn(line, 0.03)
+    assert pace.quick_s(line) is None
+    for _ in range(3):
+        pace.learn(line, 0.004)
+    assert pace.quick_s(line) is not None
