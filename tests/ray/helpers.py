@@ -114,6 +114,25 @@ class Leaver(Sleeper):
         os._exit(3)
 
 
+class Moody(Sleeper):
+    """A model of no work that raises, hangs or ends its process for one value of its parameter each."""
+
+    def __init__(self, x: int = 0, raises: int = -1, hangs: int = -1, leaves: int = -1) -> None:
+        self.x, self.raises, self.hangs, self.leaves = x, raises, hangs, leaves
+
+    def fit(self, features: Any, target: Any) -> Moody:
+        if self.x == self.raises:
+            raise RuntimeError("no solution for these rows")
+        if self.x == self.hangs:
+            Sleeper.fit(self, features, target)
+        if self.x == self.leaves:
+            Leaver.fit(self, features, target)
+        return self
+
+    def predict(self, features: Any) -> Any:
+        return [self.x % 2] * len(features)
+
+
 def submit(proxy: Any, data: Any = None, /, key: str | None = None, via: str = "ray", **request: Any) -> str:
     try:
         return str(ray.get(proxy.do_auto_ml.remote(request or quick_request(), data, key, via), timeout=90))

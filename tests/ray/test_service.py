@@ -19,6 +19,7 @@ from rayctl.errors import (
 from tests.ray.helpers import (
     Glutton,
     Leaver,
+    Moody,
     NanPredictor,
     Raiser,
     Sleeper,
@@ -112,6 +113,17 @@ def test_a_hanging_model_is_stopped_at_its_time_cap(shared_proxy: Any, table: pd
     rows = {row["trial"]: row for row in document["leaderboard"]}
     assert rows[0]["error"]["code"] == "trial-timeout"
     assert rows[1]["state"] == "done"
+
+
+def test_quick_trials_share_tasks_and_none_suffers_for_another(shared_proxy: Any, table: pd.DataFrame) -> None:
+    space = {Moody: {"x": list(range(40)), "raises": [12], "hangs": [20]}}
+    wanted = {"search_space": space, "max_trials": 40, "trial_timeout_s": 1.0, "metric": "accuracy"}
+    run_id = submit(shared_proxy, table, **quick_request(**wanted, validation={"scheme": "holdout"}))
+    rows = {row["trial"]: row for row in result(shared_proxy, run_id)["leaderboard"]}
+    failed = {trial: row["error"]["code"] for trial, row in rows.items() if row["state"] != "done"}
+    assert failed == {12: "model-error", 20: "trial-timeout"}
+    assert len(rows) == 40
+    assert len({row["score"] for row in rows.values() if row["state"] == "done"}) == 2
 
 
 def test_when_all_models_fail_the_run_has_failed_and_says_why(shared_proxy: Any, table: pd.DataFrame) -> None:
