@@ -493,9 +493,8 @@ class Schedule:
     @property
     def _most_in_flight(self) -> int:
         """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
-        if not self._strategy.prefetch or self._fold_s is None:
-            return self.slots
-        return most_in_flight(self.slots, self._fold_s, self._quick)
+        ahead = self._strategy.prefetch and self._fold_s is not None
+        return most_in_flight(self.slots, self._fold_s or 0.0, self._quick) if ahead else self.slots
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
