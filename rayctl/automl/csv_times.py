@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["with_short_times"]
 
@@ -12,6 +15,8 @@ def with_short_times(table: pa.Table) -> pa.Table:
 
     Otherwise Arrow writes ``2024-05-01 00:00:00.000000`` for what stood as ``2024-05-01`` in the caller's file.
     """
+    import pyarrow as pa
+
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             column = _short(table.column(place), field.type.tz)
@@ -20,6 +25,8 @@ def with_short_times(table: pa.Table) -> pa.Table:
 
 
 def _short(column: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
+    import pyarrow as pa
+
     shorter = [pa.timestamp("s", zone)] if zone else [pa.date32(), pa.timestamp("s")]
     for target in shorter:
         found = column.cast(target, safe=False)

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from rayctl.errors import InvalidRequest
@@ -111,6 +112,7 @@ def _signature(cls: type) -> list[inspect.Parameter]:
         return [inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD)]  # not inspectable: let it decide
 
 
+@lru_cache(maxsize=8)
 def _lightgbm_names(cls: type) -> frozenset[str] | None:
     """LightGBM takes any keyword and only warns about unknown ones, but it knows all its names."""
     if cls.__module__ != "lightgbm.sklearn":

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import ray
@@ -47,9 +47,9 @@ from rayctl.automl.views import (
 from rayctl.errors import Conflict, InvalidRequest, NotFound, QueueFull, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
-from rayctl.state.catalog import Catalog
-from rayctl.state.database import Database
-from rayctl.state.runs import NewRun, RunStore
+
+if TYPE_CHECKING:  # whoever gets a handle of the proxy imports this module: a trainer needs no database
+    from rayctl.state.runs import NewRun
 
 __all__ = ["ProxyActor"]
 
@@ -72,9 +72,9 @@ class ProxyActor(TenantMethods):
         self._settings = settings
         self._job_id = ray.get_runtime_context().get_job_id()
         self._started_at = time.time()
-        database = Database(settings.state_url)
-        self._runs = RunStore(database)
-        self._catalog = Catalog(database)
+        from rayctl.state.opened import open_state
+
+        database, self._runs, self._catalog = open_state(settings.state_url)
         self._store = ArtifactStore(settings.store_url)
         self._cluster = ClusterView()
         self._stager = Stager(settings, self._store, self._catalog)
@@ -157,6 +157,8 @@ class ProxyActor(TenantMethods):
     def _new_run(
         self, wanted: RunRequest, data_key: str, found: Mapping[str, Any], key: str | None, now: float
     ) -> NewRun:
+        from rayctl.state.runs import NewRun
+
         canonical = wanted.model_dump_json(exclude={"data"})
         budget = wanted.time_budget_s
         if budget is None and wanted.max_trials is None and wanted.search_space is None:

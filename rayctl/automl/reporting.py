@@ -20,11 +20,12 @@ from rayctl.automl.tenant_work import Carried
 from rayctl.automl.views import leaderboard_rows, timeline
 from rayctl.errors import NotFound, RayctlError, Unavailable
 from rayctl.state.artifacts import ArtifactStore
-from rayctl.state.runs import RunStore
 from rayctl.tenancy.calls import carrying
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from rayctl.state.runs import RunStore
 
 __all__ = ["ReportOrder", "Reporter", "build"]
 

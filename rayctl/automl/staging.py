@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
@@ -20,7 +20,9 @@ from rayctl.automl.tenant_work import Carried
 from rayctl.errors import Forbidden, InvalidRequest, RayctlError, TooLarge, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
-from rayctl.state.catalog import Catalog
+
+if TYPE_CHECKING:
+    from rayctl.state.catalog import Catalog
 
 __all__ = ["Staged", "Stager", "check_http_request"]
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
@@ -30,8 +30,10 @@ from rayctl.automl.trial_files import prune, question_folder
 from rayctl.errors import Conflict, InvalidRequest, NotFound, RayctlError, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.state.artifacts import ArtifactStore
-from rayctl.state.runs import RunStore
 from rayctl.tenancy.model import TenantConfig
+
+if TYPE_CHECKING:
+    from rayctl.state.runs import RunStore
 
 __all__ = ["Supervisor"]
 

@@ -12,15 +12,14 @@ from rayctl.automl.admission import TenantBound
 from rayctl.automl.model import RunRequest
 from rayctl.automl.tenant_work import Carried, TenantWork
 from rayctl.settings import ServiceSettings
-from rayctl.state.database import Database
 from rayctl.state.quota import Bounds
-from rayctl.state.tenants import TenantStore
 from rayctl.tenancy.model import Quota, TenantConfig
 from rayctl.tenancy.policy import Policy
 from rayctl.tenancy.registry import TenantRegistry, bounds_of, jsonable
 
 if TYPE_CHECKING:
     from rayctl.automl.supervision import Supervisor
+    from rayctl.state.database import Database
 
 __all__ = ["Registered", "TenantMethods", "policy_of", "tenant_bound"]
 
@@ -67,6 +66,8 @@ class TenantMethods:
 
     def _open_tenants(self, database: Database, settings: ServiceSettings) -> dict[str, TenantBound]:
         """Open the registry; returns what the runs of each tenant may use together."""
+        from rayctl.state.tenants import TenantStore
+
         self._tenants = TenantRegistry(TenantStore(database), policy_of(settings))
         self._work = TenantWork(self._tenants)
         bounds = {name: tenant_bound(quota) for name, quota in self._tenants.quotas().items()}

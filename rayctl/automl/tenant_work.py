@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayctl.tenancy import overlay
 from rayctl.tenancy.calls import ENVELOPE
@@ -12,7 +12,9 @@ from rayctl.tenancy.cluster import prepare
 from rayctl.tenancy.codec import decode
 from rayctl.tenancy.environment import Facts, merged
 from rayctl.tenancy.model import TenantConfig
-from rayctl.tenancy.registry import TenantRegistry
+
+if TYPE_CHECKING:
+    from rayctl.tenancy.registry import TenantRegistry
 
 __all__ = ["Carried", "TenantWork"]
 

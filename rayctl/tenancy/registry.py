@@ -10,14 +10,13 @@ import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
 from rayctl.clock import iso
 from rayctl.errors import InvalidRequest, RayctlError
 from rayctl.state.quota import Bounds
-from rayctl.state.tenants import TenantStore, TenantVersion
 from rayctl.tenancy.codec import KIND, body_of, decode, parse, read, to_envelope
 from rayctl.tenancy.envelope import Envelope
 from rayctl.tenancy.frozen import thaw
@@ -25,6 +24,9 @@ from rayctl.tenancy.keys import signing_key
 from rayctl.tenancy.load import differences
 from rayctl.tenancy.model import SCHEMA, Quota, TenantConfig
 from rayctl.tenancy.policy import Policy, check
+
+if TYPE_CHECKING:
+    from rayctl.state.tenants import TenantStore, TenantVersion
 
 __all__ = ["TenantRegistry", "bounds_of", "jsonable"]
 
