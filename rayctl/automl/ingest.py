@@ -257,8 +257,8 @@ def normalize(table: pa.Table) -> pa.Table:
     """Return the table with one of five types per column: int64, float64, bool, string, timestamp[us].
 
     Numbers of any type become int64 if all are whole and none is missing, else float64 (NaN and null are the same:
-    null). Categories become text; dates and times become timestamps in UTC; columns without any value float64.
-    Metadata is dropped.
+    null). Categories become text; dates and times become timestamps in UTC; durations and times of day become seconds;
+    columns without any value float64. Metadata is dropped.
 
     Raises:
         InvalidData: ``unsupported-type`` (lists, structs, binary, …), ``out-of-range`` (a date beyond the range of
@@ -287,6 +287,9 @@ def normalize(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
 def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     dtype, types = column.type, pa.types
     if isinstance(dtype, pa.BaseExtensionType):
@@ -304,6 +307,9 @@ def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return column.cast(pa.int64() if fits else pa.float64(), safe=False)
     if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) or types.is_null(dtype):
         return _whole(column.cast(pa.float64(), safe=False))
+    if types.is_duration(dtype) or types.is_time(dtype):
+        counts = column.cast(pa.int32() if types.is_time32(dtype) else pa.int64())
+        return _whole(pc.divide(counts.cast(pa.float64(), safe=False), _PER_SECOND[dtype.unit]))
     if types.is_date(dtype):
         return column.cast(pa.timestamp("us"))
     if types.is_timestamp(dtype):

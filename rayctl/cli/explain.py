@@ -69,7 +69,7 @@ def _outcomes(rows: Sequence[Row]) -> list[Document]:
                 "state": state,
                 "code": code,
                 "count": len(members),
-                "meaning": "ended with a score" if state == "done" else _CODES.get(code or "", (state, ""))[0],
+                "meaning": _CODES.get(code or "", ("ended with a score" if state == "done" else state, ""))[0],
                 "trials": sorted(row["trial"] for row in members),
                 "example": {"trial": first["trial"], "model": first["model"], "message": message} if message else None,
             }

@@ -146,6 +146,7 @@ VIEW: dict[str, Any] = {"id": "r", "state": "succeeded", "metric": "rmse", "elap
         ({"state": "failed", "error": {"message": "m", "hint": "do this"}}, "do this"),
         ({"reason": "completed", "continues": "r0"}, "it continues run r0 (1 of its trials were taken over)"),
         ({"reason": "completed", "replay_of": "r0"}, "it repeats run r0"),
+        ({"reason": "deadline", "warnings": ["Only the baseline was ready"]}, "Only the baseline was ready"),
         ({"reason": "completed", "ensemble": WEIGHTS, "ensemble_score": 0.4}, "an ensemble of 2 trials, rmse 0.4"),
     ],
 )

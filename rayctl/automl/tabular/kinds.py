@@ -45,6 +45,8 @@ def decide(name: str, column: pa.ChunkedArray) -> Decision:
     else:
         values = col.numbers(column)
     why = _empty_or_constant(values)
+    if why and kind == "number" and pc.count_distinct(column).as_py() > 1:
+        why = "its values are so large that they are one and the same floating-point number"
     return Decision(None, why) if why else Decision(Feature(name, kind))
 
 

@@ -226,6 +226,7 @@ def test_useless_columns_are_dropped_with_their_reason() -> None:
         same=["x"] * N,
         lists=[[1]] * N,
         day=[dt.date(2026, 1, 1)] * N,
+        huge=2**60 + np.arange(N),
     )
     plan = inspect_table(data, request())
     assert plan.features == (Feature("size", "number"), Feature("kind", "category"))
@@ -233,6 +234,7 @@ def test_useless_columns_are_dropped_with_their_reason() -> None:
     assert "'nothing' was dropped: all its values are missing" in reasons
     assert "'nan' was dropped: all its values are missing" in reasons
     assert "'same' was dropped: all 40 rows have the same value" in reasons
+    assert "'huge' was dropped: its values are so large that they are one" in reasons
     assert "'lists' was dropped: values of type list" in reasons
     assert "'day' was dropped" in reasons
 
