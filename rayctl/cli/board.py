@@ -55,7 +55,7 @@ def board_columns(rows: Sequence[Row]) -> list[Column]:
         ("WEIGHT", lambda row: percent(row.get("weight"))) if _any(rows, "weight") else None,
         ("FOLDS", lambda row: _folds(row, scale)) if any(_folds(row, scale) for row in rows) else None,
         ("FIT", lambda row: duration_text(row.get("fit_s"))),
-        ("PREDICT", lambda row: duration_text(row.get("predict_s"))),
+        ("PREDICT", lambda row: duration_text(row.get("predict_s") or None)) if _any(rows, "predict_s") else None,
         ("SIZE", lambda row: clean(size_text(row.get("size_bytes")))) if _any(rows, "size_bytes") else None,
         ("STATE", state_text),
         ("REASON", reason_text) if _any(rows, "error") else None,

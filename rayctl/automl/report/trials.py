@@ -32,8 +32,9 @@ def leaderboard(rows: Sequence[Row], combination: Mapping[str, Any]) -> list[Row
                 "std": row.get("std"),
                 "fold_scores": list(row.get("fold_scores") or []),
                 "fit_s": row.get("fit_s"),
-                "predict_s": row.get("predict_s"),
-                "size_bytes": row.get("size_bytes"),
+                # Zero: forecast while it was fitted, and nothing kept of the windows but the forecasts.
+                "predict_s": row.get("predict_s") or None,
+                "size_bytes": row.get("size_bytes") or None,
                 "weight": chosen.get(trial, 0.0) if weight is None else float(weight),
                 "reused": bool(row.get("reused")),
                 "stopped_folds": len(row.get("stopped_at") or {}),
