@@ -482,9 +482,11 @@ class Schedule:
         if seconds is None or soft is None or stop_at is None:
             return None
         left, all_folds = max(stop_at - now, 0.0), min(seconds, soft) * len(self._scored) / self.slots
+        # Without its unscored folds it cannot be delivered, however good it turns out to be.
+        all_folds += seconds * (len(self._shapes) - len(self._scored)) / self.slots
         longest = MUCH_TOO_LONG if self._pace.any_part_helps(candidate) else TOO_LONG_FOR_THE_WHOLE
         if seconds > longest * soft or max(seconds if seconds < soft else soft, all_folds) > CONFIDENT * left:
-            text = f"A fold is predicted to take {seconds:.2g} s; {left:.2g} s were left for all {len(self._scored)}."
+            text = f"A fold is predicted to take {seconds:.2g} s; {left:.2g} s were left for all {len(self._shapes)}."
             return {"code": "too-slow", "message": text}
         return None
 

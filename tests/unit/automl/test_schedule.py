@@ -387,6 +387,13 @@ def test_before_the_first_answer_no_worker_is_given_to_a_model_that_cannot_end_i
     assert {row.trial: (row.error or {}).get("code") for row in schedule.rows} == left_out
 
 
+@pytest.mark.parametrize(("finals", "left_out"), [(0, {}), (3, {6: "too-slow"})])
+def test_a_trial_whose_unscored_folds_would_not_end_in_time_is_left_out(finals: int, left_out: dict[int, str]) -> None:
+    """It could not be delivered: scored in the last seconds, it would only keep others from being done."""
+    cluster = make(count=7, pace=costs(seconds=12.0), deadline_at=80.0, slots=1, finals=finals).run()
+    assert {row.trial: row.error["code"] for row in cluster.schedule.rows if row.error} == left_out
+
+
 def test_trials_that_need_too_much_memory_are_left_out() -> None:
     cluster = make(count=8, pace=costs(memory=3e9), deadline_at=100.0, memory_bytes=2 * 10**9).run()
     reasons = {row.trial: row.error["code"] for row in cluster.schedule.rows if row.error}
