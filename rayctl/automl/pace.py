@@ -16,6 +16,8 @@ QUICK_S = 0.02
 """Folds below this are quick: the way to a worker and back takes a good part of it."""
 _FORGETS = 0.7
 """How soon a fold that took longer than the others of its model is forgotten."""
+_TINY_S = 0.05
+"""A fold that is predicted to take less is mostly overhead; its ratio says nothing of other models."""
 
 
 class Pace:
@@ -30,6 +32,7 @@ class Pace:
         self._corrections: dict[str, float] = {}
         self._seen: dict[str, float] = {}
         self._slowest: dict[str, float] = {}
+        self._telling: set[str] = set()
 
     def learn(self, candidate: Candidate, seconds: float) -> None:
         """Take in what a fold took that was not cut short by the clock; one of several that share work says nothing."""
@@ -40,6 +43,8 @@ class Pace:
         book, value = (
             (self._seen, seconds) if predicted is None else (self._corrections, _log_ratio(seconds, predicted))
         )
+        if predicted is not None and predicted.seconds >= _TINY_S:
+            self._telling.add(candidate.model)
         old = book.get(candidate.model)
         book[candidate.model] = value if old is None else (1 - _NEWEST) * old + _NEWEST * value
 
@@ -50,7 +55,7 @@ class Pace:
             return self._seen.get(candidate.model)
         correction = self._corrections.get(candidate.model)
         if correction is None:
-            correction = median(self._corrections.values()) if self._corrections else 0.0
+            correction = median(self._corrections[model] for model in self._telling) if self._telling else 0.0
         return predicted.seconds * math.exp(correction)
 
     def quick_s(self, candidate: Candidate) -> float | None:

@@ -34,6 +34,14 @@ def test_other_families_get_the_median_of_what_was_found(pace: Pace) -> None:
     assert pace.seconds(Candidate("line")) == pytest.approx(0.1 * (2 * 8) ** 0.5)
 
 
+def test_the_overhead_of_a_tiny_fold_makes_no_other_model_slow() -> None:
+    """The naive method is predicted to take a millisecond, and a task alone takes many."""
+    pace = Pace(lambda candidate: Cost(0.001 if candidate.model == "naive" else 2.0, 1e6))
+    pace.learn(Candidate("naive"), 0.04)
+    assert pace.seconds(Candidate("naive")) == pytest.approx(0.04)
+    assert pace.seconds(Candidate("tree")) == 2.0
+
+
 def test_newer_measurements_count_more_and_converge(pace: Pace) -> None:
     pace.learn(Candidate("tree"), 200.0)
     errors = []
