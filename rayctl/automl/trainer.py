@@ -13,9 +13,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from itertools import zip_longest
 from typing import Any
 
 import ray
@@ -47,6 +48,7 @@ from rayctl.automl.selection import worth_keeping
 from rayctl.automl.strategy import KnownTrial, Strategy
 from rayctl.automl.tasks import Assembled, Caps, TaskFailure, failure_of
 from rayctl.automl.trial_files import FoundTrial, TrialFiles
+from rayctl.automl.turns import FoldTask, Turns
 from rayctl.errors import RayctlError
 from rayctl.state.artifacts import ArtifactStore, StoredArtifact
 from rayctl.tenancy.calls import ENVELOPE
@@ -109,14 +111,6 @@ class Outcome:
     predict_ms: float | None = None
 
 
-@dataclass
-class _Task:
-    """A task of one or more folds: references to their outcomes, and how it was asked to stop (True: by force)."""
-
-    refs: list[ray.ObjectRef]
-    asked: set[bool] = field(default_factory=set)
-
-
 class TrainerActor:
     """One run. ``run`` returns its `Outcome`; ``stop`` cancels; ``set_slots`` changes its share of the cluster."""
 
@@ -126,7 +120,8 @@ class TrainerActor:
         self._stopped = False
         self._closed = False
         self._slots: int | None = None
-        self._running: dict[tuple[int, int], _Task] = {}
+        self._running: dict[tuple[int, int], FoldTask] = {}
+        self._turns = Turns(lambda: 1 if self._schedule is None else self._schedule.slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._outcomes: dict[int, dict[int, ray.ObjectRef]] = {}
         self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
@@ -333,14 +328,29 @@ class TrainerActor:
             return
         if action.force not in task.asked:  # for another of its folds
             task.asked.add(action.force)
-            ray.cancel(task.refs[0], force=action.force, recursive=True)
+            if task.refs:
+                ray.cancel(task.refs[0], force=action.force, recursive=True)
+            else:
+                self._turns.drop(task)
 
     async def _run_folds(self, starts: Sequence[StartFold]) -> None:
         """Run a task; what becomes of its folds is told all at once, so that their successors share tasks, too."""
-        task = _Task(self._submit(starts))
+        task = FoldTask()
         self._running |= {(start.trial, start.fold): task for start in starts}
-        outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
-        for start, ref, outcome in zip(starts, task.refs, outcomes, strict=True):
+        if starts[0].quick_s is None:
+            self._turns.begin(task)
+        else:
+            await self._turns.wait(task)
+        outcomes: Sequence[FoldOutcome | TaskFailure | BaseException]
+        try:
+            if task.asked:
+                outcomes = [TaskFailure(tasks.NOT_BEGUN, "It was stopped before.")] * len(starts)
+            else:
+                task.refs = self._submit(starts)
+                outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
+        finally:
+            self._turns.end(task)
+        for start, ref, outcome in zip_longest(starts, task.refs, outcomes):
             del self._running[(start.trial, start.fold)]
             self._tell(start, ref, outcome)
         self._wake.set()
