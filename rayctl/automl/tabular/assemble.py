@@ -17,7 +17,7 @@ from rayctl.automl.bundle import Member, write_bundle
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.model import RunRequest
 from rayctl.automl.tabular.prepare import PreparedTable
-from rayctl.automl.tabular.thinning import kept_models, most_us, row_us, thinned_forest
+from rayctl.automl.tabular.thinning import BUDGET_US, kept_models, most_us, row_us, thinned_forest
 from rayctl.errors import TrialError
 
 __all__ = ["KIND", "assemble"]
@@ -51,7 +51,12 @@ def assemble(
         blobs[trial] = [thinned_forest(np.ascontiguousarray(blob).tobytes(), models=len(used)) for blob in models]
     costs = {trial: [row_us(blob) for blob in parts] for trial, parts in blobs.items()}
     trials = []
-    for trial, kept in kept_models(costs, combination.weights, most_us(request)).items():
+    limit = most_us(request)
+    if limit is None:
+        places = kept_models(costs, combination.weights)
+    else:
+        places = kept_models(costs, combination.weights, min(limit, BUDGET_US), fewest=1)
+    for trial, kept in places.items():
         parts: list[dict[str, Any]] = []
         size = 0
         for position in kept:
