@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Blend", "greedy_blend", "weighted_sum"]
+__all__ = ["DEAR_SHARE", "Blend", "greedy_blend", "weighted_sum"]
 
 STEPS = 40
 PATIENCE = 8
+DEAR_SHARE = 0.1
+"""So much of its gain a combination may lose for having fewer members."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def greedy_blend(
         loss: Of predictions; lower is better. NaN counts as infinitely bad.
         steps: At most so many additions.
         patience: Stop after so many additions without a lower loss.
-        min_weight: Members with less are left out (each costs prediction time), the rest is scaled up. Should that be
-            worse than the best single trial, this one counts alone.
+        min_weight: Members with less are left out (each costs prediction time) and the rest is scaled up, as long as
+            all that costs at most `DEAR_SHARE` of what the combination gains over the best single trial.
         costs: Trial → what it costs to have it among the members; all together cost at most ``most``. At least one
             trial must cost no more than that.
 
@@ -83,15 +85,20 @@ def greedy_blend(
             break
     kept = chosen[: best + 1]
     counts = {trial: kept.count(trial) / len(kept) for trial in sorted(set(kept))}
-    large = {trial: weight for trial, weight in counts.items() if weight >= min_weight}
-    if len(large) == len(counts):
-        return Blend(counts, losses[best], tuple(losses[: best + 1]))
-    scale = sum(large.values())
-    weights = {trial: weight / scale for trial, weight in large.items()}
-    final = clean(weighted_sum(predictions, weights)) if weights else float("inf")
-    if not weights or final > losses[0]:  # what was left out had been needed
-        return Blend({chosen[0]: 1.0}, losses[0], (losses[0],))
+    gain = losses[0] - losses[best]
+    bound = losses[best] + (DEAR_SHARE * gain if np.isfinite(gain) else 0.0)
+    weights, final = counts, losses[best]
+    for trial in sorted(counts, key=lambda trial: (counts[trial], trial)):
+        rest = _without(weights, trial)
+        # A member may be needed however little it weighs, for example for rows that the others give no chance.
+        if counts[trial] < min_weight and rest and (found_loss := clean(weighted_sum(predictions, rest))) <= bound:
+            weights, final = rest, found_loss
     return Blend(weights, final, tuple(losses[: best + 1]))
+
+
+def _without(weights: Mapping[int, float], left_out: int) -> dict[int, float]:
+    rest = {trial: weight for trial, weight in weights.items() if trial != left_out}
+    return {trial: weight / sum(rest.values()) for trial, weight in rest.items()}
 
 
 def _within(members: set[int], costs: Mapping[int, float] | None, most: float) -> bool:

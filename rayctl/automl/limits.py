@@ -9,6 +9,8 @@ __all__ = ["CombineTime", "Limits", "TimeLeft"]
 ASSEMBLE_S = 0.3
 """Packing the model and storing the result, apart from what grows with its size."""
 ASSEMBLE_BYTES_PER_S = 80e6
+FORECASTS_PER_S = 50e3
+"""The same for forecasts of series: their intervals are computed, and they are written as text."""
 COMBINE_S = 0.2
 """A first guess for choosing the weights; later the last measured time counts."""
 SLACK_SHARE = 0.01
@@ -34,7 +36,7 @@ class Limits:
     """What bounds a run. Times are in the unit and origin of ``now`` (seconds).
 
     ``rows_factor``: rows of the whole table per row of a fold's train part; scales a fold's fit time up to a fit on
-    all rows.
+    all rows. ``forecasts``: series × steps that are delivered.
     """
 
     started_at: float
@@ -42,6 +44,7 @@ class Limits:
     max_trials: int | None = None
     fold_timeout_s: float = 300.0
     rows_factor: float = 1.25
+    forecasts: int = 0
 
     @property
     def budget_s(self) -> float | None:
@@ -83,7 +86,8 @@ class TimeLeft:
         assert budget is not None
         assert deadline is not None
         slack = SLACK_SHARE * min(budget, 100.0)
-        return deadline - min(0.25 * budget, ASSEMBLE_S + slack + self.model_bytes / ASSEMBLE_BYTES_PER_S)
+        packing = self.model_bytes / ASSEMBLE_BYTES_PER_S + self.limits.forecasts / FORECASTS_PER_S
+        return deadline - min(0.25 * budget, ASSEMBLE_S + slack + packing)
 
     @property
     def stop_searching_at(self) -> float:

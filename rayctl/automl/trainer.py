@@ -234,7 +234,7 @@ class TrainerActor:
             Proposals(self._fixed(known if take_over else {}), adapt if searches else None, ordered=not in_time),
             [FoldShape(fold.group, fold.weight, fold.scored) for fold in self._folds],
             order.greater_is_better,
-            replace(order.limits, rows_factor=self._rows_factor()),
+            replace(order.limits, rows_factor=self._rows_factor(), forecasts=_forecasts(order.summary, request)),
             self._slots or order.slots,
             Strategy(
                 ensemble=request.delivers_ensemble,
@@ -563,6 +563,10 @@ class TrainerActor:
                 there = self._outcomes.get(trial, {})
                 return [fold for fold in self._folds if fold.index in there]
         return self._folds
+
+
+def _forecasts(summary: DataSummary, request: RunRequest) -> int:
+    return (summary.series or 0) * (request.horizon or 0)
 
 
 def _known_trial(trial: FoundTrial) -> KnownTrial:

@@ -16,6 +16,7 @@ __all__ = ["Target", "blend"]
 STEPS = 40
 PATIENCE = 8
 MIN_WEIGHT = 0.03
+DEAR_SHARE = 0.1
 _BINS = 1024
 _FLOOR = 1e-15
 
@@ -73,16 +74,25 @@ def blend(target: Target, members: np.ndarray) -> np.ndarray:
     """Return the weights (members,) that greedy selection gives to predictions (members, rows)."""
     total = np.zeros(members.shape[1])
     chosen: list[int] = []
-    best_loss, best = np.inf, 0
+    best_loss, best, first = np.inf, 0, np.inf
     for step in range(STEPS):
         losses = target.losses((total + members) / (step + 1))
         place = int(np.argmin(losses))
         chosen.append(place)
         total = total + members[place]
+        first = losses[place] if step == 0 else first
         if losses[place] < best_loss:
             best_loss, best = float(losses[place]), step
         elif step - best >= PATIENCE:
             break
     weights = np.bincount(chosen[: best + 1], minlength=len(members)) / (best + 1)
-    weights[weights < MIN_WEIGHT] = 0.0
-    return np.asarray(weights / weights.sum())
+    gain = first - best_loss
+    bound = best_loss + (DEAR_SHARE * gain if np.isfinite(gain) else 0.0)
+    for place in np.lexsort((np.arange(len(weights)), weights)):
+        if not 0 < weights[place] < MIN_WEIGHT:
+            continue
+        rest = np.where(np.arange(len(weights)) == place, 0.0, weights)
+        rest = rest / rest.sum()
+        if target.losses((rest @ members)[None])[0] <= bound:
+            weights = rest
+    return np.asarray(weights)

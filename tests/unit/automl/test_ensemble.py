@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayctl.automl.ensemble import PATIENCE, STEPS, greedy_blend, weighted_sum
+from rayctl.automl.ensemble import DEAR_SHARE, PATIENCE, STEPS, greedy_blend, weighted_sum
 
 Loss = Callable[[np.ndarray], float]
 
@@ -45,8 +45,12 @@ def test_a_blend_is_never_worse_than_the_best_single_trial(
     assert blend.weights.keys() <= predictions.keys()
     assert list(blend.weights) == sorted(blend.weights)
     assert sum(blend.weights.values()) == pytest.approx(1.0)
-    assert len(blend.weights) == 1 or min(blend.weights.values()) >= min_weight
+    whole = greedy_blend(predictions, loss, steps=steps, min_weight=0.0)
+    assert blend.weights.keys() <= whole.weights.keys()
+    assert blend.weights.keys() >= {trial for trial, weight in whole.weights.items() if weight >= min_weight}
+    assert blend.loss <= whole.loss + DEAR_SHARE * (whole.losses[0] - whole.loss) + 1e-12
     assert loss(weighted_sum(predictions, blend.weights)) == pytest.approx(blend.loss, rel=1e-5)
+    assert blend.losses == whole.losses
     assert blend.losses[-1] == min(blend.losses)
     again = greedy_blend(dict(reversed(predictions.items())), loss, steps=steps, min_weight=min_weight)
     assert again == blend
@@ -80,21 +84,21 @@ def test_members_with_little_weight_are_left_out() -> None:
     predictions = {n: truth + rng.normal(size=300) * (1 + n) for n in range(8)}
     full = greedy_blend(predictions, squared(truth), min_weight=0.0)
     sparse = greedy_blend(predictions, squared(truth), min_weight=0.1)
-    assert min(full.weights.values()) < 0.1
-    assert sparse.weights.keys() == {trial for trial, weight in full.weights.items() if weight >= 0.1}
+    small = {trial for trial, weight in full.weights.items() if weight < 0.1}
+    assert small - sparse.weights.keys()
+    assert full.weights.keys() - small <= sparse.weights.keys()
     assert full.loss < sparse.loss < min(squared(truth)(values) for values in predictions.values())
 
 
-def test_where_the_left_out_members_were_needed_the_best_trial_counts_alone() -> None:
-    """Three at a third each: without any there is nothing, and some of them may be worse than the best alone."""
+def test_where_all_members_have_little_weight_they_stay() -> None:
     truth = np.zeros(3)
     predictions = {n: 3.0 * np.eye(3)[n] - 1.0 for n in range(3)}
-    assert greedy_blend(predictions, squared(truth)).weights == pytest.approx({0: 1 / 3, 1: 1 / 3, 2: 1 / 3})
-    assert greedy_blend(predictions, squared(truth), min_weight=0.5).weights == {0: 1.0}
+    for min_weight in (0.02, 0.5):
+        weights = greedy_blend(predictions, squared(truth), min_weight=min_weight).weights
+        assert weights == pytest.approx({0: 1 / 3, 1: 1 / 3, 2: 1 / 3})
 
 
-def test_where_the_rest_is_worse_than_a_left_out_member_alone_that_member_counts_alone() -> None:
-    """The best single trial got little weight, because the others cancel each other out only together with it."""
+def test_members_of_little_weight_stay_where_the_others_cancel_out_only_together_with_them() -> None:
     predictions = {
         0: np.array([1.0, 2.0, -3.0]),
         1: np.array([2.0, 0.0, 0.0]),
@@ -102,15 +106,15 @@ def test_where_the_rest_is_worse_than_a_left_out_member_alone_that_member_counts
         3: np.array([-3.0, -2.0, -1.0]),
     }
     absolute: Loss = lambda values: float(np.mean(np.abs(values)))  # noqa: E731
-    assert greedy_blend(predictions, absolute).weights.keys() == {0, 1, 2, 3}
-    alone = greedy_blend(predictions, absolute, min_weight=0.3)
-    assert (alone.weights, alone.loss) == ({1: 1.0}, pytest.approx(2 / 3))
+    whole = greedy_blend(predictions, absolute)
+    assert whole.weights.keys() == {0, 1, 2, 3}
+    assert greedy_blend(predictions, absolute, min_weight=0.3) == whole
 
 
 def test_there_is_always_a_member_even_if_no_single_trial_can_be_scored() -> None:
     mixed_only: Loss = lambda values: 1.0 if 0 < values.mean() < 1 else float("nan")  # noqa: E731
     blend = greedy_blend({0: np.zeros(2), 1: np.ones(2)}, mixed_only, min_weight=0.6)
-    assert blend.weights == {0: 1.0}
+    assert (blend.weights, blend.loss) == ({0: 0.5, 1: 0.5}, 1.0)
 
 
 def test_selection_stops_when_nothing_gets_better() -> None:
@@ -152,3 +156,17 @@ def test_members_never_cost_more_than_allowed(seed: int, trials: int, most: int)
 def test_nothing_that_may_be_had_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to combine"):
         greedy_blend({1: np.zeros(3)}, squared(np.zeros(3)), costs={1: 2.0}, most=1.0)
+
+
+def test_a_member_of_small_weight_stays_where_others_know_nothing() -> None:
+    """A forest is sure of most rows and gives a few of them no chance at all: a little of another model is needed."""
+    forest = np.full(400, 0.9)
+    forest[:8] = 0.0
+    careful = np.full(400, 0.5)
+
+    def surprise(true: np.ndarray) -> float:
+        return float(-np.log(np.clip(true, 1e-15, 1.0)).mean())
+
+    blend = greedy_blend({1: forest, 2: careful}, surprise, min_weight=0.2)
+    assert blend.loss < 0.8 * min(surprise(forest), surprise(careful))
+    assert 0 < blend.weights[2] < 0.2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayctl.automl.limits import ASSEMBLE_BYTES_PER_S, ASSEMBLE_S, Limits, TimeLeft
+from rayctl.automl.limits import ASSEMBLE_BYTES_PER_S, ASSEMBLE_S, FORECASTS_PER_S, Limits, TimeLeft
 from rayctl.automl.tasks import Caps
 
 START = 1.7e9
@@ -30,6 +32,8 @@ def test_each_phase_gets_what_it_is_predicted_to_take() -> None:
     left = TimeLeft(Limits(0.0, 100.0), 2.0, 3 * ASSEMBLE_BYTES_PER_S, 5.0)
     assert left.deliver_at == pytest.approx(100.0 - ASSEMBLE_S - 1.0 - 3.0)
     assert left.stop_searching_at == pytest.approx(left.deliver_at - 7.0)
+    many = replace(left, limits=replace(left.limits, forecasts=int(2 * FORECASTS_PER_S)))
+    assert many.deliver_at == pytest.approx(left.deliver_at - 2.0)
 
 
 def test_a_fold_may_take_its_share_of_the_computing_time() -> None:
