@@ -27,9 +27,12 @@ from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import WAIT, Proposals
 from rayctl.automl.search import candidate_key
 from rayctl.automl.selection import hopeless
+from rayctl.automl.sequence import candidate_of
+from rayctl.automl.skipping import TOO_LARGE, TOO_SLOW, Room, does_not_fit
+from rayctl.automl.stopping import Stops
 from rayctl.automl.strategy import KnownTrial, Strategy
 
-__all__ = ["KnownTrial", "Schedule", "Strategy"]
+__all__ = ["Schedule"]
 
 MAX_LOSSES = 4
 """So many deaths of a worker under a trial of which nothing has succeeded yet end the trial: the model does it."""
@@ -37,21 +40,11 @@ MAX_LOSSES_OF_A_GOOD_TRIAL = 10
 """The same for a trial of which a fold has been scored: then somebody else kills the workers."""
 SELF_STOP_S = 0.1
 """When time is up, folds end themselves at their own time cap; only those that do not are asked to stop after this."""
-STOP_GRACE_S = 0.5
-"""A task that was asked to stop and is still there after this time is killed with its worker process."""
 BREADTH = 4
 """With a deadline: after the very first trial so many get their first fold before any of them gets its second."""
-CONFIDENT = 0.85
-"""A trial is begun only if its predicted time is at most this part of what is left."""
-MUCH_TOO_LONG = 4.0
-"""A fold that would take this many times what it may is not begun: cut that short it would be worthless."""
-TOO_LONG_FOR_THE_WHOLE = 1.2
-"""The same for models of which a part does not help."""
 LEFT_OUT = 200
 LEFT_OUT_OF_SEARCH = 8
 """After so many trials in a row that were left out (of adaptive search: it has no end) nothing more is proposed."""
-NEARLY = 0.8
-"""A fit that time had cut short is taken over if it had this part of the time that it may take now."""
 CLOSED = {
     "deadline": "The run's time was up.",
     "finished-early": "The run was ended early.",
@@ -71,14 +64,6 @@ class _Trial:
     shared: set[int] = field(default_factory=set)
     alone: bool = False
     """Its folds no longer share tasks with those of other trials: one of them did not end as predicted."""
-
-
-@dataclass
-class _Stopping:
-    since: float
-    ask_at: float = 0.0
-    asked: bool = False
-    forced: bool = False
 
 
 class Schedule:
@@ -126,13 +111,12 @@ class Schedule:
         self._left_out = 0
         self._out_of_time = False
         self._active: dict[int, _Trial] = {}
-        self._stopping: dict[tuple[int, int], _Stopping] = {}
+        self._stops = Stops()
         self._to_record: list[RecordTrial] = []
         self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
         self._taken_up = self._finished = False
         self._fold_s: float | None = None
         self._quick = False
-        self._hanging: list[StopTask] = []
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
         self.delivery = Delivery(
@@ -150,7 +134,7 @@ class Schedule:
     def in_flight(self) -> int:
         """Tasks that occupy a worker or wait for one, those being stopped included."""
         running = sum(len(trial.running) for trial in self._active.values())
-        return running + len(self._stopping) + self.delivery.in_flight
+        return running + len(self._stops) + self.delivery.in_flight
 
     @property
     def running_trials(self) -> int:
@@ -171,14 +155,14 @@ class Schedule:
         while self._proposals.count <= trial:
             if self._proposals.next(self._rows) in (None, WAIT):
                 row = self._rows[trial]  # adaptive search has not come to it again
-                return Candidate(row.model, dict(row.params))
+                return candidate_of(row)
         return self._proposals.known(trial)
 
     # What happened ----------------------------------------------------------------------------------
 
     def fold_done(self, trial: int, fold: int, result: FoldResult, now: float = 0.0) -> None:
         """A fold was fitted. Results of trials that have ended meanwhile are dropped."""
-        self._stopping.pop((trial, fold), None)
+        self._stops.ended((trial, fold))
         if fold not in self._scored:
             self.delivery.fold_done(trial, fold, result.fit_s + result.predict_s)
             return
@@ -199,7 +183,7 @@ class Schedule:
 
     def fold_failed(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
         """A fold failed by its own fault: the trial has failed and its other folds are stopped."""
-        self._stopping.pop((trial, fold), None)
+        self._stops.ended((trial, fold))
         if fold not in self._scored:
             self._stop(self.delivery.fold_failed(trial, fold, error), now)
         elif self._runs(trial, fold):
@@ -208,7 +192,7 @@ class Schedule:
 
     def fold_lost(self, trial: int, fold: int, error: Mapping[str, Any], now: float) -> None:
         """A fold's worker died, or had no time left. It is repeated, unless that happened too often to this trial."""
-        self._stopping.pop((trial, fold), None)
+        self._stops.ended((trial, fold))
         if fold not in self._scored:
             self._stop(self.delivery.fold_lost(trial, fold, error, MAX_LOSSES), now)
             return
@@ -226,7 +210,7 @@ class Schedule:
 
     def fold_left(self, trial: int, fold: int) -> None:
         """A fold was not begun, because others of the same task took longer than predicted. That is no loss."""
-        self._stopping.pop((trial, fold), None)
+        self._stops.ended((trial, fold))
         if self._runs(trial, fold):
             active = self._active[trial]
             del active.running[fold]
@@ -273,7 +257,7 @@ class Schedule:
             # Trials that were taken over from an earlier run may have been the last ones.
             if not self._searching:
                 self._plan_delivery(now, actions)
-        actions.extend(self._plan_stops(now))
+        actions.extend(self._stops.plan(now))
         actions.extend(self._to_record)
         self._to_record = []
         self._plan_end(now, actions)
@@ -281,8 +265,7 @@ class Schedule:
 
     def next_check(self, now: float) -> float | None:
         """Return when `plan` has to be asked again even if nothing happens; None: only after events."""
-        stops = [stop for stop in self._stopping.values() if not stop.forced]
-        times = [stop.since + STOP_GRACE_S if stop.asked else max(stop.ask_at, now) for stop in stops]
+        times = self._stops.due_at(now)
         for trial in self._active.values():
             times.extend(at + self.limits.overdue_s for at in trial.running.values())
         stop_at = self.stop_searching_at
@@ -335,7 +318,8 @@ class Schedule:
             if trial.shared.issuperset(late):
                 # Whose fault it is shows when each runs by itself.
                 trial.running |= dict.fromkeys(late, now)
-                self._hanging += [StopTask(number, fold, force=True) for fold in late]
+                for fold in late:
+                    self._stops.kill((number, fold))
             elif late:
                 message = f"Fold {late[0]} did not end within its time cap of {self.limits.fold_timeout_s:g} s."
                 self._end_trial(number, TrialState.FAILED, {"code": "trial-timeout", "message": message}, now)
@@ -343,7 +327,7 @@ class Schedule:
 
     def _stop(self, keys: Iterable[tuple[int, int]], now: float) -> None:
         for key in keys:
-            self._stopping.setdefault(key, _Stopping(now))
+            self._stops.add(key, now)
 
     def _skip_all(self, now: float) -> None:
         error = {"code": self._closed, "message": CLOSED[self._closed]}
@@ -388,7 +372,7 @@ class Schedule:
         trial = self._active.pop(number)
         ask_at = now + SELF_STOP_S if self._closed in ("deadline", "finished-early") else now
         for fold in trial.running:
-            self._stopping[(number, fold)] = _Stopping(now, ask_at)
+            self._stops.add((number, fold), now, ask_at)
         row = trial_row(number, trial.candidate, state, trial.results, self._shapes, error)
         self._record(row, trial.candidate, trial.results)
 
@@ -417,10 +401,11 @@ class Schedule:
             if number in self._rows:
                 continue
             known = self._known.get(candidate_key(candidate)) or KnownTrial({})
-            results = {fold: known.results[fold] for fold in self._scored if self._worth_taking(known, fold)}
-            if known.row is not None and len(results) == len(known.results) and self._usable(known.row, results):
+            results = known.worth_taking(self._scored, self.limits.soft_fold_s(self.slots, len(self._scored)))
+            row = known.row_that_stands(results, len(self._scored), self._strategy.race)
+            if row is not None:
                 update = {"trial": number, "rank": None, "weight": None, "reused": True}
-                self._record(known.row.model_copy(update=update), candidate, known.results)
+                self._record(row.model_copy(update=update), candidate, known.results)
                 continue
             error = self._not_to_run(number, candidate, now)
             if error is not None:
@@ -438,26 +423,13 @@ class Schedule:
             self._end_done(number, now)
         return False
 
-    def _worth_taking(self, known: KnownTrial, fold: int) -> bool:
-        """Whether an earlier run's fit may stand for one of this run: not if it would get more time now."""
-        result = known.results.get(fold)
-        if result is None or result.stopped_at is None:
-            return result is not None
-        soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
-        return soft_s is not None and result.fit_s + result.predict_s >= NEARLY * soft_s
-
-    def _usable(self, row: LeaderboardRow, results: Mapping[int, FoldResult]) -> bool:
-        given_up = row.state is TrialState.SKIPPED and (row.error or {}).get("code") == "abandoned"
-        done = row.state is TrialState.DONE and len(results) == len(self._scored)
-        return done or (given_up and self._strategy.race)
-
     def _count_left_out(self, code: str) -> None:
         """Adaptive search would go on for ever with proposals that do not fit into the time or memory that is left."""
-        if code in ("too-slow", "too-large"):
+        if code in (TOO_SLOW, TOO_LARGE):
             self._left_out += 1
             if self._left_out >= (LEFT_OUT_OF_SEARCH if self._proposals.adapts else LEFT_OUT):
                 self._exhausted = True
-                self._out_of_time = code == "too-slow"
+                self._out_of_time = code == TOO_SLOW
 
     def _not_to_run(self, number: int, candidate: Candidate, now: float) -> dict[str, str] | None:
         """Say why a trial is not run at all, None if it is."""
@@ -465,30 +437,17 @@ class Schedule:
             if self._strategy.replay.finished(number):
                 return None
             return {"code": "not-replayed", "message": "It did not end in the run that is repeated."}
-        if self.limits.deadline_at is None:
+        stop_at = self.stop_searching_at
+        if stop_at is None:
             return None
         if all(row.state is not TrialState.DONE for row in self._rows.values()) and (
             not self._active or self._pace.any_part_helps(candidate)
         ):
             return None  # nothing has an answer yet, and nothing that is under way would be held up for nothing
-        needs = self._pace.memory_bytes(candidate)
-        if needs is not None and self._memory_bytes is not None and needs > self._memory_bytes:
-            text = (
-                f"It is predicted to need {needs / 2**20:,.0f} MiB; a task has {self._memory_bytes / 2**20:,.0f} MiB."
-            )
-            return {"code": "too-large", "message": text}
-        seconds = self._pace.seconds(candidate)
-        soft, stop_at = self.limits.soft_fold_s(self.slots, len(self._scored)), self.stop_searching_at
-        if seconds is None or soft is None or stop_at is None:
-            return None
-        left, all_folds = max(stop_at - now, 0.0), min(seconds, soft) * len(self._scored) / self.slots
-        # Without its unscored folds it cannot be delivered, however good it turns out to be.
-        all_folds += seconds * (len(self._shapes) - len(self._scored)) / self.slots
-        longest = MUCH_TOO_LONG if self._pace.any_part_helps(candidate) else TOO_LONG_FOR_THE_WHOLE
-        if seconds > longest * soft or max(seconds if seconds < soft else soft, all_folds) > CONFIDENT * left:
-            text = f"A fold is predicted to take {seconds:.2g} s; {left:.2g} s were left for all {len(self._shapes)}."
-            return {"code": "too-slow", "message": text}
-        return None
+        soft_s, scored = self.limits.soft_fold_s(self.slots, len(self._scored)), len(self._scored)
+        unscored = len(self._shapes) - scored
+        room = Room(max(stop_at - now, 0.0), soft_s, self.slots, scored, unscored, self._memory_bytes)
+        return does_not_fit(candidate, self._pace, room)
 
     # Inside: folds ------------------------------------------------------------------------------------
 
@@ -551,24 +510,13 @@ class Schedule:
         replay = self._strategy.replay
         return None if replay is None else replay.stop_at(trial, fold)
 
-    def _plan_stops(self, now: float) -> Iterable[Action]:
-        yield from self._hanging
-        self._hanging = []
-        for (trial, fold), stop in self._stopping.items():
-            if not stop.asked and now >= stop.ask_at:
-                stop.asked = True
-                yield StopTask(trial, fold, force=False)
-            elif now - stop.since >= STOP_GRACE_S and not stop.forced:
-                stop.forced = True
-                yield StopTask(trial, fold, force=True)
-
     def _plan_delivery(self, now: float, actions: list[Action]) -> None:
         searching = self._searching
         if not searching and self.delivery.is_late(now, self._rows):
             return  # what is there will be delivered
         # After the search, folds that are being stopped must not hold up what is delivered.
         room = self.slots - (self.in_flight if searching else self.delivery.in_flight)
-        starts, unwanted = self.delivery.finals(self._rows, now, searching, room, self._stopping)
+        starts, unwanted = self.delivery.finals(self._rows, now, searching, room, self._stops)
         actions.extend(StartFold(trial, fold, self.candidate(trial), 0) for trial, fold in starts)
         self._stop(unwanted, now)
         basis = self.delivery.combine_now(self._rows, now, searching)
@@ -585,7 +533,7 @@ class Schedule:
                 self._finish(actions, FinishRun(None, "cancelled"))
             return
         late = self.delivery.is_late(now, self._rows)
-        if not late and self._stopping:
+        if not late and self._stops:
             return  # killed with the trainer, their workers would be cold for the next run
         combination, error = self.delivery.deliver(self._rows, late)
         if combination is not None:
@@ -596,11 +544,8 @@ class Schedule:
             self._finish(actions, FinishRun(None, reason, error))
 
     def _finish(self, actions: list[Action], action: FinishRun) -> None:
-        for (trial, fold), stop in self._stopping.items():
-            if not stop.forced:
-                actions.append(StopTask(trial, fold, force=True))
-        for trial, fold in self.delivery.abandon():
-            if (trial, fold) not in self._stopping:
-                actions.append(StopTask(trial, fold, force=True))
+        actions.extend(self._stops.kill_all())
+        abandoned = [key for key in self.delivery.abandon() if key not in self._stops]
+        actions.extend(StopTask(*key, force=True) for key in abandoned)
         actions.append(action)
         self._finished = True

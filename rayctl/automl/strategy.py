@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rayctl.automl.actions import FoldResult
-from rayctl.automl.model import LeaderboardRow
+from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.replay import Replay
 
 __all__ = ["KnownTrial", "Strategy"]
+
+NEARLY = 0.8
+"""A fit that time had cut short is taken over if it had this part of the time that it may take now."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,32 @@ class KnownTrial:
 
     results: Mapping[int, FoldResult]
     row: LeaderboardRow | None = None
+
+    def worth_taking(self, scored: Sequence[int], soft_fold_s: float | None) -> dict[int, FoldResult]:
+        """Return the results that may stand for folds of this run: not of fits that would get more time now.
+
+        Args:
+            scored: The folds that give this run's scores.
+            soft_fold_s: Seconds that one of them may take before it ends itself; None: as long as it wants.
+        """
+
+        def stands(result: FoldResult) -> bool:
+            whole = result.stopped_at is None
+            return whole or (soft_fold_s is not None and result.fit_s + result.predict_s >= NEARLY * soft_fold_s)
+
+        return {fold: self.results[fold] for fold in scored if fold in self.results and stands(self.results[fold])}
+
+    def row_that_stands(self, results: Mapping[int, FoldResult], folds: int, race: bool) -> LeaderboardRow | None:
+        """Return the row if it need not be made again: all of its results are worth taking, and the trial is over.
+
+        Args:
+            results: What is `worth_taking`.
+            folds: How many scored folds there are.
+            race: Hopeless trials are given up in this run, too.
+        """
+        row = self.row
+        if row is None or len(results) < len(self.results):
+            return None
+        done = row.state is TrialState.DONE and len(results) == folds
+        given_up = row.state is TrialState.SKIPPED and (row.error or {}).get("code") == "abandoned"
+        return row if done or (given_up and race) else None

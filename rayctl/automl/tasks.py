@@ -22,10 +22,11 @@ from rayctl.automl.actions import FoldResult, FoldShape
 from rayctl.automl.baseline import BASELINE, baseline_row
 from rayctl.automl.csv_times import with_short_times
 from rayctl.automl.engine import Candidate, Combination, Engine, Fold, FoldOutcome, engine_for
+from rayctl.automl.failures import TaskFailure, failure_of
 from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
-from rayctl.errors import RayctlError, TrialError
+from rayctl.errors import TrialError
 from rayctl.settings import ServiceSettings
 from rayctl.tenancy.calls import carrying
 
@@ -46,10 +47,8 @@ __all__ = [
     "Assembled",
     "Caps",
     "FoldJob",
-    "TaskFailure",
     "assemble",
     "combine",
-    "failure_of",
     "fall_back",
     "predict",
     "prepare",
@@ -69,19 +68,6 @@ GIVE_BACK_S = 0.1
 SELF_STOP_S = 0.3
 SELF_STOP_SHARE = 0.1
 """A model ends its fit so much earlier than it would be interrupted: predictions have to be made as well."""
-
-
-@dataclass(frozen=True)
-class TaskFailure:
-    """Why a trial's task failed: an error code of `TrialError` and a text for the leaderboard."""
-
-    code: str
-    message: str
-
-    @property
-    def as_error(self) -> dict[str, str]:
-        """The form that leaderboard rows carry."""
-        return {"code": self.code, "message": self.message}
 
 
 @dataclass(frozen=True)
@@ -244,13 +230,6 @@ def _evaluate(prepared: Any, fold: Fold, job: FoldJob, request: RunRequest) -> F
 
     result: FoldOutcome | TaskFailure = _within(job.caps, work)
     return result
-
-
-def failure_of(error: BaseException) -> TaskFailure:
-    """Say why a trial failed by what it raised."""
-    if isinstance(error, RayctlError):
-        return TaskFailure(error.code, error.message)
-    return TaskFailure("model-error", f"{type(error).__name__}: {error}"[:500])
 
 
 def combine(

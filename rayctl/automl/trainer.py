@@ -20,7 +20,7 @@ from itertools import zip_longest
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, RuntimeEnvSetupError, TaskCancelledError
+from ray.exceptions import RayError, TaskCancelledError
 
 from rayctl.automl import adaptive, tasks
 from rayctl.automl.actions import (
@@ -36,6 +36,7 @@ from rayctl.automl.baseline import falls_back, is_baseline, next_number
 from rayctl.automl.batches import in_batches
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
+from rayctl.automl.failures import TaskFailure, failure_of_task
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
 from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
@@ -43,10 +44,11 @@ from rayctl.automl.pace import Pace
 from rayctl.automl.proposals import Proposals
 from rayctl.automl.replay import Replay
 from rayctl.automl.schedule import Schedule
-from rayctl.automl.search import candidate_key, derive_seed, expand_search_space, seed_key
+from rayctl.automl.search import derive_seed, expand_search_space, seed_key
 from rayctl.automl.selection import worth_keeping
+from rayctl.automl.sequence import candidate_of, with_recorded
 from rayctl.automl.strategy import KnownTrial, Strategy
-from rayctl.automl.tasks import Assembled, Caps, TaskFailure, failure_of
+from rayctl.automl.tasks import Assembled, Caps
 from rayctl.automl.trial_files import FoundTrial, TrialFiles
 from rayctl.automl.turns import FoldTask, Turns
 from rayctl.errors import RayctlError
@@ -166,7 +168,7 @@ class TrainerActor:
         try:
             self._folds: list[Fold] = await folds_ref
         except RayError as error:
-            return Outcome(None, None, "failed", _failure(error).as_error)
+            return Outcome(None, None, "failed", failure_of_task(error).as_error)
         self._files, *self._earlier_files = self._open_files()
         known = await asyncio.to_thread(self._find_known)
         # Made once: both cost more than the submission of a task.
@@ -256,29 +258,13 @@ class TrainerActor:
             yield from expand_search_space(request.search_space)
             return
         if order.replay is not None:
-            yield from (Candidate(row.model, dict(row.params)) for _, row in sorted(order.replay.rows.items()))
+            yield from (candidate_of(row) for _, row in sorted(order.replay.rows.items()))
             return
-        candidates = [trial.candidate for trial in known.values()]
-        candidates += engine_for(request.task).portfolio(order.summary, request)
+        portfolio = engine_for(request.task).portfolio(order.summary, request)
         if not known:
-            yield from candidates
+            yield from portfolio
             return
-        # After a crash the numbers of the ended trials must stay what they were.
-        recorded = {row.trial: Candidate(row.model, dict(row.params)) for row in order.recorded}
-        seen = {candidate_key(candidate) for candidate in recorded.values()}
-        fresh = iter(candidates)
-        number = 0
-        while True:
-            candidate = recorded.get(number)
-            while candidate is None:
-                candidate = next(fresh, None)
-                if candidate is None:
-                    return
-                key = candidate_key(candidate)
-                candidate = None if key in seen else candidate
-                seen.add(key)
-            yield candidate
-            number += 1
+        yield from with_recorded([*(trial.candidate for trial in known.values()), *portfolio], order.recorded)
 
     # The loop ---------------------------------------------------------------------------------------
 
@@ -366,7 +352,7 @@ class TrainerActor:
         elif isinstance(outcome, TaskFailure) and outcome.code == tasks.NOT_BEGUN:
             schedule.fold_left(*key)
         else:
-            failure = outcome if isinstance(outcome, TaskFailure) else _failure(outcome)
+            failure = outcome if isinstance(outcome, TaskFailure) else failure_of_task(outcome)
             ended = schedule.fold_lost if failure.code in ("worker-died", "deadline") else schedule.fold_failed
             ended(*key, failure.as_error, now)
 
@@ -392,7 +378,7 @@ class TrainerActor:
         except RayctlError as error:
             result = TaskFailure(error.code, error.message)
         except RayError as error:
-            result = _failure(error)
+            result = failure_of_task(error)
         if isinstance(result, TaskFailure):
             log.warning("run %s: no combination: %s", self._order.run_id, result.message)
             schedule.combine_failed(action.trials, result.as_error)
@@ -533,7 +519,7 @@ class TrainerActor:
         try:
             made = await task.remote(*parts, **self._carried)
         except RayError as error:
-            made = _failure(error)
+            made = failure_of_task(error)
         if isinstance(made, TaskFailure):
             log.warning("run %s: no baseline: %s", order.run_id, made.message)
             return None
@@ -588,16 +574,3 @@ def _options(resources: Resources, runtime_env: dict[str, Any] | None) -> dict[s
     if runtime_env:
         options["runtime_env"] = runtime_env
     return options
-
-
-def _failure(error: BaseException) -> TaskFailure:
-    """Say why a task gave nothing: the environment, memory, the caller's data, or a dead worker."""
-    if isinstance(error, RuntimeEnvSetupError):
-        return TaskFailure("environment-error", f"The runtime environment could not be built: {error.error_message}")
-    if isinstance(error, OutOfMemoryError):
-        return TaskFailure("out-of-memory", "The worker was stopped because its node ran out of memory.")
-    if isinstance(error, RayTaskError):
-        return failure_of(error.cause)
-    if not isinstance(error, RayError):
-        return failure_of(error)
-    return TaskFailure("worker-died", f"The worker process died ({type(error).__name__}).")

@@ -160,11 +160,13 @@ def test_every_code_of_the_service_is_explained() -> None:
     from pathlib import Path
 
     import rayctl.automl.schedule
+    from rayctl.automl.skipping import TOO_LARGE, TOO_SLOW
     from rayctl.errors import TrialError
 
     known = set(re.findall(r"``([a-z-]+)``", str(TrialError.__doc__)))
     source = Path(str(rayctl.automl.schedule.__file__)).read_text()
     known |= set(re.findall(r'"code": "([a-z-]+)"', source)) | set(rayctl.automl.schedule.CLOSED)
+    known |= {TOO_LARGE, TOO_SLOW}
     assert len(known) >= 12
     for code in known:
         row = {"trial": 1, "model": "m", "state": "skipped", "error": {"code": code, "message": "text"}}

@@ -14,7 +14,8 @@ from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.proposals import Proposals
-from rayctl.automl.schedule import Schedule, Strategy
+from rayctl.automl.schedule import Schedule
+from rayctl.automl.strategy import Strategy
 
 ERROR = {"code": "model-error", "message": "it broke"}
 GONE = {"code": "worker-died", "message": "gone"}

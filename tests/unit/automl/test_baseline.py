@@ -13,6 +13,7 @@ import rayctl
 from rayctl.automl import tasks
 from rayctl.automl.baseline import BASELINE, baseline_warning, falls_back, is_baseline, next_number
 from rayctl.automl.engine import Combination, engine_for
+from rayctl.automl.failures import TaskFailure
 from rayctl.automl.ingest import normalize, to_table
 from rayctl.automl.leaderboard import rank
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, TrialState
@@ -38,7 +39,7 @@ def delivered(
     candidate = engine.baseline(summary, request)
     folds = engine.split(prepared, request)
     made = tasks.fall_back(prepared, folds, trial, candidate, request.model_dump_json(), tasks.Caps())
-    assert not isinstance(made, tasks.TaskFailure), made
+    assert not isinstance(made, TaskFailure), made
     return made
 
 
@@ -174,5 +175,5 @@ def test_what_cannot_be_scored_is_a_failure_with_its_reason() -> None:
     ]
     candidate = engine.baseline(DataSummary(rows=1, columns=[], features=[], fingerprint=""), request)
     made = tasks.fall_back(prepared, folds, 0, candidate, request.model_dump_json(), tasks.Caps())
-    assert isinstance(made, tasks.TaskFailure)
+    assert isinstance(made, TaskFailure)
     assert made.code == "invalid-score"

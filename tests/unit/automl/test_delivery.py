@@ -17,8 +17,8 @@ from rayctl.automl.engine import Candidate, Combination, Cost
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
-from rayctl.automl.schedule import KnownTrial, Strategy
 from rayctl.automl.search import candidate_key
+from rayctl.automl.strategy import KnownTrial, Strategy
 from tests.unit.automl.simulated import ERROR, Cluster, Fate, by_content, make, numbered
 
 REFIT = Strategy(ensemble=False, race=True)

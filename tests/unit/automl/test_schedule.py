@@ -15,7 +15,8 @@ from rayctl.automl.actions import FoldResult, FoldShape, StartFold
 from rayctl.automl.engine import Candidate, Cost
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.pace import Pace
-from rayctl.automl.schedule import MAX_LOSSES, Strategy
+from rayctl.automl.schedule import MAX_LOSSES
+from rayctl.automl.strategy import Strategy
 from tests.unit.automl.simulated import DEADLINE, ERROR, GONE, Cluster, Fate, by_content, make, numbered, shapes
 
 DONE, FAILED, SKIPPED = TrialState.DONE, TrialState.FAILED, TrialState.SKIPPED

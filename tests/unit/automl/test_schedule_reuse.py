@@ -15,8 +15,8 @@ from rayctl.automl.actions import FoldResult, StartFold
 from rayctl.automl.engine import Candidate
 from rayctl.automl.model import LeaderboardRow, TrialState
 from rayctl.automl.replay import Delivered, Replay
-from rayctl.automl.schedule import KnownTrial, Strategy
 from rayctl.automl.search import candidate_key
+from rayctl.automl.strategy import KnownTrial, Strategy
 from tests.unit.automl.simulated import ERROR, Cluster, Fate, by_content, make, numbered
 from tests.unit.automl.test_schedule import CALM, bounded, content
 

@@ -13,9 +13,10 @@ from rayctl.automl.actions import FoldShape, StartFold
 from rayctl.automl.engine import Candidate
 from rayctl.automl.leaderboard import best_row, rank
 from rayctl.automl.model import LeaderboardRow, TrialState
-from rayctl.automl.schedule import BREADTH, KnownTrial, Strategy
+from rayctl.automl.schedule import BREADTH
 from rayctl.automl.search import candidate_key
 from rayctl.automl.selection import KEEP_OF_FAMILY, KEEP_OVERALL, hopeless, worth_keeping
+from rayctl.automl.strategy import KnownTrial, Strategy
 from tests.unit.automl.simulated import Cluster, Fate, by_content, make, numbered
 
 DONE = TrialState.DONE
