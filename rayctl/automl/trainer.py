@@ -37,6 +37,7 @@ from rayctl.automl.batches import in_batches
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.failures import TaskFailure, failure_of_task
+from rayctl.automl.journal import Journal
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
 from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
@@ -60,9 +61,6 @@ __all__ = ["Outcome", "TrainerActor", "TrainingOrder"]
 log = logging.getLogger(__name__)
 
 STOP_DELAY_S = 0.1
-JOURNAL_RETRY_S = 1.0
-JOURNAL_BATCH_S = 0.02
-"""Trials that end within this time are written in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,6 @@ class TrainerActor:
         self._turns = Turns(lambda: 1 if self._schedule is None else self._schedule.slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._outcomes: dict[int, dict[int, ray.ObjectRef]] = {}
-        self._journal: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
 
     async def ping(self) -> bool:
         """Answer once the process is up."""
@@ -175,16 +172,17 @@ class TrainerActor:
         self._request_json = order.request.model_dump_json(exclude_unset=True)
         self._evaluate = lru_cache(lambda count: tasks.TRAIN_AND_EVALUATE.options(num_returns=count, **trial_options))
         self._fold_refs = [ray.put(fold) for fold in self._folds]
-        self._schedule = self._make_schedule(known)
+        self._schedule = schedule = self._make_schedule(known)
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
         reused = f", {len(known)} trials of earlier runs can be used" if known else ""
         rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
         self._proxy.note.remote(order.run_id, f"training starts: {rows}{again}{reused}")  # nobody waits for it
-        journal = asyncio.create_task(self._write_journal())
+        self._journal = Journal(order.run_id, proxy, self._files, self._to_keep, lambda: schedule.running_trials)
+        journal = asyncio.create_task(self._journal.work(self._written))
         try:
-            finish = await self._drive(self._schedule)
+            finish = await self._drive(schedule)
         finally:
-            self._journal.put_nowait(None)
+            self._journal.close()
             await journal
         return await self._deliver(finish)
 
@@ -293,7 +291,7 @@ class TrainerActor:
         if isinstance(action, StopTask):
             self._background(self._stop_task(action))
         elif isinstance(action, RecordTrial):
-            self._journal.put_nowait(action)
+            self._journal.add(action)
         elif isinstance(action, Combine):
             self._background(self._run_combine(action))
 
@@ -414,7 +412,7 @@ class TrainerActor:
                 [there[fold]] = self._submit([StartFold(trial, fold, candidate, 0, stop_at=row.stopped_at.get(fold))])
                 if isinstance(outcome := await there[fold], TaskFailure):
                     raise RayctlError(f"Trial {trial} could not be fitted again: {outcome.message}", code=outcome.code)
-        if trial in worth_keeping(self._schedule.rows, self._order.greater_is_better):
+        if trial in self._worth_keeping():
             self._outcomes.setdefault(trial, {}).update(there)
         return [there[fold] for fold in folds]
 
@@ -431,62 +429,25 @@ class TrainerActor:
 
     # The journal ------------------------------------------------------------------------------------
 
-    async def _write_journal(self) -> None:
-        """Write ended trials in batches: their files first, then the rows. Repeats until it is done."""
-        open_end = True
-        while open_end:
-            batch = [await self._journal.get()]
-            if batch[0] is not None:
-                await asyncio.sleep(JOURNAL_BATCH_S)
-            while not self._journal.empty():
-                batch.append(self._journal.get_nowait())
-            open_end = None not in batch
-            records = [record for record in batch if record is not None]
-            if records:
-                await self._journal_records(records)
-
-    async def _journal_records(self, records: Sequence[RecordTrial]) -> None:
+    def _worth_keeping(self) -> tuple[int, ...]:
         assert self._schedule is not None
-        texts = [record.row.model_dump_json() for record in records]
-        while True:
-            try:
-                await self._keep_files(records)
-                answer = await self._proxy.record.remote(self._order.run_id, texts, self._schedule.running_trials)
-            except (RayctlError, RayError) as error:
-                # A full disk or a proxy that is starting again: the trials are safe in memory meanwhile.
-                log.warning("run %s: the journal cannot be written, trying again: %s", self._order.run_id, error)
-                await asyncio.sleep(JOURNAL_RETRY_S)
-                continue
-            break
-        kept = set(worth_keeping(self._schedule.rows, self._order.greater_is_better))
-        ended = {row.trial for row in self._schedule.rows}
+        return worth_keeping(self._schedule.rows, self._order.greater_is_better)
+
+    def _to_keep(self, record: RecordTrial) -> Mapping[int, ray.ObjectRef]:
+        """Return the outcomes of a trial that others may need: it has no score yet, or may be delivered."""
+        wanted = record.row.score is None or record.row.trial in self._worth_keeping()
+        return self._outcomes.get(record.row.trial, {}) if wanted else {}
+
+    async def _written(self, answer: Mapping[str, Any]) -> None:
+        """Trials were written down: forget what nobody will need, and do what the proxy wants."""
+        assert self._schedule is not None
+        kept, ended = set(self._worth_keeping()), {row.trial for row in self._schedule.rows}
         for trial in [trial for trial in self._outcomes if trial in ended and trial not in kept]:
             del self._outcomes[trial]
         if answer["cancelled"]:
             await self.stop()
         if answer["slots"] != self._schedule.slots:
             await self.set_slots(answer["slots"])
-
-    async def _keep_files(self, records: Sequence[RecordTrial]) -> None:
-        """Store trials; predictions and models only of those that may still be needed. Safe to repeat."""
-        assert self._schedule is not None
-        kept = worth_keeping(self._schedule.rows, self._order.greater_is_better)
-        found: list[tuple[RecordTrial, dict[int, FoldOutcome]]] = []
-        for record in records:
-            if record.row.reused or not record.results:
-                continue
-            there = self._outcomes.get(record.row.trial, {})
-            wanted = record.row.score is None or record.row.trial in kept
-            found.append(
-                (record, {fold: await there[fold] for fold in record.results if fold in there} if wanted else {})
-            )
-
-        def save() -> None:
-            for record, outcomes in found:
-                self._files.save(record.candidate, record.row, record.results, outcomes)
-
-        if found:
-            await asyncio.to_thread(save)  # all in one thread: each change of threads waits for the interpreter
 
     # The result --------------------------------------------------------------------------------------
 
@@ -524,7 +485,7 @@ class TrainerActor:
             log.warning("run %s: no baseline: %s", order.run_id, made.message)
             return None
         row, combination, files = made
-        await self._journal_records([RecordTrial(row, candidate, {})])
+        await self._journal.write([RecordTrial(row, candidate, {})])
         return await self._store_result(files, [*rows, row], combination, finish.reason)
 
     async def _store_result(
