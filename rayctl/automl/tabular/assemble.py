@@ -17,7 +17,7 @@ from rayctl.automl.bundle import Member, write_bundle
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
 from rayctl.automl.model import RunRequest
 from rayctl.automl.tabular.prepare import PreparedTable
-from rayctl.automl.tabular.thinning import BUDGET_US, kept_models, most_us, row_us, thinned_forest
+from rayctl.automl.tabular.thinning import BUDGET_US, CALL_US, kept_models, most_us, row_us, thinned_forest
 from rayctl.errors import TrialError
 
 __all__ = ["KIND", "assemble"]
@@ -55,7 +55,8 @@ def assemble(
     if limit is None:
         places = kept_models(costs, combination.weights)
     else:
-        places = kept_models(costs, combination.weights, min(limit, BUDGET_US), fewest=1)
+        called = {trial: [CALL_US + cost for cost in parts] for trial, parts in costs.items()}
+        places = kept_models(called, combination.weights, min(limit, BUDGET_US), fewest=1)
     for trial, kept in places.items():
         parts: list[dict[str, Any]] = []
         size = 0

@@ -18,13 +18,15 @@ from rayctl.automl.model import RunRequest
 from rayctl.automl.tabular.fitted import BLOB_KIND, load_model
 from rayctl.automl.tabular.forest_model import ForestPredictor
 
-__all__ = ["BUDGET_US", "cheapest_us", "kept_models", "most_us", "row_us", "thinned_forest"]
+__all__ = ["BUDGET_US", "CALL_US", "cheapest_us", "kept_models", "most_us", "row_us", "thinned_forest"]
 
 BUDGET_US = 130.0
 """Microseconds of one core for a row: 12,000 rows in 0.8 s on two cores."""
 _TREES_TOGETHER = 200
 _TREES_EACH = 25
 _MODELS_EACH = 2
+CALL_US = 0.5
+"""What calling a model costs beside its rows, per row of the 1,000 that `RunRequest.max_predict_ms` is about."""
 _CERTAIN_SHARE = 0.75
 """Times of models are predicted, so only this share of what a caller allows is planned with."""
 
@@ -49,7 +51,7 @@ def cheapest_us(outcomes: Sequence[FoldOutcome]) -> float:
     first = outcomes[0]
     if not len(first.model):
         return 1e6 * first.predict_s / max(len(first.predictions), 1)
-    return row_us(thinned_forest(np.ascontiguousarray(first.model).tobytes(), models=len(outcomes)))
+    return CALL_US + row_us(thinned_forest(np.ascontiguousarray(first.model).tobytes(), models=len(outcomes)))
 
 
 def thinned_forest(blob: bytes, *, models: int) -> bytes:
