@@ -222,6 +222,17 @@ class Delivery:
             times.append(max(now, self._combine_started_at + self._combine_interval_s))
         return min(times) if times else None
 
+    # The first answer -----------------------------------------------------------------------------------
+
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether a deadline may come before any trial has been fitted on all rows."""
+        return bool(self._folds) and self._limits.deadline_at is not None and not self._ready
+
+    def awaits_first_final(self, rows: Rows) -> bool:
+        """Whether a trial has ended and none is being fitted on all rows: that comes before any other trial's folds."""
+        return self.has_no_answer and not self._begun() and self._best_of(rows) is not None
+
     # Weights ------------------------------------------------------------------------------------------
 
     def _usable(self, rows: Iterable[LeaderboardRow]) -> list[LeaderboardRow]:

@@ -453,13 +453,19 @@ class Schedule:
 
     @property
     def _most_in_flight(self) -> int:
-        """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one."""
-        ahead = self._strategy.prefetch and self._fold_s is not None
+        """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one.
+
+        Not before there is an answer: what is submitted ahead of its last folds may hang.
+        """
+        ahead = self._strategy.prefetch and self._fold_s is not None and not self.delivery.has_no_answer
         return most_in_flight(self.slots, self._fold_s or 0.0, self._quick) if ahead else self.slots
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
         while self.in_flight < self._most_in_flight:
+            if self.delivery.awaits_first_final(self._rows):  # a trial of an earlier run was taken over
+                self._plan_delivery(now, actions)
+                continue
             number = self._next_to_run()
             if number is None or self._wants_breadth(number):
                 if self._open_trial(now):
