@@ -1,7 +1,8 @@
 """Free text as a few numbers: hashed words, tf-idf, and the leading directions of a truncated SVD.
 
 The words are hashed (no vocabulary to keep), the directions are learned from a sample of the rows, and only those
-hash columns are kept that occur in more than one row and carry the most text, so cost and size stay bounded.
+hash columns are kept that occur in more than one row, not equally often in all, and carry the most text, so cost and
+size stay bounded.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class TextModel:
         analyzer = _analyzer(present)
         counts = _hashed(present, analyzer)
         rows_with = np.bincount(counts.indices, minlength=_HASHES)
-        useful = np.flatnonzero((rows_with > 1) & (rows_with < len(present)))
+        useful = np.flatnonzero((rows_with > 1) & _varies(counts, rows_with))
         if len(useful) > _KEPT:
             useful = np.sort(useful[np.argsort(-rows_with[useful], kind="stable")[:_KEPT]])
         idf = (np.log((1 + len(present)) / (1 + rows_with[useful])) + 1).astype(np.float32)
@@ -111,6 +112,14 @@ def _hashed(values: pa.Array, analyzer: str) -> Any:
     if analyzer == "char":
         options |= {"analyzer": "char", "ngram_range": (1, 2)}
     return HashingVectorizer(**options).transform(pc.utf8_slice_codeunits(values, 0, _MAX_CHARS).to_pylist())
+
+
+def _varies(counts: Any, rows_with: np.ndarray) -> np.ndarray:
+    """Whether a hash column tells rows apart: some lack it, or have it more often than others. Bool (2**16,)."""
+    rows = counts.shape[0]
+    total = np.bincount(counts.indices, weights=counts.data, minlength=_HASHES)
+    squares = np.bincount(counts.indices, weights=counts.data.astype(np.float64) ** 2, minlength=_HASHES)
+    return np.asarray((rows_with < rows) | (squares * rows > total**2))
 
 
 def _weighted(counts: Any, kept: np.ndarray, idf: np.ndarray) -> Any:

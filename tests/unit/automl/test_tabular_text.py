@@ -44,6 +44,13 @@ def test_missing_empty_and_unknown_texts_are_zero() -> None:
     assert model.transform(pa.array([None, "", "xyzzy plugh"], pa.string())).tolist() == [[0.0] * model.width] * 3
 
 
+def test_words_that_every_text_has_count_by_how_often_it_has_them() -> None:
+    texts = pa.array(["good good good good bad film", "good bad bad bad bad film film"] * 30)
+    numbers = TextModel.fit(texts, 0).transform(texts)
+    assert np.abs(numbers[0] - numbers[1]).max() > 0.3
+    assert TextModel.fit(pa.array(["good good bad"] * 60), 0).width == 0
+
+
 def test_texts_that_share_no_word_have_no_components() -> None:
     model = TextModel.fit(pa.array([f"a{index} b{index} c{index}" for index in range(50)]), 0)
     assert model.width == 0
