@@ -138,7 +138,7 @@ def _from_pandas(frame: Any) -> pa.Table:
         raise InvalidData(
             f"These columns cannot be read: {found}." if found else f"The frame cannot be read: {_reason(error)}",
             code="unreadable-data",
-            hint="Give every column one type, for example with DataFrame.astype.",
+            hint="Give every column one type (numbers, text, dates, true/false values), for example with astype.",
         ) from error
 
 
@@ -153,6 +153,8 @@ def _converts(column: Any) -> bool:
 def _kinds(column: Any) -> str:
     """Say what a column holds that Arrow has no type for."""
     kinds = sorted({type(value).__name__ for value in column.dropna()}) if column.dtype == object else []
+    if kinds == ["int"]:
+        return "whole numbers of more than 64 bits"
     return f"values of types {', '.join(kinds)}" if kinds else f"type {column.dtype}"
 
 
@@ -268,6 +270,8 @@ def normalize(table: pa.Table) -> pa.Table:
     for field, column in zip(table.schema, table.columns, strict=True):
         try:
             normal = _normal(column)
+        except pa.ArrowNotImplementedError:  # categories of intervals, lists, …
+            normal = None
         except pa.ArrowInvalid as error:
             raise InvalidData(
                 f"Column {field.name!r} has values that are out of range: {_reason(error)}", code="out-of-range"

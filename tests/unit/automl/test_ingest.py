@@ -189,6 +189,8 @@ def test_csv_times_of_day_stay_text() -> None:
         (pa.table([[1], [2]], names=["a", "a"]), "duplicate-columns"),
         (pa.table({"a": [[1, 2]]}), "unsupported-type"),
         (pa.table({"a": [b"x"]}), "unsupported-type"),
+        (pd.DataFrame({"a": pd.cut([1.0, 2.0, 3.0], 2)}), "unsupported-type"),
+        (pd.DataFrame({"a": [2**70]}), "unreadable-data"),
         (pa.table({"a": pa.array([2**62], pa.timestamp("s"))}), "out-of-range"),
         (42, "unsupported-data"),
     ],

@@ -62,6 +62,8 @@ def test_what_has_no_arrow_form() -> None:
     frame = pd.DataFrame({"a": [1, "x", None], "b": [1j, 2j, 3j], "c": [1, 2, 3]})
     with pytest.raises(InvalidData, match=re.escape("'a' (values of types int, str), 'b' (type complex128).")):
         to_arrow(frame)
+    with pytest.raises(InvalidData, match="whole numbers of more than 64 bits"):
+        to_arrow(pd.DataFrame({"a": [2**70, 1]}))
     with pytest.raises(InvalidData, match="is not a table"):
         to_arrow(object())
 
