@@ -30,7 +30,7 @@ class Columns:
     target: str
 
 
-def defect(code: str, column: str, message: str, hint: str | None = None) -> InvalidData:
+def defect(code: str, column: str, message: str, hint: str) -> InvalidData:
     """Return the error for a defect of one column."""
     errors: list[FieldError] = [{"pointer": f"/data/{column}", "message": message}]
     return InvalidData(message, code=code, hint=hint, errors=errors)
@@ -85,7 +85,14 @@ def read_times(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, bool]:
     dtype = column.type
     if column.null_count:
         bad = ~np.asarray(column.combine_chunks().is_valid())
-        raise defect("missing-time", name, f"{bad.sum()} rows have no time in column {name!r} (rows {bad_rows(bad)}).")
+        raise defect(
+            "missing-time",
+            name,
+            f"{bad.sum()} rows have no time in column {name!r} (rows {bad_rows(bad)}): it cannot be told which step "
+            "they belong to.",
+            "Fill in these times, or drop the rows. A step that is not known may be left out altogether, or have a "
+            "time and an empty target.",
+        )
     if pa.types.is_timestamp(dtype):
         return column.cast(pa.int64()).to_numpy(), True
     if pa.types.is_integer(dtype):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayctl.automl.forecast.columns import Columns, defect
-from rayctl.errors import InvalidRequest
+from rayctl.errors import InvalidData, InvalidRequest
 
 __all__ = ["Exogenous", "check_known_future", "fill_gaps"]
 
@@ -33,10 +33,17 @@ def check_known_future(names: Sequence[str], table_columns: Sequence[str], colum
     for name in names:
         if name in (*columns.ids, columns.time, columns.target):
             raise InvalidRequest(
-                f"The column {name!r} cannot be in known_future: it has another role.", code="column-roles"
+                f"The column {name!r} cannot be in known_future: it has another role.",
+                code="column-roles",
+                hint="Name columns whose values over the horizon are known beforehand: prices, holidays, plans.",
             )
         if name not in table_columns:
-            raise defect("unknown-column", name, f"There is no column {name!r} in the table (known_future).")
+            shown = ", ".join(list(table_columns)[:20])
+            raise _no_column(name, f"Columns: {shown}.")
+
+
+def _no_column(name: str, hint: str) -> InvalidData:
+    return defect("unknown-column", name, f"There is no column {name!r} in the table (known_future).", hint)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Exogenous:
         parts = [np.empty((table.num_rows, 0))]
         for name, levels in zip(self.names, self.levels, strict=True):
             if name not in table.column_names:
-                raise defect("unknown-column", name, f"There is no column {name!r} in the table (known_future).")
+                raise _no_column(name, "Send it too: the model was trained with it.")
             column = table.column(name)
             if levels is None and _is_number(column.type):
                 values = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
@@ -106,7 +113,10 @@ class Exogenous:
                 parts.append(coded)
             else:
                 raise defect(
-                    "column-type", name, f"The column {name!r} has type {column.type}, another than in training."
+                    "column-type",
+                    name,
+                    f"The column {name!r} has type {column.type}, another than in training.",
+                    "Give texts." if levels is not None else "Give numbers or booleans.",
                 )
         return np.concatenate(parts, axis=1)
 

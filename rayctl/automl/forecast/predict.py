@@ -46,7 +46,11 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
     columns = series.columns
     check_columns(table.column_names, columns, with_target=False)
     if table.num_rows == 0:
-        raise InvalidData("The table is empty: there are no rows to forecast.", code="empty-table")
+        raise InvalidData(
+            "The table is empty: there are no rows to forecast.",
+            code="empty-table",
+            hint="Give a row per series and time, or no table at all for the whole forecast.",
+        )
     wanted = normalize(table.select([*columns.ids, columns.time]))
     times, calendar = read_times(wanted.column(columns.time), columns.time)
     if calendar != series.calendar:
@@ -55,6 +59,7 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             "time-type",
             columns.time,
             f"The column {columns.time!r} holds {kinds[not calendar]}; the model was trained on {kinds[calendar]}.",
+            f"Give {kinds[calendar]}, as in training.",
         )
     of_key = {key: place for place, key in enumerate(_keys(series.ids))}
     if columns.ids:
@@ -85,6 +90,7 @@ def look_up(stored: Stored, table: pa.Table) -> pa.Table:
             columns.time,
             f"{int((~on_grid).sum())} times are between the steps of the frequency {series.frequency.name!r} "
             f"(rows {bad_rows(~on_grid)}; for example {show_time(times[row], calendar)}).",
+            "Ask for times of the steps that the stored forecast has: it is shown when no table is sent.",
         )
     places = rows * stored.horizon + ahead
     _refuse_another_future(places, table, stored)

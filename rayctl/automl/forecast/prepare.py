@@ -121,7 +121,11 @@ def read_series(
     exogenous = exogenous or Exogenous()
     check_columns(table.column_names, columns)
     if table.num_rows == 0:
-        raise InvalidData("The table is empty: it has no rows.", code="empty-table")
+        raise InvalidData(
+            "The table is empty: it has no rows.",
+            code="empty-table",
+            hint="Give a row per series and time with the value of the target.",
+        )
     check_known_future(exogenous.names, table.column_names, columns)
     table = normalize(table.select([*columns.ids, columns.time, columns.target, *exogenous.names]))
     times, calendar = read_times(table.column(columns.time), columns.time)
@@ -228,7 +232,13 @@ def group_rows(table: pa.Table, columns: Columns) -> tuple[pa.Table, np.ndarray]
     for name in columns.ids:
         column = table.column(name)
         if column.null_count:
-            raise defect("missing-id", name, f"{column.null_count} rows have no value in the id column {name!r}.")
+            raise defect(
+                "missing-id",
+                name,
+                f"{column.null_count} rows have no value in the id column {name!r}: it cannot be told which series "
+                "they belong to.",
+                "Fill in the ids, or drop the rows. Leave id_columns out if there is one series only.",
+            )
         distinct = column.unique()
         ascending = distinct.take(pc.sort_indices(distinct))
         codes = pc.index_in(column, value_set=ascending).to_numpy().astype(np.int64)

@@ -29,6 +29,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         raise InvalidRequest(
             "season_length must be one or more whole numbers from 1 on.",
             code="invalid-season",
+            hint="For example 12 for months, [24, 168] for hours with days and weeks; leave it out to have it found.",
             errors=[{"pointer": "/season_length", "message": "must be 1 or more"}],
         )
     prepared = prepare_series(table, request)

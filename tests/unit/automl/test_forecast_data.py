@@ -43,6 +43,7 @@ def _scored(prepared: PreparedSeries, **more: Any) -> list[Fold]:
 def _code(frame: Any, **more: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
         _summary(frame, **more)
+    assert caught.value.hint
     return caught.value.code
 
 
