@@ -16,7 +16,8 @@ from rayctl.automl.engine import Combination
 from rayctl.automl.leaderboard import best_row
 from rayctl.automl.limits import COMBINE_S, CombineTime, Limits, TimeLeft
 from rayctl.automl.model import LeaderboardRow, TrialState
-from rayctl.automl.replay import Delivered
+from rayctl.automl.partial import KEY, Partial
+from rayctl.automl.replay import STOPPED, Delivered
 from rayctl.automl.selection import worth_keeping
 
 __all__ = ["INCOMPLETE", "OVERTIME_S", "Delivery"]
@@ -43,6 +44,8 @@ class _Final:
     waiting: list[int]
     predicted_s: float
     running: dict[int, float] = field(default_factory=dict)
+    done: dict[int, int | None] = field(default_factory=dict)
+    """Fold → after how many rounds time ended its fit; None: it ended by itself."""
     losses: int = 0
 
     def recall(self) -> list[int]:
@@ -63,6 +66,7 @@ class Delivery:
         limits: Deadline and sizes.
         ensemble: Combine trials; else the best one is delivered.
         bounded: What is delivered is chosen among several even then: the best one may predict too slowly.
+        sizes: Unscored fold → its share of what is delivered, in any unit; None: they are equal.
         again: The choice to repeat once its trials are there; without them a new one is made.
     """
 
@@ -75,8 +79,10 @@ class Delivery:
         ensemble: bool,
         again: Delivered | None = None,
         bounded: bool = False,
+        sizes: Mapping[int, float] | None = None,
     ) -> None:
         self._folds = tuple(finals)
+        self._sizes = dict.fromkeys(finals, 1.0) if sizes is None else dict(sizes)
         self._scored = scored
         self._greater = greater_is_better
         self._limits = limits
@@ -109,8 +115,8 @@ class Delivery:
 
     # What happened ----------------------------------------------------------------------------------
 
-    def fold_done(self, trial: int, fold: int, seconds: float) -> None:
-        """An unscored fold was fitted."""
+    def fold_done(self, trial: int, fold: int, seconds: float, stopped_at: int | None = None) -> None:
+        """An unscored fold was fitted. ``stopped_at``: rounds after which time ended the fit."""
         self._spent_s += seconds
         final = self._finals.get(trial)
         if final is None:
@@ -118,6 +124,7 @@ class Delivery:
         final.running.pop(fold, None)
         if fold in final.waiting:  # it was being stopped, and was done before
             final.waiting.remove(fold)
+        final.done[fold] = stopped_at
         if not final.running and not final.waiting:
             self._ready.add(trial)
 
@@ -156,6 +163,8 @@ class Delivery:
 
     def _give_up(self, trial: int, error: Mapping[str, Any]) -> list[Key]:
         self._no_model[trial] = error
+        if self._again is not None and trial in self._again.trials:
+            self._choose_anew()
         return [(trial, fold) for fold in self._finals.pop(trial).recall()]
 
     def combined(self, trials: tuple[int, ...], combination: Combination, took: CombineTime) -> None:
@@ -170,7 +179,15 @@ class Delivery:
         self._combining = None
         self._combination = None
         self._basis = trials
-        self._again = None
+        self._choose_anew()
+
+    def _choose_anew(self) -> None:
+        """The choice cannot be repeated: what its members were without is missing now."""
+        again, self._again = self._again, None
+        for trial, final in self._finals.items() if again is not None else ():
+            if again.lacks(trial):
+                final.waiting = sorted({*final.waiting, *again.lacks(trial)} - set(final.done))
+                self._ready.discard(trial)
 
     def abandon(self) -> list[Key]:
         """Forget all running unscored folds; returns (trial, fold) of each."""
@@ -306,7 +323,9 @@ class Delivery:
         again = self._repeats(rows)
         if again is not None:
             weights = self._chosen_weights(rows)
-            return {trial: weights.get(trial, 1.0 / len(again.members)) for trial in again.members}
+            fills_in = None if again.partial is None else again.partial.fills_in
+            usual = {trial: weights.get(trial, 1.0 / len(again.members)) for trial in again.members}
+            return usual if fills_in is None else usual | {fills_in: 0.0}
         best = self._best_of(rows)
         weights = self._chosen_weights(rows)
         if weights and not self._beaten_by(best):
@@ -355,7 +374,9 @@ class Delivery:
                 predicted_s = (rows[trial].fit_s or 0.0) * self._limits.rows_factor * len(self._folds)
                 if searching and not self._worth_it_now(predicted_s, now):
                     break
-                final = self._finals[trial] = _Final(list(self._folds), predicted_s)
+                lacks = () if self._again is None else self._again.lacks(trial)
+                final = _Final([fold for fold in self._folds if fold not in lacks], predicted_s)
+                self._finals[trial] = final
             free = [fold for fold in final.waiting if (trial, fold) not in busy]
             for fold in free[: max(0, room - len(starts))]:
                 final.waiting.remove(fold)
@@ -383,6 +404,10 @@ class Delivery:
         elapsed = now - self._limits.started_at
         return self._spent_s + under_way + predicted_s <= SPECULATIVE_SHARE * elapsed
 
+    def stop_at(self, trial: int, fold: int) -> int | None:
+        """Return the rounds after which time ended that unscored fold in the run that is repeated; None: it did not."""
+        return None if self._again is None else self._again.stopped.get(trial, {}).get(fold)
+
     # The end ------------------------------------------------------------------------------------------
 
     def deliver(self, rows: Rows, late: bool) -> tuple[Combination | None, Mapping[str, Any] | None]:
@@ -395,18 +420,65 @@ class Delivery:
         if not late and (self._stale(rows) or self._combining is not None):
             return None, None
         wanted = self._wanted(rows)
-        ready = {trial: weight for trial, weight in wanted.items() if self._is_ready(trial)}
-        if len(ready) < len(wanted) and not late:
+        complete = all(self._is_ready(trial) for trial in wanted)
+        if not complete and not late:
             return None, None
+        partly = self._partly(wanted, rows, complete)
+        if partly is not None:
+            return partly, None
+        ready = {trial: weight for trial, weight in wanted.items() if weight > 0 and self._is_ready(trial)}
         if not ready:
             chosen = self._chosen_weights(rows)
             ready = {trial: weight for trial, weight in chosen.items() if self._is_ready(trial)}
         if not ready:
-            best = best_row([row for row in self._usable(rows.values()) if self._is_ready(row.trial)], self._greater)
+            best = self._best_ready(rows)
             if best is None:
                 return None, self._why_no_model(rows)
             ready = {best.trial: 1.0}
-        return self._with(ready, rows), None
+        return self._told(self._with(ready, rows)), None
+
+    def _best_ready(self, rows: Rows) -> LeaderboardRow | None:
+        return best_row([row for row in self._usable(rows.values()) if self._is_ready(row.trial)], self._greater)
+
+    def _partly(self, wanted: Mapping[int, float], rows: Rows, complete: bool) -> Combination | None:
+        """Return what is delivered of members of which some lack some folds; None where that is not needed.
+
+        ``complete``: all is there that is wanted, so what was missing in the run that is repeated is missing again.
+        """
+        again = self._repeats(rows) if complete else None
+        if again is not None:
+            partial, have = again.partial, [trial for trial in wanted if wanted[trial] > 0]
+            missing = {} if partial is None else dict(partial.missing)
+        else:
+            have = [t for t in wanted if wanted[t] > 0 and (self._is_ready(t) or self._done_of(t))]
+            lacking = {t: tuple(f for f in self._folds if f not in self._done_of(t)) for t in have}
+            missing = {trial: folds for trial, folds in lacking.items() if folds}
+        if not missing:
+            return None
+        whole = self._with({trial: wanted[trial] for trial in have}, rows)
+        partial = Partial(whole.weights, missing)
+        uncovered = partial.uncovered(self._folds)
+        if uncovered:
+            filler = rows[again.partial.fills_in] if again and again.partial else self._best_ready(rows)
+            if filler is None:
+                return None
+            share = sum(self._sizes[fold] for fold in uncovered) / sum(self._sizes.values())
+            partial = replace(partial, fills_in=filler.trial, filled=share)
+            whole = replace(whole, score=(1 - share) * whole.score + share * (filler.score or 0.0))
+        settings = {**whole.settings, KEY: partial.to_json()}
+        return self._told(replace(whole, weights=partial.shares(self._sizes), settings=settings))
+
+    def _done_of(self, trial: int) -> Mapping[int, int | None]:
+        return self._finals[trial].done if trial in self._finals else {}
+
+    def _told(self, combination: Combination) -> Combination:
+        """Add which fits time had ended, for a replay."""
+        stopped = {
+            str(trial): {str(fold): rounds for fold, rounds in sorted(self._done_of(trial).items()) if rounds is not None}
+            for trial in sorted(combination.weights)
+        }
+        stopped = {trial: folds for trial, folds in stopped.items() if folds}
+        return replace(combination, settings={**combination.settings, STOPPED: stopped}) if stopped else combination
 
     def _with(self, weights: Mapping[int, float], rows: Rows) -> Combination:
         chosen = self._combination

@@ -186,7 +186,8 @@ class Engine(Protocol):
     ) -> bytes:
         """Return the bundle (see `rayctl.automl.bundle`) of the weighted trials.
 
-        ``outcomes``: per weighted trial one outcome per fold, those of folds that are not scored included.
+        ``outcomes``: per weighted trial one outcome per fold, those of folds that are not scored included, but for
+        those that it lacks (`rayctl.automl.partial.Partial` in the settings; only series have several such folds).
         """
 
     def blended(

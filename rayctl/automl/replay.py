@@ -8,8 +8,12 @@ from typing import Any
 
 from rayctl.automl.baseline import is_baseline
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.automl.partial import Partial
 
-__all__ = ["Delivered", "Replay"]
+__all__ = ["STOPPED", "Delivered", "Replay"]
+
+STOPPED = "stopped_finals"
+"""Where a stored combination's settings hold which fits that only delivered trials get were ended by time, and when."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,13 @@ class Delivered:
 
     ``members``: the delivered trials. ``chosen_from``: the trials that their weights were chosen from; empty if none
     were chosen because one trial was delivered as it was (at a deadline, or because it beat all earlier choices).
+    ``partial``: what the members lacked then. ``stopped``: trial → unscored fold → rounds after which time ended it.
     """
 
     members: tuple[int, ...]
     chosen_from: tuple[int, ...] = ()
+    partial: Partial | None = None
+    stopped: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
     @property
     def trials(self) -> frozenset[int]:
@@ -34,7 +41,16 @@ class Delivered:
         if combination is None or "chosen_from" not in combination:
             return None
         members = tuple(sorted(int(trial) for trial in combination["weights"]))
-        return cls(members, tuple(combination["chosen_from"]))
+        settings = combination.get("settings") or {}
+        stopped = {
+            int(trial): {int(fold): int(rounds) for fold, rounds in folds.items()}
+            for trial, folds in settings.get(STOPPED, {}).items()
+        }
+        return cls(members, tuple(combination["chosen_from"]), Partial.of(settings), stopped)
+
+    def lacks(self, trial: int) -> tuple[int, ...]:
+        """Return the unscored folds that a member lacked."""
+        return () if self.partial is None else self.partial.missing.get(trial, ())
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,14 @@ class Schedule:
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
         self.delivery = Delivery(
-            finals, len(self._scored), greater_is_better, limits, strategy.ensemble, delivered, strategy.bounded
+            finals,
+            len(self._scored),
+            greater_is_better,
+            limits,
+            strategy.ensemble,
+            delivered,
+            strategy.bounded,
+            {fold: shapes[fold].weight for fold in finals},
         )
 
     # What the shell asks -----------------------------------------------------------------------
@@ -164,7 +171,7 @@ class Schedule:
         """A fold was fitted. Results of trials that have ended meanwhile are dropped."""
         self._stops.ended((trial, fold))
         if fold not in self._scored:
-            self.delivery.fold_done(trial, fold, result.fit_s + result.predict_s)
+            self.delivery.fold_done(trial, fold, result.fit_s + result.predict_s, result.stopped_at)
             return
         if not self._runs(trial, fold):
             return
@@ -523,7 +530,9 @@ class Schedule:
         # After the search, folds that are being stopped must not hold up what is delivered.
         room = self.slots - (self.in_flight if searching else self.delivery.in_flight)
         starts, unwanted = self.delivery.finals(self._rows, now, searching, room, self._stops)
-        actions.extend(StartFold(trial, fold, self.candidate(trial), 0) for trial, fold in starts)
+        for trial, fold in starts:
+            stop = self.delivery.stop_at(trial, fold)
+            actions.append(StartFold(trial, fold, self.candidate(trial), 0, stop_at=stop))
         self._stop(unwanted, now)
         basis = self.delivery.combine_now(self._rows, now, searching)
         if basis is not None:

@@ -261,7 +261,7 @@ def assemble(
 ) -> Assembled | TaskFailure:
     """Build the files of a result: the model bundle, the validation predictions and, for series, the forecast.
 
-    ``outcomes``: trial → references to the outcomes of all folds, in order.
+    ``outcomes``: trial → references to the outcomes of all folds, in order, but for those that it lacks (`Partial`).
     """
     request = _parsed(request_json)
     engine = engine_for(request.task)

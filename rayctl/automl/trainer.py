@@ -42,6 +42,7 @@ from rayctl.automl.leaderboard import rank, to_csv, with_weights
 from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import DataSummary, LeaderboardRow, Resources, RunRequest
 from rayctl.automl.pace import Pace
+from rayctl.automl.partial import Partial
 from rayctl.automl.proposals import Proposals
 from rayctl.automl.replay import Replay
 from rayctl.automl.schedule import Schedule
@@ -458,8 +459,12 @@ class TrainerActor:
             return instead or Outcome(None, None, finish.reason, dict(finish.error) if finish.error else None)
         order, combination = self._order, finish.combination
         folds = self._delivered_folds(combination)
-        places = [fold.index for fold in folds]
-        refs = {trial: await self._outcomes_of(trial, places) for trial in combination.weights}
+        partial = Partial.of(combination.settings)
+        lacks = {} if partial is None else partial.missing
+        refs = {
+            trial: await self._outcomes_of(trial, [f.index for f in folds if f.index not in lacks.get(trial, ())])
+            for trial in combination.weights
+        }
         candidates = {trial: self._schedule.candidate(trial) for trial in combination.weights}
         cpus = 0.0 if order.limits.deadline_at is not None else order.helper_cpus  # a deadline waits for nobody
         task = tasks.ASSEMBLE.options(runtime_env=order.runtime_env, num_cpus=cpus)

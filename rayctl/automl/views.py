@@ -56,7 +56,11 @@ def run_view(row: Mapping[str, Any], now: float, queue_position: int | None = No
         tenant_version=row["tenant_version"],
         data=DataSummary.model_validate_json(row["summary"]),
         labels=request.labels,
-        warnings=[warning for warning in (baseline_warning(combination), _slow(request, result)) if warning],
+        warnings=[
+            warning
+            for warning in (baseline_warning(combination), partial_warning(combination), _slow(request, result))
+            if warning
+        ],
         **times,
     )
 
