@@ -184,7 +184,9 @@ class Delivery:
     def _choose_anew(self) -> None:
         """The choice cannot be repeated: what its members were without is missing now."""
         again, self._again = self._again, None
-        for trial, final in self._finals.items() if again is not None else ():
+        if again is None:
+            return
+        for trial, final in self._finals.items():
             if again.lacks(trial):
                 final.waiting = sorted({*final.waiting, *again.lacks(trial)} - set(final.done))
                 self._ready.discard(trial)
@@ -459,7 +461,8 @@ class Delivery:
         partial = Partial(whole.weights, missing)
         uncovered = partial.uncovered(self._folds)
         if uncovered:
-            filler = rows[again.partial.fills_in] if again and again.partial else self._best_ready(rows)
+            before = None if again is None or again.partial is None else again.partial.fills_in
+            filler = self._best_ready(rows) if before is None else rows[before]
             if filler is None:
                 return None
             share = sum(self._sizes[fold] for fold in uncovered) / sum(self._sizes.values())
@@ -474,7 +477,9 @@ class Delivery:
     def _told(self, combination: Combination) -> Combination:
         """Add which fits time had ended, for a replay."""
         stopped = {
-            str(trial): {str(fold): rounds for fold, rounds in sorted(self._done_of(trial).items()) if rounds is not None}
+            str(trial): {
+                str(fold): rounds for fold, rounds in sorted(self._done_of(trial).items()) if rounds is not None
+            }
             for trial in sorted(combination.weights)
         }
         stopped = {trial: folds for trial, folds in stopped.items() if folds}

@@ -10,6 +10,7 @@ from typing import Any
 from rayctl.automl.baseline import baseline_warning
 from rayctl.automl.leaderboard import rank, with_weights
 from rayctl.automl.model import DataSummary, LeaderboardRow, RunRequest, RunState, RunView, TrialCounts
+from rayctl.automl.partial import partial_warning
 from rayctl.clock import iso
 from rayctl.errors import ResultNotReady, RunFailed
 

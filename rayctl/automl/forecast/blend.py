@@ -18,7 +18,7 @@ from rayctl.automl.forecast.scoring import WindowScorer
 from rayctl.automl.forecast.windows import Window
 from rayctl.automl.metrics import METRICS
 
-__all__ = ["Rule", "choose_rule", "mix", "mixed_windows", "series_weights", "window_loss"]
+__all__ = ["Gaps", "Rule", "choose_rule", "mix", "mixed_windows", "series_weights", "window_loss"]
 
 _MAX_TRIALS = 20
 _MAX_VALUES = 60_000
@@ -64,10 +64,17 @@ def mix(rule: Rule, forecasts: Mapping[int, np.ndarray], weights: np.ndarray | N
     Args:
         rule: The rule.
         forecasts: Member → (series, horizon).
-        weights: (series, members in ascending order of trials), for rules with weights per series.
+        weights: (series, members in ascending order of trials), for rules with weights per series. Where a weight is
+            0, the member's forecast does not matter, and may be NaN.
     """
     members = sorted(rule.weights)
     stack = np.stack([np.asarray(forecasts[trial], np.float64) for trial in members])
+    if weights is not None:
+        # A member that has no weight for a series may have no forecast of it either.
+        used = (weights > 0).T[:, :, None]
+        if rule.median:
+            return np.asarray(np.nanmedian(np.where(used, stack, np.nan), axis=0))
+        stack = np.where(used, stack, 0.0)
     if rule.median:
         return np.asarray(np.median(stack, axis=0))
     if weights is not None:
@@ -96,13 +103,45 @@ def series_weights(rule: Rule, windows: Sequence[Window], count: int) -> np.ndar
     return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
 
-def mixed_windows(rule: Rule, windows: Sequence[Window], count: int) -> list[np.ndarray]:
-    """Return the combined forecast of every window; weights per series come from the other windows only."""
+@dataclass(frozen=True)
+class Gaps:
+    """Which members have forecast which series, where they have not forecast all.
+
+    ``there``: (series, members in ascending order). ``fills_in``: the trial that forecasts series of no member.
+    """
+
+    there: np.ndarray
+    fills_in: int | None
+
+    def members(self, rule: Rule) -> Rule:
+        """Return the rule with the trial that fills in as a member, which has no weight of its own."""
+        return rule if self.fills_in is None else replace(rule, weights={**rule.weights, self.fills_in: 0.0})
+
+    def weights(self, rule: Rule, windows: Sequence[Window], count: int) -> np.ndarray:
+        """Return the weights of every series, for `members` of the rule; rows sum to 1."""
+        trials = sorted(rule.weights)
+        usual = np.tile(np.array([rule.weights[trial] for trial in trials]), (count, 1))
+        raw = np.where(self.there, series_weights(rule, windows, count) if rule.power > 0 else usual, 0.0)
+        if self.fills_in is not None:
+            alone = np.where(raw.sum(axis=1) > 0, 0.0, 1.0)
+            raw = np.insert(raw, sorted(self.members(rule).weights).index(self.fills_in), alone, axis=1)
+        return np.asarray(raw / raw.sum(axis=1, keepdims=True))
+
+
+def mixed_windows(rule: Rule, windows: Sequence[Window], count: int, gaps: Gaps | None = None) -> list[np.ndarray]:
+    """Return the combined forecast of every window; weights per series come from the other windows only.
+
+    ``gaps``: each series is forecast by those who forecast it after all data.
+    """
     mixed = []
     for window in windows:
         others = [other for other in windows if other.group != window.group]
-        weights = series_weights(rule, others, count)[window.series] if rule.power > 0 else None
-        mixed.append(mix(rule, window.forecasts, weights))
+        if gaps is not None:
+            weights = gaps.weights(rule, others, count)[window.series]
+            mixed.append(mix(gaps.members(rule), window.forecasts, weights))
+            continue
+        own = series_weights(rule, others, count)[window.series] if rule.power > 0 else None
+        mixed.append(mix(rule, window.forecasts, own))
     return mixed
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome
-from rayctl.automl.forecast.blend import Rule, mix, mixed_windows, series_weights
+from rayctl.automl.forecast.blend import Gaps, Rule, mix, mixed_windows, series_weights
 from rayctl.automl.forecast.forecaster import Forecasts
 from rayctl.automl.forecast.globals import history_before
 from rayctl.automl.forecast.intervals import conformal_widths, with_intervals
@@ -24,6 +24,7 @@ from rayctl.automl.forecast.store import MemberModel, open_stored, write_stored
 from rayctl.automl.forecast.windows import Window, gather, scorer_of
 from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import RunRequest
+from rayctl.automl.partial import Partial
 
 __all__ = ["assemble", "blended", "importance"]
 
@@ -41,34 +42,63 @@ def assemble(
 ) -> bytes:
     """Return the bundle of a combination (see `rayctl.automl.engine.Engine.assemble`).
 
+    Where members lack some series (`Partial`), the stored forecast is that of those who have them; forecasts from new
+    history are made by all members, as they were chosen.
+
     Raises:
-        ValueError: a weighted trial lacks the outcome of a fold.
+        ValueError: a weighted trial lacks the outcome of a fold that the combination does not say it lacks.
     """
     horizon = int(request.horizon or 1)
-    rule = Rule.of(combination.weights, combination.settings)
-    weighted = {trial: outcomes[trial] for trial in sorted(combination.weights)}
-    for trial, found in weighted.items():
-        if len(found) != len(folds):
-            raise ValueError(f"trial {trial} has outcomes of {len(found)} of {len(folds)} folds")
-    members = [
-        MemberModel(trial, candidates[trial], _after_all_data(folds, found, prepared, horizon))
-        for trial, found in weighted.items()
-    ]
+    partial = Partial.of(combination.settings)
+    rule = _rule(combination, partial)
+    weighted = {trial: _placed(trial, outcomes, folds, partial) for trial in sorted(combination.weights)}
+    forecasts = {trial: _after_all_data(folds, found, prepared, horizon) for trial, found in weighted.items()}
+    members = [MemberModel(trial, candidates[trial], forecasts[trial]) for trial in sorted(rule.weights)]
     windows = gather(prepared, folds, weighted, metric_of(request), horizon)
     weights = series_weights(rule, windows, prepared.n_series) if rule.power > 0 else None
-    combined = mix(rule, {member.trial: member.forecasts.values for member in members}, weights)
-    widths = conformal_widths(_errors(rule, windows, prepared), request.levels, horizon)
+    gaps = None if partial is None else _gaps(rule, partial, prepared, folds, horizon)
+    values = {trial: found.values for trial, found in forecasts.items()}
+    if gaps is None:
+        combined = mix(rule, values, weights)
+    else:
+        combined = mix(gaps.members(rule), values, gaps.weights(rule, windows, prepared.n_series))
+    widths = conformal_widths(_errors(rule, windows, prepared, gaps), request.levels, horizon)
     return write_stored(prepared, members, rule, combined, weights, request.levels, widths, request.seed)
 
 
+def _rule(combination: Combination, partial: Partial | None) -> Rule:
+    return Rule.of(combination.weights if partial is None else partial.weights, combination.settings)
+
+
+def _placed(
+    trial: int, outcomes: Mapping[int, Sequence[FoldOutcome]], folds: Sequence[Fold], partial: Partial | None
+) -> list[FoldOutcome | None]:
+    """Return one outcome per fold, None for those that the trial lacks."""
+    lacks = () if partial is None else partial.missing.get(trial, ())
+    there, found = [fold.index not in lacks for fold in folds], outcomes[trial]
+    if len(found) != sum(there):
+        raise ValueError(f"trial {trial} has outcomes of {len(found)} of {sum(there)} folds")
+    each = iter(found)
+    return [next(each) if one else None for one in there]
+
+
+def _gaps(rule: Rule, partial: Partial, prepared: PreparedSeries, folds: Sequence[Fold], horizon: int) -> Gaps:
+    there = np.ones((prepared.n_series, len(rule.weights)), bool)
+    for place, trial in enumerate(sorted(rule.weights)):
+        for fold in folds:
+            if fold.index in partial.missing.get(trial, ()):
+                there[part_of(prepared, fold, horizon).series, place] = False
+    return Gaps(there, partial.fills_in)
+
+
 def _after_all_data(
-    folds: Sequence[Fold], outcomes: Sequence[FoldOutcome], prepared: PreparedSeries, horizon: int
+    folds: Sequence[Fold], outcomes: Sequence[FoldOutcome | None], prepared: PreparedSeries, horizon: int
 ) -> Forecasts:
-    """Put the chunks of the unscored folds together."""
+    """Put the chunks of the unscored folds together; NaN for series of chunks that are not there."""
     values = np.full((prepared.n_series, horizon), np.nan)
     replaced, reason, stopped, learned = 0, None, None, b""
     for fold, outcome in zip(folds, outcomes, strict=True):
-        if fold.scored:
+        if fold.scored or outcome is None:
             continue
         found = unpack_forecasts(outcome.model)
         values[part_of(prepared, fold, horizon).series] = found.values
@@ -79,9 +109,9 @@ def _after_all_data(
     return Forecasts(values, replaced, reason, stopped, learned)
 
 
-def _errors(rule: Rule, windows: Sequence[Window], prepared: PreparedSeries) -> list[np.ndarray]:
+def _errors(rule: Rule, windows: Sequence[Window], prepared: PreparedSeries, gaps: Gaps | None) -> list[np.ndarray]:
     """Return per window the combination's errors in units of each series' scale."""
-    mixed = mixed_windows(rule, windows, prepared.n_series)
+    mixed = mixed_windows(rule, windows, prepared.n_series, gaps)
     return [
         (window.scorer.truth - forecast) / window.scale[:, None]
         for window, forecast in zip(windows, mixed, strict=True)
@@ -97,11 +127,13 @@ def blended(
 ) -> pa.Table:
     """Return the validation table of a combination (see `ForecastEngine.blended`)."""
     horizon = int(request.horizon or 1)
-    rule = Rule.of(combination.weights, combination.settings)
-    weighted = {trial: outcomes[trial] for trial in sorted(combination.weights)}
+    partial = Partial.of(combination.settings)
+    rule = _rule(combination, partial)
+    weighted = {trial: _placed(trial, outcomes, folds, partial) for trial in sorted(combination.weights)}
     windows = gather(prepared, folds, weighted, metric_of(request), horizon)
-    mixed = mixed_windows(rule, windows, prepared.n_series)
-    errors = _errors(rule, windows, prepared)
+    gaps = None if partial is None else _gaps(rule, partial, prepared, folds, horizon)
+    mixed = mixed_windows(rule, windows, prepared.n_series, gaps)
+    errors = _errors(rule, windows, prepared, gaps)
     tables = []
     for place, (window, forecast) in enumerate(zip(windows, mixed, strict=True)):
         positions = window.positions.ravel()

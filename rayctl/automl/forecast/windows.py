@@ -49,10 +49,16 @@ def scorer_of(prepared: PreparedSeries, part: Part, metric: Metric, horizon: int
     return WindowScorer.of(metric, test, history, offsets, season), series_scales(history, offsets, season)
 
 
+def _there(outcome: FoldOutcome | None) -> FoldOutcome:
+    if outcome is None:
+        raise ValueError("a trial lacks the outcome of a scored fold")
+    return outcome
+
+
 def gather(
     prepared: PreparedSeries,
     folds: Sequence[Fold],
-    outcomes: Mapping[int, Sequence[FoldOutcome]],
+    outcomes: Mapping[int, Sequence[FoldOutcome | None]],
     metric: Metric,
     horizon: int,
 ) -> list[Window]:
@@ -70,7 +76,9 @@ def gather(
         )
         scorer, scale = scorer_of(prepared, whole, metric, horizon)
         forecasts = {
-            trial: np.concatenate([np.asarray(found[place].predictions) for place in places]).reshape(-1, horizon)
+            trial: np.concatenate([np.asarray(_there(found[place]).predictions) for place in places]).reshape(
+                -1, horizon
+            )
             for trial, found in sorted(outcomes.items())
         }
         positions = whole.cuts[:, None] + np.arange(horizon)

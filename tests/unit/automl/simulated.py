@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from rayctl.automl.actions import Combine, FinishRun, FoldResult, FoldShape, Rec
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.limits import CombineTime, Limits
 from rayctl.automl.model import LeaderboardRow, TrialState
+from rayctl.automl.partial import KEY, Partial
 from rayctl.automl.proposals import Proposals
 from rayctl.automl.schedule import Schedule
 from rayctl.automl.strategy import Strategy
@@ -253,8 +254,8 @@ class Cluster:
 
     # Checks -------------------------------------------------------------------------------------------
 
-    def _is_ready(self, trial: int) -> bool:
-        finals = [fold for fold, shape in enumerate(self.shapes) if not shape.scored]
+    def _is_ready(self, trial: int, without: Collection[int] = ()) -> bool:
+        finals = [fold for fold, shape in enumerate(self.shapes) if not shape.scored and fold not in without]
         row = {row.trial: row for row in self.schedule.rows}.get(trial)
         return row is not None and row.state is TrialState.DONE and all((trial, fold) in self.done for fold in finals)
 
@@ -266,7 +267,13 @@ class Cluster:
         assert weights
         assert abs(sum(weights.values()) - 1.0) < 1e-9
         assert all(weight > 0 for weight in weights.values())
-        assert all(self._is_ready(trial) for trial in weights), "a model is delivered that was not fitted"
+        partial = Partial.of(action.combination.settings) or Partial(weights)
+        if action.combination.settings.get(KEY):
+            assert {*partial.weights, *([] if partial.fills_in is None else [partial.fills_in])} == set(weights)
+            finals = [fold for fold, shape in enumerate(self.shapes) if not shape.scored]
+            assert partial.fills_in is not None or not partial.uncovered(finals), "nobody forecasts some series"
+        for trial in weights:
+            assert self._is_ready(trial, partial.missing.get(trial, ())), "a model is delivered that was not fitted"
 
     @property
     def delivered(self) -> dict[int, float]:
