@@ -66,18 +66,27 @@ METRICS: dict[str, Metric] = {
         _metric("balanced_accuracy", True, _C),
         _metric("f1", True, _C),
         _metric("f1_macro", True, _C),
+        _metric("f1_weighted", True, _C),
+        _metric("precision", True, _C),
+        _metric("precision_macro", True, _C),
+        _metric("recall", True, _C),
         _metric("roc_auc", True, _C, proba=True, ranks=True),
         _metric("log_loss", False, _C, proba=True),
         _metric("average_precision", True, _C, proba=True, ranks=True),
         _metric("mcc", True, _C),
+        _metric("cohen_kappa", True, _C),
+        _metric("quadratic_kappa", True, _C),
+        _metric("brier", False, _C, proba=True),
         _metric("rmse", False, _R, _F),
+        _metric("mse", False, _R, _F),
         _metric("mae", False, _R, _F),
         _metric("r2", True, _R),
         _metric("mape", False, _R, _F),
         _metric("median_absolute_error", False, _R),
+        _metric("rmsle", False, _R),
         _metric("mase", False, _F),
         _metric("rmsse", False, _F),
-        _metric("smape", False, _F),
+        _metric("smape", False, _R, _F),
     )
 }
 
@@ -94,6 +103,21 @@ _ALIASES = {
     "matthews_corrcoef": "mcc",
     "f1_score": "f1",
     "macro_f1": "f1_macro",
+    "f1_micro": "accuracy",  # the same number where every row has one class
+    "precision_score": "precision",
+    "recall_score": "recall",
+    "recall_macro": "balanced_accuracy",
+    "kappa": "cohen_kappa",
+    "cohen_kappa_score": "cohen_kappa",
+    "quadratic_weighted_kappa": "quadratic_kappa",
+    "qwk": "quadratic_kappa",
+    "brier_score": "brier",
+    "brier_score_loss": "brier",
+    "neg_brier_score": "brier",
+    "mean_squared_error": "mse",
+    "neg_mean_squared_error": "mse",
+    "root_mean_squared_log_error": "rmsle",
+    "neg_root_mean_squared_log_error": "rmsle",
     "root_mean_squared_error": "rmse",
     "neg_root_mean_squared_error": "rmse",
     "mean_absolute_error": "mae",
@@ -102,6 +126,8 @@ _ALIASES = {
     "mean_absolute_percentage_error": "mape",
     "medae": "median_absolute_error",
 }
+
+_OF_MANY_CLASSES = {"f1": "f1_macro", "precision": "precision_macro", "recall": "balanced_accuracy"}
 
 
 def default_metric(task: TaskType, n_classes: int | None = None) -> Metric:
@@ -114,7 +140,7 @@ def default_metric(task: TaskType, n_classes: int | None = None) -> Metric:
 def resolve_metric(name: str | None, task: TaskType, n_classes: int | None = None) -> Metric:
     """Return the metric of a name or alias (None: the default).
 
-    ``f1`` is the F1 of the second of two classes; with more classes it means ``f1_macro``.
+    ``f1``, ``precision`` and ``recall`` are those of the second of two classes; with more classes the mean over them.
 
     Raises:
         InvalidRequest: ``unknown-metric``: not known, or not for this task.
@@ -125,8 +151,8 @@ def resolve_metric(name: str | None, task: TaskType, n_classes: int | None = Non
     metric = METRICS.get(_ALIASES.get(key, key))
     if metric is None or task not in metric.tasks:
         raise _unknown(name, key, task, metric)
-    if metric.name == "f1" and n_classes is not None and n_classes > 2:
-        return METRICS["f1_macro"]
+    if n_classes is not None and n_classes > 2:
+        return METRICS[_OF_MANY_CLASSES.get(metric.name, metric.name)]
     return metric
 
 
@@ -151,8 +177,6 @@ def _unknown(name: str, key: str, task: TaskType, metric: Metric | None) -> Inva
     close = difflib.get_close_matches(key, fitting + aliases, n=1)
     if metric is not None:
         why = f"The metric {metric.name!r} is not one for {task.value}."
-    elif key == "mse" and "rmse" in fitting:
-        why, close = "There is no metric 'mse'.", ["rmse"]  # same order of models, readable unit
     else:
         why = f"There is no metric {name!r}."
     suggestion = f"Did you mean {close[0]!r}? " if close else ""
@@ -229,13 +253,18 @@ def _score_labels(name: str, y_true: np.ndarray, labels: np.ndarray, weights: np
                 recalls.append(float(np.average(labels[rows] == code, weights=share)))
         return sum(recalls) / len(recalls) if recalls else float("nan")
     options: dict[str, Any] = {"sample_weight": weights}
-    if name == "f1":
-        options |= {"pos_label": 1, "labels": [1], "average": "macro", "zero_division": 0.0}
-        return float(metrics.f1_score(y_true, labels, **options))
-    if name == "f1_macro":
-        return float(metrics.f1_score(y_true, labels, average="macro", zero_division=0.0, **options))
     if name == "mcc":
         return float(metrics.matthews_corrcoef(y_true, labels, **options))
+    if name in ("cohen_kappa", "quadratic_kappa"):
+        if len(np.union1d(y_true, labels)) < 2:
+            return float("nan")  # no disagreement is possible
+        weighting = "quadratic" if name == "quadratic_kappa" else None
+        return float(metrics.cohen_kappa_score(y_true, labels, weights=weighting, **options))
+    kind, _, average = name.partition("_")
+    scorers = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}
+    if kind in scorers:
+        options |= {"average": average} if average else {"pos_label": 1, "labels": [1], "average": "macro"}
+        return float(scorers[kind](y_true, labels, zero_division=0.0, **options))
     raise ValueError(f"{name} is not scored on labels")
 
 
@@ -244,13 +273,17 @@ def _score_proba(
 ) -> float:
     import numpy as np
 
+    if metric.name in ("log_loss", "brier") and predicted.ndim != 2:
+        raise ValueError(f"{metric.name} needs class probabilities")
     if metric.name == "log_loss":
-        if predicted.ndim != 2:
-            raise ValueError("log_loss needs class probabilities")
         # Clipped, so that one confident mistake costs much but not infinitely much.
         clipped = np.clip(np.asarray(predicted, dtype=np.float64), 1e-15, 1.0)
         clipped = clipped / clipped.sum(axis=1, keepdims=True)
         return float(-np.average(np.log(clipped[np.arange(len(y_true)), y_true]), weights=weights))
+    if metric.name == "brier":
+        # Of two classes the squared error of the second one, of more the sum over all classes (as in scikit-learn).
+        error = ((np.asarray(predicted, dtype=np.float64) - np.eye(n_classes)[y_true]) ** 2).sum(axis=1)
+        return float(np.average(error, weights=weights)) / (2.0 if n_classes == 2 else 1.0)
     if predicted.ndim == 1:
         if n_classes > 2:
             raise ValueError(f"{metric.name} needs one score per class")
@@ -294,6 +327,16 @@ def _score_numbers(name: str, y_true: np.ndarray, predicted: np.ndarray, weights
     error = np.abs(y_true - predicted)
     if name == "rmse":
         return float(np.sqrt(np.average(error**2, weights=weights)))
+    if name == "mse":
+        return float(np.average(error**2, weights=weights))
+    if name == "rmsle":
+        # Predictions below zero count as zero; true values below zero have no logarithm here (refused before).
+        logs = np.log1p(np.maximum(predicted, 0.0)) - np.log1p(np.where(y_true >= 0, y_true, np.nan))
+        return float(np.sqrt(np.average(logs**2, weights=weights)))
+    if name == "smape":
+        size = np.abs(y_true) + np.abs(predicted)
+        relative = np.divide(2 * error, size, out=np.zeros_like(error, dtype=np.float64), where=size != 0)
+        return float(np.average(relative, weights=weights))
     if name == "mae":
         return float(np.average(error, weights=weights))
     if name == "median_absolute_error":
@@ -361,7 +404,7 @@ def forecast_score(
     For zero scales in ``mase`` and ``rmsse`` see `series_scale`.
 
     Args:
-        name: mase, rmsse, smape, mae, rmse or mape.
+        name: mase, rmsse, smape, mae, rmse, mse or mape.
         y_true: Per series the test values.
         y_pred: Per series the forecasts, same shapes.
         y_train: Per series the values before the test part (used by mase and rmsse).
@@ -398,8 +441,9 @@ def _score_series(name: str, truth: np.ndarray, forecast: np.ndarray, history: n
     error = np.abs(truth - forecast)
     if name == "mae":
         return float(error.mean())
-    if name == "rmse":
-        return float(np.sqrt(np.mean(error**2)))
+    if name in ("rmse", "mse"):
+        mean = float(np.mean(error**2))
+        return mean if name == "mse" else float(np.sqrt(mean))
     if name == "mape":
         return float(np.mean(error / np.abs(truth)))
     if name == "smape":

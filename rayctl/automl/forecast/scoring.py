@@ -75,7 +75,7 @@ class WindowScorer:
             usable &= self.truth != 0
         size = usable.sum(axis=1)
         error = np.abs(np.where(usable, self.truth - forecast, 0.0))
-        if name in ("rmse", "rmsse"):
+        if name in ("rmse", "rmsse", "mse"):
             error **= 2
         elif name == "mape":
             error /= np.where(usable, np.abs(self.truth), 1.0)

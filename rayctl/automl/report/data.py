@@ -118,21 +118,23 @@ def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict
     folds: list[dict[str, float]] = []
     if isinstance(rows, Labelled):
         k = len(rows.classes)
-        whole = class_scores(rows.truth, rows.proba, rows.decided, k)
+        whole = class_scores(rows.truth, rows.proba, rows.decided, k, wanted)
         for fold in np.unique(rows.fold):
             at = rows.fold == fold
             folds.append(
-                class_scores(rows.truth[at], None if rows.proba is None else rows.proba[at], rows.decided[at], k)
+                class_scores(
+                    rows.truth[at], None if rows.proba is None else rows.proba[at], rows.decided[at], k, wanted
+                )
             )
         share = np.bincount(rows.truth, minlength=k) / len(rows.truth)
         same = np.tile(share, (len(rows.truth), 1)) if rows.proba is not None else None
-        constant = class_scores(rows.truth, same, np.full(len(rows.truth), int(share.argmax())), k)
+        constant = class_scores(rows.truth, same, np.full(len(rows.truth), int(share.argmax())), k, wanted)
     elif isinstance(rows, Numbers):
-        whole = number_scores(rows.truth, rows.predicted)
+        whole = number_scores(rows.truth, rows.predicted, wanted)
         for fold in np.unique(rows.fold):
             at = rows.fold == fold
-            folds.append(number_scores(rows.truth[at], rows.predicted[at]))
-        constant = number_scores(rows.truth, np.full(len(rows.truth), rows.truth.mean()))
+            folds.append(number_scores(rows.truth[at], rows.predicted[at], wanted))
+        constant = number_scores(rows.truth, np.full(len(rows.truth), rows.truth.mean()), wanted)
     elif isinstance(rows, Series):
         by_fold = forecast_scores(rows)
         names = sorted({fold for scores in by_fold.values() for fold in scores})
@@ -148,7 +150,7 @@ def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict
                 "folds": parts,
                 "std": float(np.std(parts)) if len(parts) > 1 else None,
                 "constant": constant.get(name),
-                "greater_is_better": METRICS[name].greater_is_better if name in METRICS else name != "brier",
+                "greater_is_better": METRICS[name].greater_is_better if name in METRICS else True,
                 "of_run": name == wanted,
             }
         )

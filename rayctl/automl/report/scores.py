@@ -78,12 +78,20 @@ def _cumulated(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np
     return hits, ends + 1.0 - hits, ranked[ends]
 
 
-def class_scores(truth: np.ndarray, proba: np.ndarray | None, decided: np.ndarray, n_classes: int) -> dict[str, float]:
-    """Return all metrics for classification that these predictions allow. ``truth`` and ``decided`` are codes."""
+def class_scores(
+    truth: np.ndarray, proba: np.ndarray | None, decided: np.ndarray, n_classes: int, also: str = ""
+) -> dict[str, float]:
+    """Return the usual metrics for classification that these predictions allow, and the one named ``also``.
+
+    ``truth`` and ``decided`` are codes.
+    """
     found = label_scores(confusion(truth, decided, n_classes))
+    asked_for = METRICS.get(also)
+    if asked_for is not None and also not in found and not asked_for.needs_proba:
+        found[also] = score(asked_for, truth, decided, n_classes)
     if proba is None:
         return found
-    for name in ("roc_auc", "log_loss"):
+    for name in ("roc_auc", "log_loss", *(["brier"] if n_classes == 2 or also == "brier" else [])):
         found[name] = score(METRICS[name], truth, proba, n_classes)
     asked = [1] if n_classes == 2 else range(n_classes)
     areas = []
@@ -93,14 +101,14 @@ def class_scores(truth: np.ndarray, proba: np.ndarray | None, decided: np.ndarra
             recall, precision, _ = pr_points(positive, proba[:, code])
             areas.append(average_precision(recall, precision))
     found["average_precision"] = float(np.mean(areas)) if areas else float("nan")
-    if n_classes == 2:
-        found["brier"] = float(np.mean((proba[:, 1] - (truth == 1)) ** 2))
     return found
 
 
-def number_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Return the metrics for regression. ``mape`` is left out where a true value is zero."""
+def number_scores(truth: np.ndarray, predicted: np.ndarray, also: str = "") -> dict[str, float]:
+    """Return the usual metrics for regression and ``also``. ``mape`` is left out where a true value is zero."""
     names = ["rmse", "mae", "median_absolute_error", "r2"]
     if (truth != 0).all():
         names.append("mape")
+    if also in ("mse", "rmsle", "smape"):
+        names.append(also)
     return {name: score(METRICS[name], truth, predicted) for name in names}

@@ -12,7 +12,7 @@ import numpy as np
 from rayctl.automl.metrics import METRICS, Metric
 from rayctl.automl.tabular.mixing import TINY, labels_of, tempered
 from rayctl.automl.tabular.oof import Validation
-from rayctl.automl.tabular.thresholds import scores_at
+from rayctl.automl.tabular.thresholds import SCORED, scores_at
 
 __all__ = ["decision_settings", "temperature_settings"]
 
@@ -54,8 +54,8 @@ def _temperature(validation: Validation, proba: np.ndarray) -> float:
 def decision_settings(validation: Validation, metric: Metric, proba: np.ndarray) -> dict[str, Any]:
     """Return ``{"threshold": …}`` (two classes) or ``{"multipliers": […]}`` if that improves a metric of labels."""
     n_classes = proba.shape[1]
-    if n_classes > 2 and metric.name not in _BY_PRIORS:
-        return {}
+    if metric.name not in (SCORED if n_classes == 2 else _BY_PRIORS):
+        return {}  # precision and recall among them: alone, either is best met by a decision that nobody wants
     choose = _threshold if n_classes == 2 else _multipliers
 
     def fit(part: Validation, values: np.ndarray) -> Any:

@@ -30,7 +30,7 @@ __all__ = ["fit_model", "is_about_means"]
 _WATCHED_SHARE = 0.12
 _WATCHED_MAX = 10_000
 _FIRST_FIT_SHARE = 0.45
-_MEDIANS = frozenset({"mae", "median_absolute_error", "mape"})
+_MEDIANS = frozenset({"mae", "median_absolute_error", "mape", "smape", "rmsle"})
 
 
 def fit_model(

@@ -82,6 +82,14 @@ def _check_metric(request: RunRequest, target: Target) -> None:
     """
     n_classes = None if target.classes is None else len(target.classes)
     metric = metric_of(request, n_classes)
+    if metric.name == "rmsle" and (target.values < 0).any():
+        message = "The metric 'rmsle' is for targets of at least 0, and some values of the target are negative."
+        raise InvalidRequest(
+            message,
+            code="invalid-metric",
+            hint="Choose rmse or mae, or shift the target.",
+            errors=[{"pointer": "/metric", "message": message}],
+        )
     if metric.function is None:
         return
     # A few rows of every class, and as predictions the same values one row on: what a weak model might say.

@@ -38,7 +38,7 @@ def test_aliases_and_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "task", "expected"), [("mse", R, "'rmse'"), ("roc_acu", C, "'roc_auc'"), ("rmsee", F, "'rmse'")]
+    ("name", "task", "expected"), [("msr", R, "'mse'"), ("roc_acu", C, "'roc_auc'"), ("rmsee", F, "'rmse'")]
 )
 def test_unknown_metrics_get_a_suggestion(name: str, task: TaskType, expected: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
@@ -49,7 +49,7 @@ def test_unknown_metrics_get_a_suggestion(name: str, task: TaskType, expected: s
 
 
 def test_a_metric_of_another_task_is_refused_with_the_list() -> None:
-    with pytest.raises(InvalidRequest, match=r"not one for regression.*rmse, mae"):
+    with pytest.raises(InvalidRequest, match=r"not one for regression.*rmse, mse, mae"):
         resolve_metric("accuracy", R)
 
 
@@ -68,6 +68,11 @@ def test_binary_scores_agree_with_sklearn() -> None:
         "log_loss": sk.log_loss(y, proba),
         "average_precision": sk.average_precision_score(y, p),
         "mcc": sk.matthews_corrcoef(y, labels),
+        "precision": sk.precision_score(y, labels),
+        "recall": sk.recall_score(y, labels),
+        "f1_weighted": sk.f1_score(y, labels, average="weighted"),
+        "cohen_kappa": sk.cohen_kappa_score(y, labels),
+        "brier": sk.brier_score_loss(y, p),
     }
     for name, value in expected.items():
         assert score(METRICS[name], y, proba, 2) == pytest.approx(value), name
@@ -79,9 +84,21 @@ def test_multiclass_scores_agree_with_sklearn() -> None:
     proba = rng.dirichlet(np.ones(4), 300)
     proba[np.arange(300), y] += 0.5
     proba /= proba.sum(axis=1, keepdims=True)
-    expected = sk.roc_auc_score(y, proba, multi_class="ovr", average="macro")
-    assert score(METRICS["roc_auc"], y, proba, 4) == pytest.approx(expected)
+    area = sk.roc_auc_score(y, proba, multi_class="ovr", average="macro")
+    assert score(METRICS["roc_auc"], y, proba, 4) == pytest.approx(area)
     assert score(METRICS["log_loss"], y, proba, 4) == pytest.approx(sk.log_loss(y, proba))
+    labels = proba.argmax(axis=1)
+    expected = {
+        "precision": sk.precision_score(y, labels, average="macro"),
+        "recall": sk.recall_score(y, labels, average="macro"),
+        "f1_micro": sk.f1_score(y, labels, average="micro"),
+        "f1_weighted": sk.f1_score(y, labels, average="weighted"),
+        "quadratic_kappa": sk.cohen_kappa_score(y, labels, weights="quadratic"),
+        "brier": ((proba - np.eye(4)[y]) ** 2).sum(axis=1).mean(),
+    }
+    for name, value in expected.items():
+        assert score(resolve_metric(name, C, 4), y, proba, 4) == pytest.approx(value), name
+    assert np.isnan(score(METRICS["cohen_kappa"], np.zeros(3, int), np.zeros(3, int), 2))
 
 
 def test_classes_that_a_test_part_lacks_do_not_break_scores() -> None:
@@ -101,10 +118,15 @@ def test_regression_scores_agree_with_sklearn() -> None:
         "r2": sk.r2_score(y, p),
         "mape": sk.mean_absolute_percentage_error(y, p),
         "median_absolute_error": sk.median_absolute_error(y, p),
+        "mse": sk.mean_squared_error(y, p),
+        "smape": np.mean(2 * np.abs(y - p) / (np.abs(y) + np.abs(p))),
     }
     for name, value in expected.items():
         assert score(METRICS[name], y, p) == pytest.approx(value), name
     assert score(METRICS["r2"], np.ones(3), np.zeros(3)) == 0.0
+    y, p = np.abs(y), np.maximum(p, 0.0)
+    assert score(METRICS["rmsle"], y, p) == pytest.approx(sk.root_mean_squared_log_error(y, p))
+    assert score(METRICS["rmsle"], y, p - 100) == pytest.approx(score(METRICS["rmsle"], y, 0 * p))
 
 
 def test_mase_and_rmsse_by_hand() -> None:

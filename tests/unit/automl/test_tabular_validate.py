@@ -357,6 +357,13 @@ def test_request_errors_are_found_before_the_run() -> None:
         assert raised.value.code == code
 
 
+def test_a_logarithmic_error_of_negative_targets_is_refused() -> None:
+    data = pa.table({"x": np.arange(N) % 7, "y": np.arange(N) - 1.0})
+    with pytest.raises(InvalidRequest, match="at least 0") as raised:
+        ENGINE.validate(data, request(task="regression", metric="rmsle"))
+    assert raised.value.code == "invalid-metric"
+
+
 def _mean_error(truth: Any, predicted: Any) -> float:
     return float(np.abs(np.asarray(truth) - np.asarray(predicted)).mean())
 
