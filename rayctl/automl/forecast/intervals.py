@@ -3,7 +3,8 @@
 Errors are divided by the size of each series' naive errors, so that series share what they know about the width; the
 quantile of a level is taken with the correction (n + 1)/n of conformal prediction (Lei et al., "Distribution-free
 predictive inference for regression", JASA 2018). With few errors per step, the steps share one quantile of errors
-relative to a profile that grows with the horizon.
+relative to a profile that grows with the horizon. Widths that do not fall with the step are found by isotonic
+regression.
 """
 
 from __future__ import annotations
@@ -45,8 +46,18 @@ def conformal_widths(errors: Sequence[np.ndarray], levels: Sequence[int], horizo
         profile = np.maximum(profile, max(float(filled.mean()) * 0.1, 1e-12))
         relative = (sizes / profile).ravel()
         widths = np.array([[_quantile(relative, level)] for level in levels]) * profile
-    widths = np.maximum.accumulate(widths, axis=0)
-    return np.asarray(np.maximum.accumulate(widths, axis=1))
+    return np.array([_not_falling(row) for row in np.maximum.accumulate(widths, axis=0)])
+
+
+def _not_falling(widths: np.ndarray) -> np.ndarray:
+    """Return the non-falling widths that are closest to these.
+
+    A running maximum would carry the step with the largest error by chance, or the worst weekday, to all later ones:
+    over a long horizon intervals would become far too wide.
+    """
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(widths).x)
 
 
 def _quantile(values: np.ndarray, level: int) -> float:

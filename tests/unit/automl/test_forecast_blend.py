@@ -167,6 +167,14 @@ def test_intervals_cover_as_often_as_they_say(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(np.mean(covered, axis=0), [0.5, 0.8, 0.95], atol=0.05)
 
 
+def test_one_bad_weekday_does_not_widen_all_later_steps() -> None:
+    rng = np.random.default_rng(0)
+    size = 1.0 + 2.0 * (np.arange(56) % 7 == 0)
+    widths = conformal_widths([rng.normal(0, 1, (200, 56)) * size for _ in range(3)], [80], 56)
+    new = np.abs(rng.normal(0, 1, (1000, 56)) * size)
+    assert (new <= widths[0]).mean() == pytest.approx(0.8, abs=0.05)
+
+
 def test_intervals_without_a_single_error_are_missing() -> None:
     assert np.isnan(conformal_widths([np.full((2, 3), np.nan)], [80], 3)).all()
 
