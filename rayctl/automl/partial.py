@@ -79,7 +79,8 @@ def partial_warning(combination: Mapping[str, Any] | None) -> str | None:
     if partial is None:
         return None
     late = ", ".join(str(trial) for trial in sorted(partial.missing))
-    text = f"The time was up before every series was forecast by the chosen models: trials {late} lack some series"
+    who = f"trial {late} lacks" if len(partial.missing) == 1 else f"trials {late} lack"
+    text = f"The time was up before every series was forecast by the chosen models: {who} some series"
     if partial.fills_in is not None:
         text += f", and {100 * partial.filled:.0f} % of the series are forecast by trial {partial.fills_in} instead"
     return f"{text}. Extend the run, or give it more time."
