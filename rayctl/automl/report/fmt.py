@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "plural",
     "seconds",
     "short",
+    "short_each",
 ]
 
 NONE = "–"
@@ -67,6 +69,29 @@ def short(value: Any, limit: int = 28) -> str:
         return text
     tail = (limit - 1) // 3
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :] if tail else ''}"
+
+
+def short_each(values: Sequence[Any], limit: int = 28) -> list[str]:
+    """Return clean texts of at most ``limit`` characters that stand beside each other.
+
+    Where cutting in the middle would make different names look the same, what they have in common is left out.
+    """
+    texts = [clean(value) for value in values]
+    shown = [short(text, limit) for text in texts]
+    distinct = list(dict.fromkeys(texts))
+    if len(set(shown)) == len(distinct):
+        return shown
+    begin = _common(distinct)
+    end = min(_common([text[::-1] for text in distinct]), min(map(len, distinct)) - begin)
+    return [
+        short(f"{'…' if begin else ''}{text[begin : len(text) - end]}{'…' if end else ''}", limit) for text in texts
+    ]
+
+
+def _common(texts: Sequence[str]) -> int:
+    """Return how many characters all texts begin with."""
+    first, last = min(texts), max(texts)
+    return next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
 
 
 def cut(value: Any, limit: int) -> str:

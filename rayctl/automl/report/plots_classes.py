@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rayctl.automl.report import ink
-from rayctl.automl.report.fmt import compact, percent, short
+from rayctl.automl.report.fmt import compact, percent, short, short_each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def draw_confusion(document: Document) -> Figure | None:
         return None
     matrix, labels = _largest(np.array(data["confusion"]), data["classes"])
     k = len(labels)
-    shown = [short(label, 14) for label in labels]
+    shown = short_each(labels, 14)
     side = 2.4 if k <= 6 else 3.3
     left = 0.55 + 0.07 * max(map(len, shown))
     tilt = k > 3 and max(map(len, shown)) * k > 28
@@ -97,13 +97,10 @@ def _curve_figure(document: Document, kind: str, x: str, y: str, value: str) -> 
         return None
     figure, axes = ink.canvas(height=3.2)
     several = len(data["curves"]) > 1
+    names = short_each([curve["class"] for curve in data["curves"]], 16)
     for place, curve in enumerate(data["curves"]):
         points = curve[kind]
-        label = (
-            f"{short(curve['class'], 16)}  {curve[value]:.3f}"
-            if several
-            else f"{value.replace('_', ' ')} {curve[value]:.4f}"
-        )
+        label = f"{names[place]}  {curve[value]:.3f}" if several else f"{value.replace('_', ' ')} {curve[value]:.4f}"
         label = label.replace("auc", "AUC")
         axes.plot(
             points[x],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from rayctl.automl.report.fmt import short_each
 from rayctl.automl.report.scores import class_scores, confusion, label_scores, pr_points, roc_points
 
 
@@ -71,3 +72,11 @@ def test_curves_equal_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(recall, expected_recall[:-1][::-1])
     np.testing.assert_allclose(precision, expected_precision[:-1][::-1])
     np.testing.assert_allclose(thresholds, expected_thresholds[::-1])
+
+
+def test_names_that_stand_beside_each_other_stay_different() -> None:
+    names = [f"class number {place} with a long name" for place in range(12)]
+    assert short_each(names, 14)[:2] == ["…0…", "…1…"]
+    assert len(set(short_each(names, 14))) == 12
+    assert short_each(["yes", "no"], 14) == ["yes", "no"]
+    assert short_each(["a" * 30, "a" * 31, "a" * 30], 14) == ["…", "…a", "…"]
