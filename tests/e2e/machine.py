@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rayctl.kube.calls import Call
+from rayctl.kube.http import HttpTransport, load_configuration
+from rayctl.kube.kinds import PODS
 from tests.ray.helpers import wait_until
 
 RAYCTL = str(Path(sys.executable).parent / "rayctl")
@@ -62,8 +66,16 @@ class Machine:
         return done.stdout
 
     def pods(self) -> dict[str, Any]:
-        found = json.loads(self.rayctl("get", "pods", "-o", "json"))
-        return {pod["metadata"]["name"]: pod for pod in found["items"]}
+        """Pods by name. Asked of the server itself: a command line per look would take a core from what is awaited."""
+
+        async def ask() -> Any:
+            transport = HttpTransport(await load_configuration(str(self.folder / "kubeconfig")))
+            try:
+                return await transport.request(Call.get(PODS.path("default")))
+            finally:
+                await transport.close()
+
+        return {pod["metadata"]["name"]: pod for pod in asyncio.run(ask())["items"]}
 
     def apply(self, *documents: dict[str, Any]) -> None:
         manifest = self.folder / "all.json"

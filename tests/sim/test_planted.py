@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -18,7 +19,9 @@ PLANS, LAST = 5, 4
 CHAOS = 6
 
 
+@cache
 def references_of_the_correct() -> list[Reference]:
+    """Measured once; the tests that plant a defect in the kernel ask before they plant it."""
     return [reference_of(workload) for workload in all_workloads()]
 
 
