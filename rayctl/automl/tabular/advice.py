@@ -28,6 +28,7 @@ _ROWS_PER_VALUE = 10
 _MIN_CLASS = 10
 _REPEATED_SHARE = 0.01
 _REPEATED_ROWS = 200_000
+_LOOKS = 16
 _MISSING_SHARE = 0.95
 _FEW_ROWS = 10
 
@@ -77,12 +78,16 @@ def _few_rows(target: Target) -> Iterator[str]:
 def _repeated(table: pa.Table, features: Sequence[Feature], target: Target) -> Iterator[str]:
     rows = min(len(table), _REPEATED_ROWS)
     keys = [col.merged(table.column(feature.name).slice(0, rows)) for feature in features]
+    enough = max(_REPEATED_SHARE * rows, 2)
+    # There are as many different rows as there are different values in any column: mostly that ends it here.
+    if any(rows - pc.count_distinct(key, mode="all").as_py() < enough for key in keys[:_LOOKS]):
+        return
     names = [str(index) for index in range(len(keys) + 1)]
     compared = pa.Table.from_arrays([*keys, pa.array(target.values[:rows])], names=names)
     numbered = compared.append_column("row", pa.array(np.arange(rows)))
     found = numbered.group_by(names).aggregate([("row", "count"), ("row", "min"), ("row", "max")])
     extra = rows - len(found)
-    if extra < max(_REPEATED_SHARE * rows, 2):
+    if extra < enough:
         return
     found = found.filter(pc.greater(found["row_count"], 1)).slice(0, 3)
     positions = np.arange(rows) if target.rows is None else target.rows
@@ -133,8 +138,9 @@ def _tells(feature: Feature, column: pa.ChunkedArray, truth: np.ndarray, target:
     if len(target.classes) == 2:
         # Whether there is a value at all may tell it too: missing values count as smallest, then as largest.
         _, ranks = np.unique(values, return_inverse=True)  # NaN comes last
-        missing_first = np.where(np.isnan(values), -1, ranks)
-        areas = [score(METRICS["roc_auc"], truth, order.astype(np.float64), 2) for order in (ranks, missing_first)]
+        missing = np.isnan(values)
+        orders = (ranks, np.where(missing, -1, ranks)) if missing.any() else (ranks,)
+        areas = [score(METRICS["roc_auc"], truth, order.astype(np.float64), 2) for order in orders]
         best = max(max(area, 1 - area) for area in areas)
         return f"ROC AUC {best:.4f}" if best > _LEAK_AUC else None
     found, codes = np.unique(values, return_inverse=True)

@@ -191,10 +191,13 @@ def _fit_number(source: int, values: np.ndarray) -> list[_Step]:
     present = values[~np.isnan(values)].astype(np.float64)
     if len(present) > _SAMPLE_ROWS:
         present = present[:: len(present) // _SAMPLE_ROWS + 1]
-    distinct = np.unique(present)
+    ordered = np.sort(present)
+    distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
     if len(distinct) > _FEW:
-        scores, bent = _normal_scores(source, present), _bend(source, present)
-        same = np.corrcoef(np.interp(present, scores.knots, scores.images), _bent(present, bent.knots))[0, 1]
+        scores, raw = _normal_scores(source, present, ordered)
+        bent = _bend(source, present, ordered)
+        # How alike they are does not depend on scores being standardised or not.
+        same = np.corrcoef(raw, _bent(present, bent.knots))[0, 1]
         return [scores] if same > _SAME else [scores, bent]
     steps = [_standardised(source, values, np.inf)]
     if 3 <= len(distinct) <= _HOT_NUMBERS and (distinct == np.round(distinct)).all():
@@ -214,23 +217,26 @@ def _standardised(source: int, values: np.ndarray, limit: float) -> _Step:
     return _Step(source, "map", knots, (knots - mean) / spread, fill)
 
 
-def _normal_scores(source: int, present: np.ndarray) -> _Step:
-    """Return the map from quantiles to normal scores, standardised; tied quantiles share their middle."""
+def _normal_scores(source: int, present: np.ndarray, ordered: np.ndarray) -> tuple[_Step, np.ndarray]:
+    """Return (the map from quantiles to normal scores, standardised; the scores of ``present`` before that).
+
+    Tied quantiles share their middle. ``ordered``: the same values in order, which makes quantiles cheap.
+    """
     from scipy.special import ndtri
 
     levels = np.linspace(0.0, 1.0, _QUANTILES)
-    quantiles = np.quantile(present, levels)
+    quantiles = np.quantile(ordered, levels)
     knots, first, counts = np.unique(quantiles, return_index=True, return_counts=True)
     middles = (levels[first] + levels[first + counts - 1]) / 2
     edge = 0.5 / _QUANTILES
     images = ndtri(np.clip(middles, edge, 1 - edge))
     scores = np.interp(present, knots, images)
     images = (images - scores.mean()) / (scores.std() or 1.0)
-    return _Step(source, "map", knots, images, float(np.interp(np.median(present), knots, images)))
+    return _Step(source, "map", knots, images, float(np.interp(np.median(ordered), knots, images))), scores
 
 
-def _bend(source: int, present: np.ndarray) -> _Step:
+def _bend(source: int, present: np.ndarray, ordered: np.ndarray) -> _Step:
     """Return the number in units of its middle half's width, as a normal distribution has it; or of its deviation."""
-    low, center, high = np.quantile(present, [0.25, 0.5, 0.75])
+    low, center, high = np.quantile(ordered, [0.25, 0.5, 0.75])
     scale = (high - low) / 1.349 or float(present.std()) or 1.0
     return _Step(source, "bend", np.array([center, scale]), _NONE)
