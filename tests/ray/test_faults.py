@@ -1,6 +1,6 @@
 """Workers, trainers and the proxy are killed at random points of many runs; every run ends with the right result.
 
-``RAYCTL_TEST_FAULT_RUNS``: how many at once (default 6); as many more follow until every kind of process was hit.
+``RAYCTL_TEST_FAULT_RUNS``: how many at once (default 4); as many more follow until every kind of process was hit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.ray.helpers import facts, no_trainer_is_left, processes_of, quick_req
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
-RUNS = int(os.environ.get("RAYCTL_TEST_FAULT_RUNS", "6"))
+RUNS = int(os.environ.get("RAYCTL_TEST_FAULT_RUNS", "4"))
 SEEDS = 4
 KILL_S = 8.0 * RUNS
 """How long the killer is about: on a slow machine nothing would ever end in the face of one that goes on."""
