@@ -20,9 +20,10 @@ from rayctl.automl.ingest import normalize
 from rayctl.automl.model import RunRequest
 from rayctl.errors import InvalidData
 
-__all__ = ["PreparedSeries", "columns_of", "group_rows", "label", "prepare_series", "read_series"]
+__all__ = ["PreparedSeries", "clock_shift", "columns_of", "group_rows", "label", "prepare_series", "read_series"]
 
 _SHOWN = 3
+_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class PreparedSeries:
         exogenous: The coding of the columns with a known future.
         x: float64 (steps, coded columns): these columns in history, without missing values.
         x_next: float64 (series, horizon, coded columns): over the horizon after the last value of each series.
+        last: int64 (series): the time of each series' last value, as it was given; empty in an opened bundle.
         token: Text that is equal for equal contents; caches in task processes are keyed by it.
     """
 
@@ -61,6 +63,7 @@ class PreparedSeries:
     exogenous: Exogenous = field(default_factory=Exogenous)
     x: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     x_next: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    last: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     token: str = ""
 
     @property
@@ -149,6 +152,11 @@ def read_series(
     offsets = np.append(offsets, len(group))
     origin = origin_of(times, offsets, calendar)
     grid, steps = _grid(times, group, offsets, origin, calendar, frequency, columns, ids)
+    if calendar and (np.abs(times - grid.times(steps, origin.take(group))) == _HOUR_US).any():
+        warnings.append(
+            "The times of day change by an hour (summer time): times are kept in UTC, and each series is continued on "
+            "the clock of its last row. Dates without a time zone are continued as dates."
+        )
     full = np.append(0, np.cumsum(steps[offsets[1:] - 1] + 1)).astype(np.int64)
     y = np.full(full[-1], np.nan)
     y[full[group] + steps] = values
@@ -192,8 +200,22 @@ def read_series(
         exogenous=exogenous,
         x=fill_gaps(x, full),
         x_next=x_next,
+        last=times[offsets[1:] - 1],
         token=token,
     )
+
+
+def clock_shift(series: PreparedSeries) -> np.ndarray:
+    """Return by how many microseconds the clock of each series' last value is off its grid's: an hour or 0, int64.
+
+    Daily times of a zone with summer time begin at another hour of UTC after the change; the grid begins with the
+    first row.
+    """
+    if not series.calendar or not len(series.last):
+        return np.zeros(series.n_series, np.int64)
+    every = np.arange(series.n_series)
+    shift = series.last - series.frequency.times(series.lengths - 1, series.origin.take(every))
+    return np.where(np.abs(shift) == _HOUR_US, shift, 0)
 
 
 def _refuse_missing_future(

@@ -25,7 +25,7 @@ from rayctl.automl.forecast.forecaster import Forecasts
 from rayctl.automl.forecast.frequency import Frequency, Origin
 from rayctl.automl.forecast.intervals import with_intervals
 from rayctl.automl.forecast.models import ResolvedModel, is_own, resolve
-from rayctl.automl.forecast.prepare import PreparedSeries
+from rayctl.automl.forecast.prepare import PreparedSeries, clock_shift
 from rayctl.automl.forecast.scoring import series_scales
 from rayctl.automl.ingest import from_ipc, to_ipc
 from rayctl.errors import InvalidData, InvalidRequest
@@ -294,7 +294,7 @@ def forecast_table(
     count, horizon = values.shape
     rows = np.repeat(np.arange(count), horizon)
     steps = np.repeat(series.lengths, horizon) + np.tile(np.arange(horizon), count)
-    times = pa.array(series.frequency.times(steps, series.origin.take(rows)))
+    times = pa.array(series.frequency.times(steps, series.origin.take(rows)) + clock_shift(series)[rows])
     columns = {name: series.ids.column(name).take(pa.array(rows)) for name in series.columns.ids}
     columns[series.columns.time] = times.cast(pa.timestamp("us")) if series.calendar else times
     columns["prediction"] = pa.array(values.ravel())

@@ -13,6 +13,7 @@ from rayctl.automl.engine import Fold
 from rayctl.automl.forecast.engine import ENGINE
 from rayctl.automl.forecast.frequency import parse_frequency
 from rayctl.automl.forecast.prepare import PreparedSeries
+from rayctl.automl.forecast.store import forecast_table
 from rayctl.automl.ingest import normalize, to_table
 from rayctl.automl.model import DataSummary, RunRequest, TaskType
 from rayctl.errors import InvalidData, InvalidRequest
@@ -94,6 +95,25 @@ def test_summer_time_in_utc_is_daily() -> None:
     prepared = _prepare(_frame(local))
     assert prepared.frequency.name == "D"
     assert prepared.observed.all()
+
+
+def _next_times(prepared: PreparedSeries) -> list[pd.Timestamp]:
+    table = forecast_table(prepared, np.zeros((prepared.n_series, 1)))
+    return [pd.Timestamp(time) for time in table.column("ds").to_pylist()]
+
+
+@pytest.mark.parametrize("begin", ["2023-02-01", "2023-09-20"])
+@pytest.mark.parametrize("freq", ["D", "MS"])
+def test_after_summer_time_begins_or_ends_the_clock_of_the_last_row_goes_on(begin: str, freq: str) -> None:
+    local = pd.date_range(begin, periods=61 if freq == "D" else 4, freq=freq, tz="Europe/Berlin")
+    prepared = _prepare(_frame(local[:-1]))
+    assert _next_times(prepared) == [local[-1].tz_convert("UTC").tz_localize(None)] * 2
+    assert any("summer time" in warning for warning in prepared.warnings)
+
+
+def test_times_without_a_change_of_the_clock_are_not_warned_of() -> None:
+    prepared = _prepare(_frame(_dates("D")))
+    assert not any("summer time" in warning for warning in prepared.warnings)
 
 
 def test_several_id_columns_and_none() -> None:
