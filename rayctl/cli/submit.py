@@ -133,6 +133,9 @@ def _finished(settings: Settings, run: Run) -> None:
                 for r in done
             ],
         )
+    if failed := view["trials"]["failed"]:
+        trials = "1 trial" if failed == 1 else f"{failed} trials"
+        settings.note(f"{trials} failed: `rayctl automl leaderboard {run.id}` says why.")
     settings.note(f"`rayctl automl report {run.id} --open` shows more.")
 
 

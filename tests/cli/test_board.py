@@ -36,6 +36,12 @@ def test_leaderboard_of_an_ensemble(run: Run, submit: Submit) -> None:
     assert (rows[1]["reused"], rows[0]["size_bytes"], rows[3]["error"]["code"]) == (True, 2_400_000, "abandoned")
 
 
+def test_a_waiting_submit_tells_where_failed_trials_are_explained(run: Run, submit: Submit) -> None:
+    submit()
+    told = run("automl", "submit", "data.csv", "--target", "y", "--task", "classification", "--wait").stderr
+    assert "1 trial failed: `rayctl automl leaderboard r2` says why." in told
+
+
 def test_columns_that_nobody_has_are_left_out(run: Run, submit: Submit) -> None:
     head = run("automl", "leaderboard", submit()).stdout.splitlines()[0]
     assert head.split() == ["#", "MODEL", "SCORE", "±", "FIT", "PREDICT", "STATE", "REASON"]
