@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "apart",
     "bytes_text",
     "clean",
     "compact",
@@ -74,7 +75,8 @@ def short(value: Any, limit: int = 28) -> str:
 def short_each(values: Sequence[Any], limit: int = 28) -> list[str]:
     """Return clean texts of at most ``limit`` characters that stand beside each other.
 
-    Where cutting in the middle would make different names look the same, what they have in common is left out.
+    Where cutting in the middle would make different names look the same, what they have in common is left out; names
+    that still look the same are numbered.
     """
     texts = [clean(value) for value in values]
     shown = [short(text, limit) for text in texts]
@@ -83,9 +85,13 @@ def short_each(values: Sequence[Any], limit: int = 28) -> list[str]:
         return shown
     begin = _common(distinct)
     end = min(_common([text[::-1] for text in distinct]), min(map(len, distinct)) - begin)
-    return [
+    shown = [
         short(f"{'…' if begin else ''}{text[begin : len(text) - end]}{'…' if end else ''}", limit) for text in texts
     ]
+    if len(set(shown)) == len(distinct):
+        return shown
+    numbered = {text: f"·{place}" for place, text in enumerate(distinct, 1)}
+    return [short(text, limit - len(numbered[full])) + numbered[full] for text, full in zip(shown, texts, strict=True)]
 
 
 def _common(texts: Sequence[str]) -> int:
@@ -112,33 +118,56 @@ def model_name(model: Any) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a score or another number with about ``digits`` significant digits; None and NaN become a dash."""
+    """Return a score or another number with about ``digits`` significant digits; None and NaN become a dash.
+
+    What is not quite 1 is not shown as 1: it gets the places that it takes.
+    """
     if value is None or isinstance(value, str):
         return clean(value)
     if not math.isfinite(value):
         return NONE
     size = abs(value)
-    if value == 0 or isinstance(value, int):
-        return f"{value:,}" if isinstance(value, int) else "0"
-    if size >= 1e7 or size < 1e-3:
-        return f"{value:.{digits - 1}g}".replace("-", "−")
+    if isinstance(value, int) or value == 0:
+        return f"{int(value):,}".replace("-", "−")
+    if size >= 1e9 or size < 1e-3:
+        return f"{value:.{digits if size > 1 else digits - 1}g}".replace("-", "−")
     # Below 1 four places, so that columns of scores line up; above, places shrink as the number grows.
-    places = digits if size < 1 else max(0, digits - 1 - int(math.log10(size)))
+    first = math.floor(math.log10(size))
+    places = max(digits, digits - 2 - first) if size < 1 else max(0, digits - 1 - first)
+    while size < 1 and round(size, places) == 1 and places < 9:
+        places += 1
     return f"{value:,.{places}f}".replace("-", "−")
 
 
-def compact(value: float) -> str:
+def apart(first: float | None, second: float | None, digits: int = 4) -> tuple[str, str]:
+    """Return two numbers as texts that differ if the numbers do, by up to ten digits."""
+    for more in range(digits, 11):
+        texts = number(first, more), number(second, more)
+        if texts[0] != texts[1] or first == second:
+            return texts
+    return number(first, digits), number(second, digits)
+
+
+def compact(value: float, digits: int = 4) -> str:
     """Return a number for the tick of an axis: ``25k``, ``1.5M``, ``0.25``."""
     size = abs(value)
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
-            return f"{value / (1e3 if unit == 'k' else limit):.4g}{unit}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+            return f"{value / (1e3 if unit == 'k' else limit):.{digits}g}{unit}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def percent(share: Any, places: int = 1) -> str:
-    """Return a share (0 to 1) in percent."""
-    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.{places}f}%".replace("-", "−")
+    """Return a share (0 to 1) in percent; only nothing is shown as 0, and only everything as 100."""
+    if share is None or not math.isfinite(share):
+        return NONE
+    text = f"{100 * share:.{places}f}"
+    step = 10.0**-places
+    if float(text) == 0 and share > 0:
+        text = f"< {step:.{places}f}"
+    elif float(text) == 100 and share < 1:
+        text = f"> {100 - step:.{places}f}"
+    return f"{text}%".replace("-", "−")
 
 
 def seconds(value: Any) -> str:
@@ -147,9 +176,9 @@ def seconds(value: Any) -> str:
         return NONE
     if value < 0.001:
         return "< 1 ms" if value > 0 else "0 s"
-    if value < 1:
+    if value < 0.9995:
         return f"{value * 1e3:.3g} ms"
-    if value < 100:
+    if value < 99.95:
         return f"{value:.3g} s"
     whole = round(value)
     if whole < 3600:
@@ -162,8 +191,8 @@ def bytes_text(value: Any) -> str:
     if value is None:
         return NONE
     size = float(value)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
             return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return NONE

@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rayctl.automl.report import ink
-from rayctl.automl.report.fmt import compact, percent, short, short_each
+from rayctl.automl.report.fmt import compact, number, percent, short, short_each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_calibration", "draw_confusion", "draw_gain", "draw_pr", "draw_roc", "draw_thresholds"]
+__all__ = [
+    "DEEP",
+    "draw_calibration",
+    "draw_confusion",
+    "draw_gain",
+    "draw_pr",
+    "draw_roc",
+    "draw_thresholds",
+    "others_shown",
+]
 
 Document = dict[str, Any]
 _SHOWN_CLASSES = 16
+_FAINT, DEEP = 0.04, 0.55  # as deep as a cell may be for its number to be read in light and in dark
+_CHAR = 0.074  # inches of a letter of a tick's label
 
 
 def draw_confusion(document: Document) -> Figure | None:
@@ -25,22 +36,31 @@ def draw_confusion(document: Document) -> Figure | None:
     if data is None:
         return None
     matrix, labels = _largest(np.array(data["confusion"]), data["classes"])
-    k = len(labels)
     shown = short_each(labels, 14)
+    k, longest = len(labels), max(map(len, shown))
     side = 2.4 if k <= 6 else 3.3
-    left = 0.55 + 0.07 * max(map(len, shown))
-    tilt = k > 3 and max(map(len, shown)) * k > 28
-    bottom = 0.55 + (0.06 * max(map(len, shown)) if tilt else 0.0)
-    figure, axes = ink.canvas(max(4.6, side + left + 0.2), side + bottom, left=left, bottom=bottom)
+    left = 0.55 + 0.07 * longest
+    width = max(4.6, side + left + 0.2)
+    tilt = _CHAR * longest > 0.92 * (width - left - 0.14) / k
+    bottom = 0.55 + (0.06 * longest if tilt else 0.0)
+    figure, axes = ink.canvas(width, side + bottom, left=left, bottom=bottom)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     from matplotlib.patches import Rectangle
 
+    # Of the classes that are counted together it is not known which were right.
+    together = k - 1 if others_shown(len(data["classes"])) else -1
     for a in range(k):
         for b in range(k):
-            colour = ink.SERIES[0] if a == b else ink.SERIES[1] if matrix[a, b] else ink.MUTED
+            right = ink.MUTED if a == together else ink.SERIES[0]
+            colour = right if a == b else ink.SERIES[1] if matrix[a, b] else ink.MUTED
             axes.add_patch(
                 Rectangle(
-                    (b + 0.02, a + 0.02), 0.96, 0.96, facecolor=colour, lw=0, alpha=0.05 + 0.95 * float(share[a, b])
+                    (b + 0.02, a + 0.02),
+                    0.96,
+                    0.96,
+                    facecolor=colour,
+                    lw=0,
+                    alpha=_FAINT + (DEEP - _FAINT) * float(share[a, b]),
                 )
             )
             _cell(axes, a, b, int(matrix[a, b]), float(share[a, b]), k)
@@ -54,22 +74,27 @@ def draw_confusion(document: Document) -> Figure | None:
     axes.tick_params(labelcolor=ink.TEXT)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
+    axes.xaxis.set_label_coords(0.5, (0.31 - bottom) / (side - 0.12))  # below the labels, however long they are
     return figure
 
 
+def others_shown(n_classes: int) -> bool:
+    """Whether the matrix counts the smaller classes together."""
+    return n_classes > _SHOWN_CLASSES
+
+
 def _cell(axes: Axes, a: int, b: int, count: int, share: float, k: int) -> None:
-    colour = ink.ON_ACCENT if share > 0.65 else ink.TEXT
     if k <= 4:
-        axes.text(b + 0.5, a + 0.44, f"{count:,}", ha="center", va="center", color=colour, fontsize=11)
-        axes.text(b + 0.5, a + 0.68, percent(share), ha="center", va="center", color=colour, fontsize=7.5)
+        axes.text(b + 0.5, a + 0.44, f"{count:,}", ha="center", va="center", color=ink.TEXT, fontsize=11)
+        axes.text(b + 0.5, a + 0.68, percent(share), ha="center", va="center", color=ink.TEXT, fontsize=7.5)
     elif count:
         text = f"{count:,}" if count < 10_000 else compact(count)
-        axes.text(b + 0.5, a + 0.5, text, ha="center", va="center", color=colour, fontsize=8.5 if k <= 8 else 6.5)
+        axes.text(b + 0.5, a + 0.5, text, ha="center", va="center", color=ink.TEXT, fontsize=8.5 if k <= 8 else 6.5)
 
 
 def _largest(matrix: np.ndarray, labels: list[str]) -> tuple[np.ndarray, list[str]]:
     """Keep the largest classes and add up the others, so that the cells stay readable."""
-    if len(labels) <= _SHOWN_CLASSES:
+    if not others_shown(len(labels)):
         return matrix, labels
     kept = np.sort(np.argsort(-matrix.sum(axis=1), kind="stable")[: _SHOWN_CLASSES - 1])
     group = np.full(len(labels), len(kept))
@@ -91,17 +116,19 @@ def _square(axes: Axes, x: str, y: str, end: float = 1.0) -> None:
     axes.set_ylabel(y)
 
 
-def _curve_figure(document: Document, kind: str, x: str, y: str, value: str) -> tuple[Figure, Axes] | None:
+def _curve_figure(document: Document, kind: str, x: str, y: str, value: str, more: int) -> tuple[Figure, Axes] | None:
+    """Return axes with a curve per class; ``more``: how many entries the legend will have beside those."""
     data = document["classification"]
     if data is None or not data.get("curves"):
         return None
-    figure, axes = ink.canvas(height=3.2)
-    several = len(data["curves"]) > 1
-    names = short_each([curve["class"] for curve in data["curves"]], 16)
+    several = len(data["classes"]) > 2
+    top = ink.above(len(data["curves"]) + (0 if several else more), 2)
+    figure, axes = ink.canvas(height=3.0 + top, top=top)
+    names = short_each([curve["class"] for curve in data["curves"]], 14)
     for place, curve in enumerate(data["curves"]):
         points = curve[kind]
-        label = f"{names[place]}  {curve[value]:.3f}" if several else f"{value.replace('_', ' ')} {curve[value]:.4f}"
-        label = label.replace("auc", "AUC")
+        text = number(curve[value], 3 if several else 4)
+        label = f"{names[place]}  {text}" if several else f"{value.replace('_', ' ')} {text}".replace("auc", "AUC")
         axes.plot(
             points[x],
             points[y],
@@ -117,31 +144,30 @@ def _curve_figure(document: Document, kind: str, x: str, y: str, value: str) -> 
 
 def draw_roc(document: Document) -> Figure | None:
     """True positive rate against false positive rate."""
-    made = _curve_figure(document, "roc", "fpr", "tpr", "auc")
+    made = _curve_figure(document, "roc", "fpr", "tpr", "auc", 1)
     if made is None:
         return None
     figure, axes = made
     axes.plot([0, 1], [0, 1], color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)))
     _mark_decision(axes, document, roc=True)
     _square(axes, "false positive rate", "true positive rate")
-    axes.legend(loc="lower right")
+    ink.legend_above(axes, 2)
     return figure
 
 
 def draw_pr(document: Document) -> Figure | None:
     """Precision against recall."""
-    made = _curve_figure(document, "pr", "recall", "precision", "average_precision")
+    made = _curve_figure(document, "pr", "recall", "precision", "average_precision", 2)
     if made is None:
         return None
     figure, axes = made
     curves = document["classification"]["curves"]
     if len(curves) == 1:
-        axes.axhline(
-            curves[0]["share"], color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label=f"chance {curves[0]['share']:.3f}"
-        )
+        chance = f"chance {number(curves[0]['share'], 3)}"
+        axes.axhline(curves[0]["share"], color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label=chance)
     _mark_decision(axes, document, roc=False)
     _square(axes, "recall", "precision")
-    axes.legend(loc="lower left")
+    ink.legend_above(axes, 2)
     return figure
 
 
@@ -171,7 +197,8 @@ def draw_calibration(document: Document) -> Figure | None:
     if data is None or not data.get("calibration"):
         return None
     bins = data["calibration"]["bins"]
-    figure, axes = ink.canvas(height=3.2)
+    top = ink.above(2, 2)
+    figure, axes = ink.canvas(height=3.0 + top, top=top)
     axes.plot([0, 1], [0, 1], color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label="perfect")
     x, y = [b["claimed"] for b in bins], [b["observed"] for b in bins]
     reach = [[b["observed"] - b["low"] for b in bins], [b["high"] - b["observed"] for b in bins]]
@@ -183,7 +210,7 @@ def draw_calibration(document: Document) -> Figure | None:
     claimed = f"predicted probability of {short(data['positive'], 18)}" if two else "probability of the predicted class"
     end = min(1.0, 1.15 * max(max(x), max(b["high"] for b in bins)))  # rare classes: most of the square is empty
     _square(axes, claimed, "observed share" if two else "share that was right", end if end < 0.6 else 1.0)
-    axes.legend(loc="upper left")
+    ink.legend_above(axes, 2)
     return figure
 
 
@@ -193,7 +220,8 @@ def draw_thresholds(document: Document) -> Figure | None:
     if data is None or not data.get("thresholds"):
         return None
     rows = data["thresholds"]
-    figure, axes = ink.canvas(height=3.2)
+    top = ink.above(4, 4)
+    figure, axes = ink.canvas(height=3.0 + top, top=top)
     for place, name in enumerate(("precision", "recall", "f1")):
         x = [row["threshold"] for row in rows if row[name] is not None]
         y = [row[name] for row in rows if row[name] is not None]
@@ -208,7 +236,7 @@ def draw_thresholds(document: Document) -> Figure | None:
             label=f"delivered {chosen['threshold']:.3g}",
         )
     _square(axes, f"threshold for {short(data['positive'], 20)}", "")
-    axes.legend(loc="best")
+    ink.legend_above(axes, 4)
     return figure
 
 

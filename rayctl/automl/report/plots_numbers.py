@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rayctl.automl.report import ink
-from rayctl.automl.report.fmt import number, short
+from rayctl.automl.report.fmt import number, plural, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,11 +53,12 @@ def draw_residuals(document: Document) -> Figure | None:
     data = document["regression"]
     if data is None:
         return None
-    figure, axes = ink.canvas(height=3.2, left=0.72)
+    groups = data["by_prediction"]
+    top = ink.above(2, 2) if len(groups) > 1 else 0.16
+    figure, axes = ink.canvas(height=3.0 + top, left=0.72, top=top)
     ink.ticks(axes)
     x = np.array(data["sample"]["prediction"])
     y = np.array(data["sample"]["truth"]) - x
-    groups = data["by_prediction"]
     center = [group["center"] for group in groups]
     axes.plot(x, y, "o", color=ink.SERIES[0], ms=3, mew=0, alpha=0.35)
     if len(groups) > 1:
@@ -71,7 +72,7 @@ def draw_residuals(document: Document) -> Figure | None:
             label="middle 80%",
         )
         axes.plot(center, [g["median"] for g in groups], color=ink.SERIES[1], label="median")
-        axes.legend(loc="best")
+        ink.legend_above(axes, 2)
     axes.axhline(0, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)))
     axes.set_xlabel(f"predicted {short(document['run']['target'], 22)}")
     axes.set_ylabel("actual − predicted")
@@ -84,15 +85,17 @@ def draw_histogram(document: Document) -> Figure | None:
     if data is None:
         return None
     bars = data["histogram"]
-    figure, axes = ink.canvas(height=3.2, left=0.72)
+    top = ink.above(1, 1)
+    figure, axes = ink.canvas(height=3.0 + top, left=0.72, top=top)
     ink.ticks(axes, whole="y")
     edges = np.array(bars["edges"])
     axes.bar(edges[:-1], bars["counts"], width=np.diff(edges) * 0.92, align="edge", color=ink.SERIES[0], alpha=0.85)
     axes.axvline(0, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)))
-    axes.axvline(data["bias"], color=ink.SERIES[1], lw=1.2, label=f"mean {number(data['bias'], 3)}")
+    outside = bars["below"] + bars["above"]
+    label = f"mean {number(data['bias'], 3)}" + (f" ({plural(outside, 'row')} outside)" if outside else "")
+    axes.axvline(data["bias"], color=ink.SERIES[1], lw=1.2, label=label)
     axes.set_xlabel("actual − predicted")
     axes.set_ylabel("rows")
     axes.grid(axis="x", visible=False)
-    outside = bars["below"] + bars["above"]
-    axes.legend(loc="upper right", title=f"{outside} rows outside" if outside else None, title_fontsize=8.2)
+    ink.legend_above(axes, 1)
     return figure

@@ -26,18 +26,19 @@ def draw_by_step(document: Document) -> Figure | None:
     data = document["forecast"]
     if data is None or len(data["by_step"]) < 2:
         return None
-    figure, axes = ink.canvas()
+    top = ink.above(3, 2)
+    figure, axes = ink.canvas(height=2.8 + top, top=top)
     ink.ticks(axes, whole="x")
     steps = [item["step"] for item in data["by_step"]]
     low, high = ([item[key] for item in data["by_step"]] for key in ("p10", "p90"))
-    axes.fill_between(steps, low, high, color=ink.SERIES[0], alpha=0.14, lw=0, label="10–90% of series")
+    axes.fill_between(steps, low, high, color=ink.SERIES[0], alpha=0.14, lw=0, label="10–90% of forecasts")
     mark = "o-" if len(steps) <= 30 else "-"
     axes.plot(steps, [item["mean"] for item in data["by_step"]], mark, ms=3.5, color=ink.SERIES[0], label="mean")
-    axes.axhline(1, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label="usual change in a season")
+    axes.axhline(1, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label="usual change")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("steps ahead")
     axes.set_ylabel("scaled error")
-    axes.legend(loc="best")
+    ink.legend_above(axes, 2)
     return figure
 
 
@@ -47,16 +48,19 @@ def draw_by_series(document: Document) -> Figure | None:
     if data is None or not data["by_series"]["histogram"]:
         return None
     bars = data["by_series"]["histogram"]
-    figure, axes = ink.canvas()
+    top = ink.above(1, 1)
+    figure, axes = ink.canvas(height=2.8 + top, top=top)
     ink.ticks(axes, whole="y")
     edges = np.array(bars["edges"])
     axes.bar(edges[:-1], bars["counts"], width=np.diff(edges) * 0.92, align="edge", color=ink.SERIES[0], alpha=0.85)
     middle = next(item["value"] for item in data["by_series"]["quantiles"] if item["quantile"] == 0.5)
-    axes.axvline(middle, color=ink.SERIES[1], lw=1.2, label=f"median {number(middle, 3)}")
+    outside = bars["below"] + bars["above"]
+    label = f"median {number(middle, 3)}" + (f" ({outside:,} series outside)" if outside else "")
+    axes.axvline(middle, color=ink.SERIES[1], lw=1.2, label=label)
     axes.set_xlabel("scaled error of a series")
     axes.set_ylabel("series")
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="upper right")
+    ink.legend_above(axes, 1)
     return figure
 
 

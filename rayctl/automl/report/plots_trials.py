@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rayctl.automl.report import ink
 from rayctl.automl.report.fmt import compact, metric_name, percent, seconds, short
@@ -16,6 +17,10 @@ __all__ = ["draw_cost", "draw_importance", "draw_latency", "draw_leaderboard", "
 
 Document = dict[str, Any]
 _BARS = 15
+DOTS = 1000
+"""A picture has at most so many dots of one kind: more are no clearer, and make the page large."""
+
+T = TypeVar("T")
 
 
 def window(values: list[float], greater_is_better: bool) -> tuple[float, float]:
@@ -47,13 +52,15 @@ def draw_progress(document: Document) -> Figure | None:
     figure, axes = ink.canvas(height=3.2, left=0.72, top=0.5)
     ink.ticks(axes)
     end = max(data["end_s"], data["budget_s"] or 0.0) * 1.02 or 1.0
+    unit, unit_s = ink.time_unit(end)
     shown = [
-        (item["elapsed_s"], min(max(item["score"], low), high), low <= item["score"] <= high) for item in data["trials"]
+        (item["elapsed_s"] / unit_s, min(max(item["score"], low), high), low <= item["score"] <= high)
+        for item in spaced(data["trials"], DOTS)
     ]
     for inside, marker, size in ((True, "o", 3.6), (False, "v" if up else "^", 3.6)):
         points = [(x, y) for x, y, fits in shown if fits is inside]
         if points:
-            label = "trial" if inside else "outside"
+            label = "trial" if inside else "trial off the scale"
             axes.plot(*zip(*points, strict=True), marker, color=ink.MUTED, alpha=0.65, ms=size, mew=0, label=label)
     for key, label, colour, line in (
         ("best", "best trial", ink.SERIES[0], "-"),
@@ -61,16 +68,24 @@ def draw_progress(document: Document) -> Figure | None:
     ):
         if data[key]:
             x, y = zip(*[*data[key], [max(data["end_s"], data[key][-1][0]), data[key][-1][1]]], strict=True)
-            axes.step(x, y, where="post", color=colour, ls=line, label=label)
+            axes.step([at / unit_s for at in x], y, where="post", color=colour, ls=line, label=label)
     if data["budget_s"]:
-        axes.axvline(data["budget_s"], color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label="time budget")
-    axes.set_xlim(-end * 0.01, end)
+        at = data["budget_s"] / unit_s
+        axes.axvline(at, color=ink.MUTED, lw=0.9, ls=(0, (1.5, 2.5)), label="time budget")
+    axes.set_xlim(-end / unit_s * 0.01, end / unit_s)
     pad = (high - low) * 0.03
     axes.set_ylim(low - pad, high + pad)
-    axes.set_xlabel("seconds since the start")
+    axes.set_xlabel(f"{unit} since the start")
     axes.set_ylabel(f"{short(metric_name(document['run']['metric']), 24)} ({_direction(document)})")
     ink.legend_above(axes, 3)
     return figure
+
+
+def spaced(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most ``limit`` of the items, evenly spaced, with the first and the last."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (limit - 1))] for place in range(limit)]
 
 
 def draw_leaderboard(document: Document) -> Figure | None:
@@ -108,6 +123,8 @@ def draw_weights(document: Document) -> Figure | None:
     if len(members) < 2:
         return None
     rows = [(f"#{item['trial']} {item['family']}", item["weight"], 0) for item in members[:_BARS]]
+    if len(members) > _BARS:
+        rows.append((f"{len(members) - _BARS} more", sum(item["weight"] for item in members[_BARS:]), 0))
     if 1 < len(data["families"]) < len(members):
         rows += [(f"all {item['family']}", item["weight"], 1) for item in data["families"]]
     figure, axes = ink.barh([label for label, _, _ in rows])
@@ -147,13 +164,20 @@ def draw_importance(document: Document) -> Figure | None:
 
 def draw_cost(document: Document) -> Figure | None:
     """Where the time of fitting went."""
-    items = [item for item in document["costs"] if item["fit_s"] > 0][:_BARS]
+    items = [item for item in document["costs"] if item["fit_s"] > 0]
     if not items:
         return None
-    figure, axes = ink.barh([f"{item['family']} × {item['done'] + item['failed'] + item['skipped']}" for item in items])
+    rows = [
+        (f"{item['family']} × {item['done'] + item['failed'] + item['skipped']}", item["fit_s"])
+        for item in items[:_BARS]
+    ]
+    if len(items) > _BARS:
+        rows.append((f"{len(items) - _BARS} more kinds", sum(item["fit_s"] for item in items[_BARS:])))
+    unit, unit_s = ink.time_unit(max(value for _, value in rows))
+    figure, axes = ink.barh([label for label, _ in rows])
     ink.ticks(axes, y=False)
-    _bars(axes, [item["fit_s"] for item in items], [seconds(item["fit_s"]) for item in items], ink.SERIES[2])
-    axes.set_xlabel("seconds of fitting, all folds of all trials", loc="right")
+    _bars(axes, [value / unit_s for _, value in rows], [seconds(value) for _, value in rows], ink.SERIES[2])
+    axes.set_xlabel(f"{unit} of fitting, all scored folds of all trials", loc="right")
     return figure
 
 
@@ -164,21 +188,24 @@ def draw_latency(document: Document) -> Figure | None:
         return None
     up = document["run"]["greater_is_better"]
     low, high = window([row["score"] for row in rows], up)
+    front: list[tuple[float, float]] = []
+    for row in sorted(rows, key=lambda row: (row["predict_s"], -row["score"] if up else row["score"])):
+        if not front or (row["score"] > front[-1][1] if up else row["score"] < front[-1][1]):
+            front.append((row["predict_s"], row["score"]))
+    front = [point for point in front if low <= point[1] <= high]
+    rows = [*rows[:DOTS], *(row for row in rows[DOTS:] if (row["predict_s"], row["score"]) in front)]
     families = list(dict.fromkeys(row["family"] for row in rows))
     lines = (min(len(families), 8) + 1) // 2
     figure, axes = ink.canvas(height=2.8 + 0.2 * lines, left=0.72, top=0.14 + 0.19 * lines)
     ink.ticks(axes, x=False)
     axes.set_xscale("log")
     for place, family in enumerate(families[:8]):
-        own = [row for row in rows if row["family"] == family]
+        others = families[7:] if place == 7 and len(families) > 8 else [family]
+        own = [row for row in rows if row["family"] in others]
         x = [row["predict_s"] for row in own]
         y = [min(max(row["score"], low), high) for row in own]
-        axes.plot(x, y, "osD^vPX*"[place], color=ink.SERIES[place], ms=4.6, mew=0, alpha=0.85, label=short(family, 22))
-    front: list[tuple[float, float]] = []
-    for row in sorted(rows, key=lambda row: (row["predict_s"], -row["score"] if up else row["score"])):
-        if not front or (row["score"] > front[-1][1] if up else row["score"] < front[-1][1]):
-            front.append((row["predict_s"], row["score"]))
-    front = [point for point in front if low <= point[1] <= high]
+        label = short(family, 22) if len(others) == 1 else f"{len(others)} more kinds"
+        axes.plot(x, y, "osD^vPX*"[place], color=ink.SERIES[place], ms=4.6, mew=0, alpha=0.85, label=label)
     if len(front) > 1:
         axes.plot(*zip(*front, strict=True), color=ink.MUTED, lw=0.9, zorder=0)
     axes.set_ylim(low, high)
@@ -194,7 +221,10 @@ def _log_seconds(axes: Axes, values: list[float]) -> None:
 
     low, high = min(values) / 1.4, max(values) * 1.4
     axes.set_xlim(low, high)
-    steps = [m * 10.0**e for e in range(-6, 6) for m in (1, 3) if low <= m * 10.0**e <= high]
+    steps: list[float] = []
+    for parts in ((1, 3), (1, 1.5, 2, 3, 5, 7)):  # the latter where all are about equally quick
+        if len(steps) < 2:
+            steps = [m * 10.0**e for e in range(-6, 6) for m in parts if low <= m * 10.0**e <= high]
     steps = steps[:: -(-len(steps) // 5) or 1]
     axes.xaxis.set_major_locator(FixedLocator(steps))
     axes.xaxis.set_major_formatter(FixedFormatter([_unit(value) for value in steps]))
