@@ -9,16 +9,11 @@ import click
 
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import Column, clean, duration_text, emit, number
-from rayctl.client.figures import Scale, size_text, spark, spark_scale
+from rayctl.client.figures import Scale, apart, share_text, size_text, spark, spark_scale
 
-__all__ = ["board_columns", "leaderboard", "percent", "reason_text", "state_text", "why_not_the_best"]
+__all__ = ["board_columns", "leaderboard", "reason_text", "score_note", "state_text", "two_scores", "why_not_the_best"]
 
 Row = Mapping[str, Any]
-
-
-def percent(share: float | None) -> str:
-    """Return a weight: ``62.5%``; a dash where there is none, or none yet."""
-    return f"{100 * share:.1f}%" if share else "–"
 
 
 def why_not_the_best(view: Row) -> str:
@@ -29,6 +24,21 @@ def why_not_the_best(view: Row) -> str:
     if view.get("max_predict_ms") is not None:
         return "max_predict_ms leaves out what takes longer to predict"
     return "the best of many trials owes part of its score to chance, since it was chosen by it; the average is safer"
+
+
+def two_scores(view: Row) -> tuple[str, str]:
+    """Return the scores of the best single trial and of the delivered model, as texts that differ if they do."""
+    return apart(view.get("best_score"), view.get("ensemble_score"))
+
+
+def score_note(view: Row) -> str:
+    """Return what the columns SCORE and ± of a leaderboard are."""
+    better = "higher" if view.get("greater_is_better", True) else "lower"
+    parts = "windows" if view.get("task") == "forecasting" else "folds"
+    return (
+        f"SCORE is {clean(view.get('metric'))} ({better} is better), the mean over {parts}; "
+        f"± is its standard deviation over {parts}."
+    )
 
 
 def reason_text(row: Row) -> str:
@@ -52,7 +62,7 @@ def board_columns(rows: Sequence[Row]) -> list[Column]:
         ("MODEL", lambda row: str(row["model"])),
         ("SCORE", lambda row: number(row.get("score"))),
         ("±", lambda row: number(row.get("std"), 2)),
-        ("WEIGHT", lambda row: percent(row.get("weight"))) if _any(rows, "weight") else None,
+        ("WEIGHT", lambda row: share_text(row.get("weight"))) if _any(rows, "weight") else None,
         ("FOLDS", lambda row: _folds(row, scale)) if any(_folds(row, scale) for row in rows) else None,
         ("FIT", lambda row: duration_text(row.get("fit_s"))),
         ("PREDICT", lambda row: duration_text(row.get("predict_s") or None)) if _any(rows, "predict_s") else None,
@@ -98,7 +108,8 @@ def leaderboard(settings: Settings, run_id: str, limit: int | None) -> None:
     taken from an earlier run on the same data, "capped 2" that time ended the fits of two folds.
     """
     with settings.connect() as connection:
-        rows = connection.automl.run(run_id).leaderboard_documents(limit)
+        run = connection.automl.run(run_id)
+        rows = run.leaderboard_documents(limit)
         emit(
             settings,
             rows,
@@ -108,3 +119,5 @@ def leaderboard(settings: Settings, run_id: str, limit: int | None) -> None:
             name=lambda row: str(row["trial"]),
             empty="No trial has ended yet.",
         )
+        if rows and settings.for_people:
+            settings.note(score_note(run.document))

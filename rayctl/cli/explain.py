@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rayctl.cli.board import why_not_the_best
+from rayctl.automl.outcomes import meaning_of, outcomes, remedy_of
+from rayctl.cli.board import two_scores, why_not_the_best
 from rayctl.cli.output import duration_text, number
 from rayctl.client.figures import size_text
 
@@ -14,36 +15,12 @@ __all__ = ["explain_run", "explain_trial"]
 Document = dict[str, Any]
 Row = Mapping[str, Any]
 
-# Code of a trial: what it means, and what can be done about it (empty: nothing needs to be done).
-_CODES: dict[str, tuple[str, str]] = {
-    "abandoned": ("given up: its first folds were clearly worse than the best trials", ""),
-    "too-slow": ("not begun: it would not have ended in the time that was left", "Extend the run."),
-    "too-large": ("not begun: it would not fit into a task's memory", "Ask for more with --memory."),
-    "incomplete": ("some of its folds ended in time, not all", "Extend the run."),
-    "baseline": ("predicts without a model: no trial had ended in time", "Extend the run."),
-    "deadline": ("not ended when the time was up", "Extend the run."),
-    "finished-early": ("not ended when somebody ended the run with `finish`", "Extend the run."),
-    "cancelled": ("not ended when the run was cancelled", ""),
-    "not-replayed": ("left out: it did not end in the run that is repeated", ""),
-    "model-error": ("the model raised an error", "Change its parameters, or leave it out of the search space."),
-    "trial-timeout": ("a fold took longer than a trial may take", "Raise --trial-timeout."),
-    "out-of-memory": (
-        "a task was killed because memory ran out",
-        "Ask for more with --memory, or fewer --max-parallel.",
-    ),
-    "invalid-score": ("the metric gave no finite number", "Look at the metric and at the folds' targets."),
-    "invalid-prediction": ("the model predicted something that cannot be scored", "Look at the model's predict."),
-    "worker-died": ("its worker processes died", "See the logs of the cluster; it may need more --memory."),
-    "unknown-model": ("there is no such model", "Correct the name in the search space."),
-    "unknown-parameter": ("the model has no such parameter", "Correct the name in the search space."),
-    "environment-error": ("its runtime environment could not be built", "Check runtime_env."),
-}
 _STATES = ("done", "failed", "skipped")
 
 
 def explain_run(view: Row, rows: Sequence[Row]) -> Document:
     """Return ``summary``, ``because`` (texts), ``outcomes`` (trials by state and code) and ``you_can`` (commands)."""
-    state, outcomes = str(view["state"]), _outcomes(rows)
+    state, found = str(view["state"]), outcomes(rows)
     took = f" after {duration_text(view['elapsed_s'])}" if view.get("elapsed_s") else ""
     return {
         "run": view["id"],
@@ -51,30 +28,9 @@ def explain_run(view: Row, rows: Sequence[Row]) -> Document:
         "reason": view.get("reason"),
         "summary": f"run {view['id']} {'is ' if state in ('queued', 'running') else ''}{state}{took}",
         "because": _because(view, rows),
-        "outcomes": outcomes,
-        "you_can": _run_advice(view, outcomes),
+        "outcomes": found,
+        "you_can": _run_advice(view, found),
     }
-
-
-def _outcomes(rows: Sequence[Row]) -> list[Document]:
-    groups: dict[tuple[str, str | None], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((str(row["state"]), (row.get("error") or {}).get("code")), []).append(row)
-    found = []
-    for (state, code), members in sorted(groups.items(), key=lambda item: (_STATES.index(item[0][0]), -len(item[1]))):
-        first = members[0]
-        message = (first.get("error") or {}).get("message")
-        found.append(
-            {
-                "state": state,
-                "code": code,
-                "count": len(members),
-                "meaning": _CODES.get(code or "", ("ended with a score" if state == "done" else state, ""))[0],
-                "trials": sorted(row["trial"] for row in members),
-                "example": {"trial": first["trial"], "model": first["model"], "message": message} if message else None,
-            }
-        )
-    return found
 
 
 def _because(view: Row, rows: Sequence[Row]) -> list[str]:
@@ -83,7 +39,7 @@ def _because(view: Row, rows: Sequence[Row]) -> list[str]:
     texts = []
     if state == "queued":
         place = view.get("queue_position")
-        texts.append("other runs are running" + (f"; it is number {place} in the queue" if place is not None else ""))
+        texts.append("it waits for its turn" + (f"; it is number {place} in the queue" if place is not None else ""))
     elif state == "running":
         texts.append(_budget_left(view))
     elif state == "cancelled":
@@ -131,17 +87,18 @@ def _why_enough(view: Row, rows: Sequence[Row]) -> str:
 
 
 def _what_is_delivered(view: Row) -> str:
-    members = [weight for weight in (view.get("ensemble") or {}).values() if weight > 0]
+    members = [int(trial) for trial, weight in (view.get("ensemble") or {}).items() if weight > 0]
     metric = view.get("metric")
-    single = f"{view.get('best_model')}, {metric} {number(view.get('best_score'))}"
-    if len(members) > 1:
-        score = number(view.get("ensemble_score"))
-        text = f"the model is an ensemble of {len(members)} trials, {metric} {score} (the best single trial: {single})"
+    best, delivered = two_scores(view)
+    single = f"{view.get('best_model')}, {metric} {best}"
+    if members and (len(members) > 1 or view.get("best_trial") not in (None, members[0])):
+        what = f"an ensemble of {len(members)} trials" if len(members) > 1 else f"trial {members[0]} alone"
+        text = f"the model is {what}, {metric} {delivered} (the best single trial: {single})"
         return f"{text}; {why}" if (why := why_not_the_best(view)) else text
     return f"the model is the best trial: {single}" if view.get("best_model") else ""
 
 
-def _run_advice(view: Row, outcomes: Sequence[Row]) -> list[Document]:
+def _run_advice(view: Row, found: Sequence[Row]) -> list[Document]:
     run, state = view["id"], view["state"]
     code = (view.get("error") or {}).get("code")
     advice = []
@@ -155,7 +112,7 @@ def _run_advice(view: Row, outcomes: Sequence[Row]) -> list[Document]:
         advice.append((f"report {run} --open", "look at the result"))
     elif code in ("no-trial-finished", None) or state == "cancelled":
         advice.append((f"extend {run} --time-budget 2m", "go on with more time"))
-    for item in outcomes:
+    for item in found:
         if item["state"] == "failed":
             advice.append((f"why {run} {item['trials'][0]}", f"see how a trial failed ({item['code']})"))
     return [{"command": f"rayctl automl {command}", "effect": effect} for command, effect in advice]
@@ -165,8 +122,9 @@ def explain_trial(view: Row, row: Row, rows: Sequence[Row]) -> Document:
     """Return ``summary``, ``because`` and ``you_can`` for one trial of a run."""
     error = row.get("error") or {}
     code = error.get("code")
-    meaning, todo = _CODES.get(code or "", ("", ""))
-    texts = [meaning, str(error.get("message") or "")] if row["state"] != "done" else _standing(view, row, rows)
+    meaning, todo = meaning_of("", code), remedy_of(code)
+    message = str(error.get("message") or "")
+    texts = [meaning, message] if row["state"] != "done" else [*_standing(view, row, rows), message]
     texts += _circumstances(row)
     if todo and row["state"] != "done":
         texts.append(todo)

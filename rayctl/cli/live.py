@@ -12,10 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rayctl.cli.board import percent
 from rayctl.cli.output import clean, duration_text, number
 from rayctl.cli.progress import Progress
-from rayctl.client.figures import spark, spark_scale
+from rayctl.client.figures import share_text, spark, spark_scale
 
 __all__ = ["live_view", "render"]
 
@@ -29,7 +28,7 @@ _STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running
 @contextmanager
 def live_view(progress: Progress, stream: TextIO) -> Iterator[Callable[[bool], None]]:
     """Show the run; the yielded function redraws: at most 4 times a second, and only when something changed."""
-    console = Console(file=stream, highlight=False)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
     started = time.monotonic()
     elapsed_0, view_0 = float(progress.view.get("elapsed_s") or 0.0), progress.view
     drawn_at, waiting = 0.0, True
@@ -107,7 +106,7 @@ def _table(progress: Progress) -> Table:
     table = Table(box=None, pad_edge=False, show_header=bool(progress.rows))
     table.add_column("#", justify="right")
     table.add_column("model")
-    table.add_column(f"{clean(progress.view.get('metric'))} {arrow}", justify="right")
+    table.add_column(Text(f"{clean(progress.view.get('metric'))} {arrow}"), justify="right")
     _, weights = progress.ensemble
     top = progress.top(_ROWS)
     scale = spark_scale(row.get("fold_scores") or () for row in top)
@@ -120,7 +119,7 @@ def _table(progress: Progress) -> Table:
             Text(clean(row["model"])),
             number(row["score"]),
             number(row.get("std"), 2),
-            *([percent(weights.get(row["trial"]))] if weights else []),
+            *([share_text(weights.get(row["trial"]))] if weights else []),
             duration_text(row.get("fit_s")),
             duration_text(row.get("predict_s")),
             Text(spark(row.get("fold_scores") or (), scale)),

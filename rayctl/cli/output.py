@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from rayctl.cli.context import Settings
+from rayctl.client.figures import number_text as number
 from rayctl.clock import format_duration
 
 __all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say", "warn"]
@@ -55,7 +57,7 @@ def emit_document(settings: Settings, document: Any) -> None:
 def emit_table(settings: Settings, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns: as wide as they need to be, never cut, plain unless on a terminal."""
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [max(len(title), *(len(row[i]) for row in cells)) for i, title in enumerate(titles)]
+    widths = [max(_width(title), *(_width(row[i]) for row in cells)) for i, title in enumerate(titles)]
     right = [all(_is_number(row[i]) for row in cells) for i in range(len(titles))]
     head = _line(titles, widths, right)
     say(click.style(head, bold=True) if settings.is_terminal(sys.stdout) else head)
@@ -80,11 +82,6 @@ def clean(value: Any) -> str:
     """Return text that is safe on a terminal: what comes from models and data may hold control characters."""
     text = "–" if value is None else str(value)
     return "".join(char if char.isprintable() else " " for char in text)
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """Return a score; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def duration_text(seconds: float | None) -> str:
@@ -117,10 +114,19 @@ def age(at: str | None) -> str:
     return f"{passed:.0f}s"
 
 
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for wide letters, none for marks on others."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+    gaps = [" " * (w - _width(c)) for c, w in zip(cells, widths, strict=True)]
+    padded = (gap + c if r else c + gap for c, gap, r in zip(cells, gaps, right, strict=True))
     return "  ".join(padded).rstrip()
 
 
 def _is_number(text: str) -> bool:
-    return text == "–" or (text.lstrip("-")[:1].isdigit() and " " not in text and "-" not in text[1:])
+    plain = text.lstrip("-<").replace("e-", "")  # not dates, ranges and names such as 2030-01-02
+    return text == "–" or (plain[:1].isdigit() and " " not in plain and "-" not in plain)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say, warn
+from rayctl.client.figures import share_text
 
 __all__ = ["report"]
 
@@ -107,7 +107,7 @@ def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
         _table(
             settings,
             columns,
-            [[percent(m.get("weight")), m.get("family"), str(m["trial"]), number(m.get("score"))] for m in members],
+            [[share_text(m.get("weight")), m.get("family"), str(m["trial"]), number(m.get("score"))] for m in members],
         )
     features = (data.get("importance") or [])[:_FEATURES]
     if features:

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from rayctl.cli.board import percent
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import Column, age, clean, duration_text, emit, emit_document, emit_table, number, say, warn
+from rayctl.client.figures import share_text
 from rayctl.errors import RayctlError
 
 __all__ = ["cancel", "delete", "list_runs", "result"]
@@ -109,19 +109,23 @@ def _show_result(settings: Settings, run_id: str, found: Row) -> None:
     view, best = found.get("run") or {}, found.get("best") or {}
     params = " ".join(f"{key}={value}" for key, value in (best.get("params") or {}).items())
     reproduce = found.get("reproduce") or {}
-    lines = {
-        "run": run_id,
-        "state": view.get("state"),
-        "best": f"{clean(best.get('model'))} {params}".strip(),
-        clean(view.get("metric") or "score"): f"{number(best.get('score'))} ± {number(best.get('std'), 2)}",
-        "ensemble": _ensemble_line(found),
-        "trials": _trials(view),
-        "elapsed": duration_text(view.get("elapsed_s")),
-        "seed": reproduce.get("seed"),
-        "data": reproduce.get("data_fingerprint"),
-    }
-    width = max(map(len, lines))
-    for title, value in lines.items():
+    better = "higher" if view.get("greater_is_better", True) else "lower"
+    lines = [
+        ("run", run_id),
+        ("state", view.get("state")),
+        ("best", f"{clean(best.get('model'))} {params}".strip()),
+        (
+            clean(view.get("metric") or "score"),
+            f"{number(best.get('score'))} ± {number(best.get('std'), 2)} ({better} is better)",
+        ),
+        ("ensemble", _ensemble_line(found)),
+        ("trials", _trials(view)),
+        ("elapsed", duration_text(view.get("elapsed_s"))),
+        ("seed", reproduce.get("seed")),
+        ("data", reproduce.get("data_fingerprint")),
+    ]
+    width = max(len(title) for title, _ in lines)
+    for title, value in lines:
         if value is not None:
             say(f"{title.ljust(width)}  {clean(value)}")
     warn(settings, [*(view.get("warnings") or []), *((view.get("data") or {}).get("warnings") or [])])
@@ -141,7 +145,7 @@ def _ensemble_line(found: Row) -> str | None:
     members = sorted(((w, t) for t, w in weights.items() if w > 0), key=lambda item: (-item[0], int(item[1])))
     if len(members) < 2:
         return None
-    parts = [f"{percent(weight)} {models.get(str(trial), '?')} #{trial}" for weight, trial in members]
+    parts = [f"{share_text(weight)} {models.get(str(trial), '?')} #{trial}" for weight, trial in members]
     return f"{number((found.get('ensemble') or {}).get('score'))} = {', '.join(parts)}"
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rayctl.cli.board import percent, why_not_the_best
+from rayctl.cli.board import two_scores, why_not_the_best
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.follow import follow, raise_verdict
 from rayctl.cli.output import clean, duration_text, emit_document, emit_table, number, say, warn
 from rayctl.cli.request_options import request_fields, request_options
+from rayctl.client.figures import share_text
 
 if TYPE_CHECKING:
     from rayctl.client.run import Run
@@ -107,13 +108,15 @@ def _finished(settings: Settings, run: Run) -> None:
     if view["state"] != "succeeded":
         return  # the verdict says it
     metric = clean(view.get("metric"))
+    best, delivered = two_scores(view)
     say(
         f"run {run.id} {view['state']} after {duration_text(view.get('elapsed_s'))}: "
-        f"{clean(view.get('best_model'))} {metric}={number(view.get('best_score'))}"
+        f"{clean(view.get('best_model'))} {metric}={best}"
     )
-    members = sum(weight > 0 for weight in (view.get("ensemble") or {}).values())
-    if members > 1:
-        say(f"the model is an ensemble of {members} trials: {metric}={number(view.get('ensemble_score'))}")
+    members = [int(trial) for trial, weight in (view.get("ensemble") or {}).items() if weight > 0]
+    if members and (len(members) > 1 or view.get("best_trial") not in (None, members[0])):
+        what = f"an ensemble of {len(members)} trials" if len(members) > 1 else f"trial {members[0]} alone"
+        say(f"the model is {what}: {metric}={delivered}")
         if why := why_not_the_best(view):
             settings.note(f"({why})")
     warn(settings, view.get("warnings") or [])
@@ -128,7 +131,7 @@ def _finished(settings: Settings, run: Run) -> None:
                     r["model"],
                     number(r["score"]),
                     number(r.get("std"), 2),
-                    percent(r.get("weight")),
+                    share_text(r.get("weight")),
                 ]
                 for r in done
             ],
@@ -136,6 +139,9 @@ def _finished(settings: Settings, run: Run) -> None:
     if failed := view["trials"]["failed"]:
         trials = "1 trial" if failed == 1 else f"{failed} trials"
         settings.note(f"{trials} failed: `rayctl automl leaderboard {run.id}` says why.")
+    if skipped := view["trials"].get("skipped"):
+        trials = "1 trial was" if skipped == 1 else f"{skipped} trials were"
+        settings.note(f"{trials} given up or not run to the end: `rayctl automl why {run.id}` says why.")
     settings.note(f"`rayctl automl report {run.id} --open` shows more.")
 
 

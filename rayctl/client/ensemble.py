@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
+from rayctl.client.figures import number_text, share_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -60,12 +62,12 @@ class Ensemble(Sequence[Member]):
 
     def __repr__(self) -> str:
         head = f"{self._title()}\n" if self.score is not None else ""
-        return head + "\n".join(f"{m.weight:6.1%}  {_clean(m.model)}  #{m.trial}" for m in self._members)
+        return head + "\n".join(f"{share_text(m.weight):>6}  {_clean(m.model)}  #{m.trial}" for m in self._members)
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{m.weight:.1%}</td><td>{escape(_clean(m.model))}</td><td>{m.trial}</td>"
-            f"<td>{'–' if m.score is None else f'{m.score:.4g}'}</td></tr>"
+            f"<tr><td>{escape(share_text(m.weight))}</td><td>{escape(_clean(m.model))}</td><td>{m.trial}</td>"
+            f"<td>{number_text(m.score)}</td></tr>"
             for m in self._members
         )
         head = "<th>weight</th><th>model</th><th>trial</th><th>score</th>"
@@ -75,7 +77,7 @@ class Ensemble(Sequence[Member]):
         )
 
     def _title(self) -> str:
-        score = "" if self.score is None else f"{_clean(self.metric or 'score')} {self.score:.4g}, "
+        score = "" if self.score is None else f"{_clean(self.metric or 'score')} {number_text(self.score)}, "
         return f"{score}{len(self)} {'trial' if len(self) == 1 else 'trials'}"
 
 

@@ -1,14 +1,47 @@
-"""Sizes and folds in a few characters, for leaderboards."""
+"""Scores, shares, sizes and folds in a few characters, for leaderboards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["Scale", "size_text", "spark", "spark_scale"]
+__all__ = ["Scale", "apart", "number_text", "share_text", "size_text", "spark", "spark_scale"]
 
 Scale = tuple[float, float]
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _TAIL = 0.1
+
+
+def number_text(value: Any, digits: int = 4) -> str:
+    """Return a score with so many significant digits, and never fewer than its whole part has below a thousand million.
+
+    A dash where there is none. What is not quite 1 is not shown as 1.
+    """
+    if value is None or value != value:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    if 10**digits - 0.5 <= abs(value) < 1e9:
+        return f"{value:.0f}"
+    text = f"{value:.{digits}g}"
+    while abs(value) < 1 and abs(float(text)) == 1 and digits < 9:
+        digits += 1
+        text = f"{value:.{digits}g}"
+    return text
+
+
+def apart(first: float | None, second: float | None, digits: int = 4) -> tuple[str, str]:
+    """Return two scores as texts that differ if the scores do, by up to ten digits."""
+    for more in range(digits, 11):
+        texts = number_text(first, more), number_text(second, more)
+        if texts[0] != texts[1] or first == second:
+            return texts
+    return number_text(first, digits), number_text(second, digits)
+
+
+def share_text(share: float | None) -> str:
+    """Return a share: ``62.5%``, ``<0.1%``; a dash where there is none."""
+    return "–" if not share else "<0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}%"
 
 
 def size_text(size: int | float | None) -> str | None:

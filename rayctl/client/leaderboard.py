@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 from rayctl.automl.model import LeaderboardRow, TrialState
-from rayctl.client.figures import size_text, spark, spark_scale
+from rayctl.client.figures import number_text, share_text, size_text, spark, spark_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Leaderboard(Sequence[LeaderboardRow]):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=f"Leaderboard ({self.metric})" if self.metric else None, box=None)
+        table = Table(title=Text(_text(f"Leaderboard ({self.metric})")) if self.metric else None, box=None)
         for name in _COLUMNS:
             table.add_column(name, justify="right" if name in _NUMBERS else "left")
         for cells in self._cells():
@@ -71,13 +71,14 @@ class Leaderboard(Sequence[LeaderboardRow]):
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in cells) + "</tr>" for cells in self._cells()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        caption = f"<caption>{escape(_text(f'Leaderboard ({self.metric})'))}</caption>" if self.metric else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _cells(self) -> list[tuple[Any, ...]]:
         scale = spark_scale(row.fold_scores for row in self._rows if row.state is TrialState.DONE)
         return [
             (
-                row.rank, row.model, row.score, row.std, f"{row.weight:.1%}" if row.weight else None,
+                row.rank, row.model, row.score, row.std, share_text(row.weight),
                 spark(row.fold_scores, scale), row.fit_s, row.predict_s, size_text(row.size_bytes),
                 row.state.value + (" (reused)" if row.reused else ""), (row.error or {}).get("message", ""),
             )
@@ -86,9 +87,7 @@ class Leaderboard(Sequence[LeaderboardRow]):
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
+    if value is None or isinstance(value, float):
+        return number_text(value)
     # Names and messages come from models and data, and may hold what a terminal would obey.
     return "".join(char if char.isprintable() else " " for char in str(value))

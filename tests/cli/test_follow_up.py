@@ -171,7 +171,7 @@ def test_every_code_of_the_service_is_explained() -> None:
     for code in known:
         row = {"trial": 1, "model": "m", "state": "skipped", "error": {"code": code, "message": "text"}}
         because = explain_trial(VIEW, row, [row])["because"]
-        assert because.index("text") == 1, f"{code} has no meaning in rayctl.cli.explain"
+        assert because.index("text") == 1, f"{code} has no meaning in rayctl.automl.outcomes"
 
 
 def test_completion(run: Run) -> None:

@@ -11,6 +11,7 @@ from rayctl.automl.report import plots_classes as classes
 from rayctl.automl.report import plots_numbers as numbers
 from rayctl.automl.report import plots_series as series
 from rayctl.automl.report import plots_trials as trials
+from rayctl.automl.report.fmt import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +23,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plot:
-    """One kind of picture. ``section``: where the page shows it (None: it is only a file); ``png``: a PNG as well."""
+    """One kind of picture.
+
+    ``section``: where the page shows it (None: it is only a file); ``png``: a PNG as well; ``more``: what its text adds
+    for this run.
+    """
 
     name: str
     title: str
@@ -30,6 +35,7 @@ class Plot:
     section: str | None
     draw: Callable[[Document], Figure | None]
     png: bool = False
+    more: Callable[[Document], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,22 @@ class Picture:
     section: str | None
     svg: bytes
     png: bytes | None
+
+
+def _together(document: Document) -> str:
+    many = classes.others_shown(len(document["classification"]["classes"]))
+    return "The smaller classes are counted together; grey: right, or mixed up among themselves." if many else ""
+
+
+def _thinned(document: Document) -> str:
+    count = len(document["score_over_time"]["trials"])
+    return f"{trials.DOTS:,} of the {count:,} trials are drawn." if count > trials.DOTS else ""
+
+
+def _of_the_model(document: Document) -> str:
+    if document["run"]["task"] != "forecasting":
+        return ""
+    return "Measured on a window that the models had seen: what they use, not what new data would lose."
 
 
 PLOTS = [
@@ -60,6 +82,7 @@ PLOTS = [
         "search",
         trials.draw_progress,
         png=True,
+        more=_thinned,
     ),
     Plot(
         "weights",
@@ -86,10 +109,11 @@ PLOTS = [
     Plot(
         "confusion",
         "Confusion matrix",
-        "A row is an actual class; a dark blue diagonal is good, orange off it shows which classes are mixed up.",
+        "A row is an actual class; a strong blue diagonal is good, orange off it shows which classes are mixed up.",
         "quality",
         classes.draw_confusion,
         png=True,
+        more=_together,
     ),
     Plot(
         "roc",
@@ -181,6 +205,7 @@ PLOTS = [
         "features",
         trials.draw_importance,
         png=True,
+        more=_of_the_model,
     ),
 ]
 
@@ -195,12 +220,13 @@ def draw_all(document: Document) -> list[Picture]:
             figure = plot.draw(document)
             if figure is not None:
                 picture, bitmap = ink.svg(figure, plot.name), ink.png(figure) if plot.png else None
-                found.append(Picture(plot.name, plot.title, plot.help, plot.section, picture, bitmap))
+                help_ = f"{plot.help} {plot.more(document)}".rstrip() if plot.more else plot.help
+                found.append(Picture(plot.name, plot.title, help_, plot.section, picture, bitmap))
         for place, panel in enumerate((document["forecast"] or {}).get("panels") or []):
             figure = series.draw_panel(panel, legend=place == 0)
             name = f"forecast_{place + 1:02d}"
             text = {"worst": "one of the worst", "best": "one of the best", "random": "drawn at random"}
             note = text.get(panel["chosen"])
-            help_ = f"scaled error {panel['error']:.3g}" + (f" · {note}" if note else "")
+            help_ = f"scaled error {number(panel['error'], 3)}" + (f" · {note}" if note else "")
             found.append(Picture(name, panel["series"], help_, "forecasts", ink.svg(figure, name), None))
     return found
