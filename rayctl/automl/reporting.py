@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rayctl.automl.engine import engine_for
+from rayctl.automl.engine import Engine, Fold, engine_for
 from rayctl.automl.model import RunRequest, RunView
 from rayctl.automl.tenant_work import Carried
 from rayctl.automl.views import leaderboard_rows, timeline
@@ -31,7 +31,6 @@ __all__ = ["ReportOrder", "Reporter", "build"]
 
 IMPORTANCE_S = 10.0
 """Permutation importance may take so long; it says how far it came."""
-HISTORY_STEPS = 400
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,15 @@ def build(order: ReportOrder, data: bytes, bundle: bytes | None) -> dict[str, by
     from rayctl.automl.report import ReportInputs, build_report
 
     table = from_ipc(data)
-    importance = None if bundle is None else _importance(order.request, table, bundle)
+    importance: list[dict[str, Any]] | None = None
+    unknown: str | None = None
+    parts = 1
+    if bundle is not None:
+        engine = engine_for(order.request.task)
+        prepared = engine.prepare(table, order.request)
+        folds = engine.split(prepared, order.request)
+        parts = _parts(folds)
+        importance, unknown = _importance(engine, order.request, prepared, folds, bundle)
     series = order.request.time_column if order.request.task.value == "forecasting" else None
     inputs = ReportInputs(
         run=dict(order.run),
@@ -65,6 +72,8 @@ def build(order: ReportOrder, data: bytes, bundle: bytes | None) -> dict[str, by
         timeline=[dict(entry) for entry in order.timeline],
         validation=_table(order.validation),
         importance=importance,
+        importance_error=unknown,
+        parts=parts,
         combination=dict(order.combination),
         forecast=_table(order.forecast),
         history=None if series is None else _tail(table, order.request, series),
@@ -73,17 +82,26 @@ def build(order: ReportOrder, data: bytes, bundle: bytes | None) -> dict[str, by
     return build_report(inputs)
 
 
-def _importance(request: RunRequest, table: pa.Table, bundle: bytes) -> list[dict[str, Any]] | None:
-    engine = engine_for(request.task)
-    prepared = engine.prepare(table, request)
-    folds = engine.split(prepared, request)
+def _importance(
+    engine: Engine, request: RunRequest, prepared: Any, folds: Sequence[Fold], bundle: bytes
+) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """Return the importances, or why there are none: a caller's model or metric may raise anything."""
     deadline = time.monotonic() + IMPORTANCE_S
     try:
-        return engine.importance(
+        found = engine.importance(
             bundle, prepared, folds, request, seed=request.seed, deadline=deadline, allow_pickle=True
         )
-    except RayctlError:
-        return None  # a report without this part is better than none; the page says that it is missing
+    except RayctlError as error:
+        return None, error.message
+    except Exception as error:  # a report that says why this part is missing is better than none
+        return None, f"{type(error).__name__}: {error}"[:300]
+    return found, None
+
+
+def _parts(folds: Sequence[Fold]) -> int:
+    """Return into how many tasks each resampling is cut (large collections of series; else 1)."""
+    scored = [fold for fold in folds if fold.scored]
+    return max(1, round(len(scored) / max(1, len({fold.group for fold in scored}))))
 
 
 def _table(data: bytes | None) -> Any:

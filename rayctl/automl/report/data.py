@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from rayctl.automl.metrics import METRICS
+from rayctl.automl.outcomes import outcomes
 from rayctl.automl.report.classification import Labelled, classification_data, read_labelled
 from rayctl.automl.report.command import brief, submit_command
-from rayctl.automl.report.fmt import metric_name, number, percent, plural
+from rayctl.automl.report.fmt import percent, plural
 from rayctl.automl.report.inputs import ReportInputs
 from rayctl.automl.report.regression import Numbers, read_numbers, regression_data
 from rayctl.automl.report.scores import class_scores, number_scores
 from rayctl.automl.report.series import Series, forecast_scores, read_series, series_data
 from rayctl.automl.report.trials import costs, leaderboard, score_over_time, weights
+from rayctl.automl.report.verdict import verdict
 
 __all__ = ["report_data"]
 
@@ -47,9 +49,11 @@ def report_data(inputs: ReportInputs) -> dict[str, Any]:
         "leaderboard": board,
         "weights": weights(board, inputs.combination),
         "score_over_time": score_over_time(inputs.timeline, run.get("time_budget_s")),
-        "costs": costs(board, bool(run["greater_is_better"])),
+        "costs": costs(board, bool(run["greater_is_better"]), inputs.parts),
+        "outcomes": outcomes(board),
         "importance": inputs.importance,
-        "metrics": _metrics(rows, run["metric"]),
+        "importance_error": inputs.importance_error,
+        "metrics": _metrics(rows, run, inputs.combination.get("score"), own=bool(request.get("custom_metric"))),
         "classification": None,
         "regression": None,
         "forecast": None,
@@ -61,7 +65,7 @@ def report_data(inputs: ReportInputs) -> dict[str, Any]:
         document["regression"] = regression_data(rows, seed)
     elif isinstance(rows, Series):
         document["forecast"] = series_data(rows, seed)
-    document["verdict"] = _verdict(document, inputs.combination)
+    document["verdict"] = verdict(document, inputs.combination)
     document["warnings"] = _warnings(document, rows, request)
     found: dict[str, Any] = _finite(document)
     return found
@@ -111,8 +115,14 @@ def _kind(run: Mapping[str, Any], rows: Labelled | Numbers | Series | None) -> s
     return {0: "classification", 2: "binary"}.get(len(classes), "multiclass")
 
 
-def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict[str, Any]]:
-    """Return each metric over all validation rows, per fold, and for a constant answer (tables); the run's first."""
+def _metrics(
+    rows: Labelled | Numbers | Series | None, run: Mapping[str, Any], score: float | None, *, own: bool
+) -> list[dict[str, Any]]:
+    """Return each metric over all validation rows, per fold, and for a constant answer (tables); the run's first.
+
+    ``own``: the run's metric is a function of the caller's, of which only the ``score`` is known, whatever its name.
+    """
+    wanted = "" if own else run["metric"]
     whole: dict[str, float] = {}
     constant: dict[str, float] = {}
     folds: list[dict[str, float]] = []
@@ -136,11 +146,15 @@ def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict
             folds.append(number_scores(rows.truth[at], rows.predicted[at], wanted))
         constant = number_scores(rows.truth, np.full(len(rows.truth), rows.truth.mean()), wanted)
     elif isinstance(rows, Series):
-        by_fold = forecast_scores(rows)
+        by_fold = forecast_scores(rows, wanted)
         names = sorted({fold for scores in by_fold.values() for fold in scores})
         folds = [{name: scores[fold] for name, scores in by_fold.items() if fold in scores} for fold in names]
         whole = {name: float(np.mean(list(scores.values()))) for name, scores in by_fold.items()}
-    found = []
+    found: list[dict[str, Any]] = []
+    if rows is not None and own and score is not None:
+        up = bool(run["greater_is_better"])
+        found.append({"name": run["metric"], "value": score, "folds": [], "std": None, "constant": None})
+        found[0] |= {"greater_is_better": up, "of_run": True}
     for name, value in whole.items():
         parts = [scores[name] for scores in folds if math.isfinite(scores.get(name, math.nan))]
         found.append(
@@ -150,57 +164,11 @@ def _metrics(rows: Labelled | Numbers | Series | None, wanted: str) -> list[dict
                 "folds": parts,
                 "std": float(np.std(parts)) if len(parts) > 1 else None,
                 "constant": constant.get(name),
-                "greater_is_better": METRICS[name].greater_is_better if name in METRICS else True,
+                "greater_is_better": METRICS[name].greater_is_better,
                 "of_run": name == wanted,
             }
         )
     return sorted(found, key=lambda item: not item["of_run"])
-
-
-def _verdict(document: Mapping[str, Any], combination: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result in figures and one sentence."""
-    run, board = document["run"], document["leaderboard"]
-    own = next((item for item in document["metrics"] if item["of_run"]), None)
-    best = next((row for row in board if row["state"] == "done"), None)
-    members = document["weights"]["trials"]
-    score = combination.get("score")
-    if score is None:
-        score = run.get("best_score")
-    spread = own["std"] if own else best["std"] if best else None
-    folds = len(own["folds"]) if own else len(best["fold_scores"]) if best else 0
-    found = {
-        "score": score,
-        "std": spread,
-        "folds": folds,
-        "members": len(members),
-        "families": len(document["weights"]["families"]),
-        "best_trial": best and {key: best[key] for key in ("trial", "family", "score", "std")},
-        "constant": own["constant"] if own else None,
-        "counts": {state: sum(row["state"] == state for row in board) for state in ("done", "failed", "skipped")},
-        "size_bytes": sum(row["size_bytes"] or 0 for row in board if row["weight"] > 0) or None,
-        "fit_s": sum(item["fit_s"] for item in document["costs"]),
-    }
-    return found | {"sentence": _sentence(run, found, best)}
-
-
-def _sentence(run: Mapping[str, Any], found: Mapping[str, Any], best: Mapping[str, Any] | None) -> str:
-    if found["score"] is None or best is None:
-        why = (run.get("error") or {}).get("message") or run.get("reason")
-        return f"There is no model. {why}" if why else "There is no model: no trial came to an end."
-    name = metric_name(run["metric"])
-    spread = f" ± {number(found['std'], 3)}" if found["std"] is not None else ""
-    over = (
-        f" over {plural(found['folds'], 'fold' if run['task'] != 'forecasting' else 'window')}"
-        if found["folds"]
-        else ""
-    )
-    if found["members"] > 1:
-        who = f"An ensemble of {plural(found['members'], 'trial')}"
-        who += f" ({plural(found['families'], 'kind')} of model)" if found["families"] > 1 else f" of {best['family']}"
-        single = f" The best single trial, #{best['trial']} {best['family']}, has {number(best['score'])}."
-    else:
-        who, single = f"Trial #{best['trial']} {best['family']}", ""
-    return f"{who} reaches {name} {number(found['score'])}{spread}{over}.{single}"
 
 
 def _warnings(
@@ -213,7 +181,9 @@ def _warnings(
         found += _class_warnings(document["classification"])
     if isinstance(rows, Series):
         for item in document["forecast"]["coverage"]:
-            if item["level"].isdecimal() and abs(item["inside"] - float(item["level"]) / 100) > 0.1:
+            wanted = float(item["level"]) / 100 if item["level"].isdecimal() else math.nan
+            chance = 2 * math.sqrt(wanted * (1 - wanted) / item["rows"])  # two standard errors, were they independent
+            if abs(item["inside"] - wanted) > max(0.1, chance):
                 found.append(f"The {item['level']} % intervals held {percent(item['inside'], 0)} of the true values.")
     if rows is not None and rows.dropped:
         found.append(
@@ -221,6 +191,9 @@ def _warnings(
         )
     if counts["failed"]:
         found.append(f"{plural(counts['failed'], 'trial')} failed; the leaderboard says why.")
+    for row in board:
+        if row["weight"] > 0 and (row["error"] or {}).get("code") == "incomplete":
+            found.append(f"Trial #{row['trial']}: {row['error']['message']}")
     capped = sum(row["stopped_folds"] > 0 and row["weight"] > 0 for row in board)
     if capped:
         have = "member of the model was" if capped == 1 else "members of the model were"

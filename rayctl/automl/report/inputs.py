@@ -24,6 +24,8 @@ class ReportInputs:
             ``truth``, and ``prediction`` and/or ``proba_<class>``. Series also have their id columns, the time
             column and, where there are intervals, ``lower_<level>`` and ``upper_<level>``.
         importance: ``{"feature", "importance", "std"}``, most important first.
+        importance_error: Why there are no importances although there is a model.
+        parts: Into how many tasks each fold was cut (large collections of series); ``fit_s`` of a row is that of one.
         combination: ``weights`` (trial → weight), ``score``, ``settings``, ``history`` (`Combination`).
         forecast: Series: id columns, time, ``prediction``, ``lower_<level>``, ``upper_<level>``.
         history: Series: id columns, time and target of the training data; the end of each series is enough.
@@ -35,6 +37,8 @@ class ReportInputs:
     timeline: list[dict[str, Any]] = field(default_factory=list)
     validation: pa.Table | None = None
     importance: list[dict[str, Any]] | None = None
+    importance_error: str | None = None
+    parts: int = 1
     combination: dict[str, Any] = field(default_factory=dict)
     forecast: pa.Table | None = None
     history: pa.Table | None = None

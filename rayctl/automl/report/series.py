@@ -192,8 +192,8 @@ def _windows(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return window, starts, np.arange(len(window)) - starts[window] + 1
 
 
-def forecast_scores(rows: Series) -> dict[str, dict[int, float]]:
-    """Return metric → fold → score: per series and window, then the mean, as in the leaderboard.
+def forecast_scores(rows: Series, also: str = "") -> dict[str, dict[int, float]]:
+    """Return metric → fold → score (also of ``also``): per series and window, then the mean, as in the leaderboard.
 
     ``mape`` leaves out zero truths. MASE and RMSSE equal the leaderboard's where the history that was handed in is
     whole and the collection is not too large; else they are close.
@@ -219,6 +219,7 @@ def forecast_scores(rows: Series) -> dict[str, dict[int, float]]:
             "mape": mean(error / np.abs(truth), truth != 0),
             "mae": absolute,
             "rmse": np.sqrt(square),
+            **({"mse": square} if also == "mse" else {}),
         }
     fold = part.fold[starts]
     found: dict[str, dict[int, float]] = {}
@@ -290,6 +291,11 @@ def _coverage(part: Part) -> list[dict[str, Any]]:
         if usable.any():
             inside = (truth >= lower)[usable] & (truth <= upper)[usable]
             found.append(
-                {"level": level, "inside": float(inside.mean()), "width": float((upper - lower)[usable].mean())}
+                {
+                    "level": level,
+                    "rows": int(usable.sum()),
+                    "inside": float(inside.mean()),
+                    "width": float((upper - lower)[usable].mean()),
+                }
             )
     return sorted(found, key=lambda item: float(item["level"]) if item["level"].isdecimal() else 0.0)

@@ -88,15 +88,18 @@ def score_over_time(timeline: Sequence[Row], budget_s: float | None) -> dict[str
     return {"trials": trials, "best": best, "ensemble": ensemble, "end_s": end, "budget_s": budget_s}
 
 
-def costs(board: Sequence[Row], greater_is_better: bool) -> list[Row]:
-    """Return per model: trials by outcome, seconds of fitting over all folds, best score. Most expensive first."""
+def costs(board: Sequence[Row], greater_is_better: bool, parts: int = 1) -> list[Row]:
+    """Return per model: trials by outcome, seconds of fitting over all scored folds, best score. Most expensive first.
+
+    Trials that were taken from earlier runs cost this one nothing. ``parts``: tasks per fold.
+    """
     found: dict[str, Row] = {}
     for row in board:
         start = {"family": row["family"], "done": 0, "failed": 0, "skipped": 0, "fit_s": 0.0, "best": None}
         item = found.setdefault(row["family"], start)
         item[row["state"]] = item.get(row["state"], 0) + 1
-        if row["fit_s"] is not None:
-            item["fit_s"] += row["fit_s"] * max(1, len(row["fold_scores"]))
+        if row["fit_s"] is not None and not row["reused"]:
+            item["fit_s"] += row["fit_s"] * parts * max(1, len(row["fold_scores"]))
         if row["score"] is not None:
             pick = max if greater_is_better else min
             item["best"] = row["score"] if item["best"] is None else pick(item["best"], row["score"])
