@@ -11,7 +11,6 @@ __all__ = [
     "bytes_text",
     "clean",
     "compact",
-    "cut",
     "metric_name",
     "model_name",
     "number",
@@ -98,12 +97,6 @@ def _common(texts: Sequence[str]) -> int:
     """Return how many characters all texts begin with."""
     first, last = min(texts), max(texts)
     return next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-
-
-def cut(value: Any, limit: int) -> str:
-    """Return clean text of at most ``limit`` characters; the end is cut off (for sentences; names: `short`)."""
-    text = clean(value)
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def metric_name(name: Any) -> str:

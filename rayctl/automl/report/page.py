@@ -66,9 +66,10 @@ def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
         "short": fmt.short,
         "metric": fmt.metric_name,
         "plural": fmt.plural,
-        "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str),
+        "pretty": lambda value: Markup(escape(_pretty(value))),  # marked as done, so that its lines are kept
         "inline": lambda value: ", ".join(f"{key}={item}" for key, item in value.items()),
         "when": lambda value: fmt.clean(value)[:19].replace("T", " "),
+        "key": lambda value: "" if value is None else value,
     }
     folder = files(__package__)
     script = folder.joinpath("sort.js").read_text(encoding="utf-8")
@@ -88,6 +89,7 @@ def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
         board=shown,
         hidden=hidden,
         dots=_dots(shown),
+        unmeasured=_unmeasured(document),
         style=Markup(folder.joinpath("style.css").read_text(encoding="utf-8") + _variables()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -137,18 +139,18 @@ def _tiles(document: Mapping[str, Any]) -> list[dict[str, str]]:
     def tile(label: str, value: str, remark: str = "") -> None:
         tiles.append({"label": label, "value": value, "remark": remark})
 
+    best = verdict["best_trial"]
+    score, of_best = fmt.apart(verdict["score"], best["score"] if best else None)
     if verdict["score"] is not None:
-        spread = f"± {fmt.number(verdict['std'], 3)} over {verdict['folds']} " if verdict["std"] is not None else ""
-        unit = "windows" if run["task"] == "forecasting" else "folds"
-        tile(name, fmt.number(verdict["score"]), f"{spread}{unit}" if spread else "")
-        best = verdict["best_trial"]
-        if best:
-            tile("Best single trial", fmt.number(best["score"]), f"#{best['trial']} {best['family']}")
+        unit = "window" if run["task"] == "forecasting" else "fold"
+        spread = f"± {fmt.number(verdict['std'], 3)} " if verdict["std"] is not None and verdict["folds"] > 1 else ""
+        over = f"over {fmt.plural(verdict['folds'], unit)}" if verdict["folds"] else ""
+        tile(name, score, f"{spread}{over}".strip())
+        if best and not verdict["baseline"]:
+            tile("Best single trial", of_best, f"#{best['trial']} {best['family']}")
         if verdict["constant"] is not None:
             tile("Without a model", fmt.number(verdict["constant"]), "the same answer for every row")
-    counts = verdict["counts"]
-    others = [f"{counts[state]} {state}" for state in ("failed", "skipped") if counts[state]]
-    tile("Trials done", str(counts["done"]), ", ".join(others) or "all came to an end")
+    tile("Trials done", f"{verdict['counts']['done']:,}", _other_trials(verdict))
     budget = f"of {fmt.seconds(run['time_budget_s'])} allowed" if run.get("time_budget_s") else ""
     tile("Time", fmt.seconds(run.get("elapsed_s")), budget or f"{fmt.seconds(verdict['fit_s'])} of fitting")
     data = run.get("data")
@@ -162,3 +164,26 @@ def _tiles(document: Mapping[str, Any]) -> list[dict[str, str]]:
     if verdict["size_bytes"]:
         tile("Model size", fmt.bytes_text(verdict["size_bytes"]), fmt.plural(verdict["members"], "trial"))
     return tiles
+
+
+def _other_trials(verdict: Mapping[str, Any]) -> str:
+    """What became of the trials that have no score, and how many were not made by this run."""
+    counts = verdict["counts"]
+    texts = [f"{counts[state]:,} {state}" for state in ("failed", "skipped") if counts[state]]
+    if verdict["reused"]:
+        texts.append(f"{verdict['reused']:,} from earlier runs")
+    return ", ".join(texts) or ("all came to an end" if counts["done"] else "")
+
+
+def _unmeasured(document: Mapping[str, Any]) -> int:
+    """Return how many columns of a table have no importance although others have one."""
+    run, measured = document["run"], document["importance"]
+    if run["task"] == "forecasting" or not measured or not run.get("data"):
+        return 0
+    return max(0, len(run["data"]["features"]) - len(measured))
+
+
+def _pretty(value: Any) -> str:
+    """Return JSON over several lines, each of them clean."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+    return "\n".join(fmt.clean(line) for line in text.split("\n"))
