@@ -16,8 +16,21 @@ _COLUMNS: list[Column] = [
     ("RUN", lambda item: clean(item.get("run_id"))),
 ]
 
+_DEPLOY = """\b
+Example:
+  rayctl automl deploy RUN --name churn          predictions at its route, see `deployments`
+"""
+_UNDEPLOY = """\b
+Example:
+  rayctl automl undeploy churn
+"""
+_DEPLOYMENTS = """\b
+Example:
+  rayctl automl deployments -o json
+"""
 
-@click.command()
+
+@click.command(epilog=_DEPLOY)
 @click.argument("run_id", metavar="RUN")
 @click.option("--name", help="Name of the deployment (default: made from the run).")
 @click.option("--dry-run", is_flag=True, help="Only check that the run has a model.")
@@ -35,7 +48,7 @@ def deploy(settings: Settings, run_id: str, name: str | None, dry_run: bool) -> 
         emit(settings, made, rows=[made], columns=_COLUMNS)
 
 
-@click.command()
+@click.command(epilog=_UNDEPLOY)
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @global_options()
@@ -54,7 +67,7 @@ def undeploy(settings: Settings, name: str, dry_run: bool) -> None:
             emit(settings, done, rows=[done], columns=_COLUMNS[:1])
 
 
-@click.command()
+@click.command(epilog=_DEPLOYMENTS)
 @global_options()
 @pass_settings
 def deployments(settings: Settings) -> None:

@@ -21,7 +21,13 @@ Example:
 @click.command(epilog=_EXAMPLE)
 @click.argument("run_id", metavar="RUN")
 @click.option(
-    "-o", "--output", "target", type=click.Path(path_type=Path), default=Path("model.onnx"), show_default=True
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path),
+    default=Path("model.onnx"),
+    show_default=True,
+    help="Where to save it.",
 )
 @global_options(output=False)
 @pass_settings

@@ -21,8 +21,21 @@ _FILES: list[Column] = [
     ("BYTES", lambda item: str(item.get("bytes", "–"))),
 ]
 
+_PREDICT = """\b
+Examples:
+  rayctl automl predict RUN new.csv -o predictions.csv --proba
+  rayctl automl predict RUN                                    the forecast of a run on series
+  cat new.csv | rayctl automl predict RUN - > predictions.csv
+"""
+_DOWNLOAD = """\b
+Examples:
+  rayctl automl download RUN                     which files there are
+  rayctl automl download RUN model.zip           for rayctl.load_model("model.zip") in Python
+  rayctl automl download RUN --all -d results
+"""
 
-@click.command()
+
+@click.command(epilog=_PREDICT)
 @click.argument("run_id", metavar="RUN")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("-o", "--output", "target", metavar="FILE", default="-", help="CSV or Parquet, by its name.")
@@ -71,7 +84,7 @@ def write_csv(table: Any, stream: BinaryIO) -> None:
     stream.flush()
 
 
-@click.command()
+@click.command(epilog=_DOWNLOAD)
 @click.argument("run_id", metavar="RUN")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All files of the result.")
@@ -87,11 +100,7 @@ def download(settings: Settings, run_id: str, names: tuple[str, ...], everything
         run = connection.automl.run(run_id)
         known = run.artifacts()
         if not names and not everything:
-            columns: list[Column] = [
-                ("FILE", lambda item: str(item["name"])),
-                ("BYTES", lambda item: str(item.get("bytes", "–"))),
-            ]
-            emit(settings, known, rows=known, columns=columns, empty="This run has no files.")
+            emit(settings, known, rows=known, columns=_FILES, empty="This run has no files.")
             return
         saved = []
         directory.mkdir(parents=True, exist_ok=True)

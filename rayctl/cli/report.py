@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,14 @@ Examples:
 @click.argument("run_id", metavar="RUN")
 @click.option("-o", "--output", "target", metavar="FILE", help="Save the page (.html) or the data behind it (.json).")
 @click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Save the pictures there.")
-@click.option("--format", "picture", type=click.Choice(["svg", "png", "both"]), default="svg", show_default=True)
+@click.option(
+    "--format",
+    "picture",
+    type=click.Choice(["svg", "png", "both"]),
+    default="svg",
+    show_default=True,
+    help="Of the pictures; the main ones are there as PNG too.",
+)
 @click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
 @global_options(output=False)
 @pass_settings
@@ -53,7 +60,7 @@ def report(settings: Settings, run_id: str, target: str | None, plots: Path | No
             settings.note(f"report in {page}")
         if plots is not None:
             saved = run.plots(plots, None if picture == "both" else picture)
-            settings.note(f"{len(saved)} pictures in {plots}")
+            settings.note(f"{len(saved)} {'picture' if len(saved) == 1 else 'pictures'} in {plots}")
         if opened:
             _open(settings, page if page is not None else run.report(_own_folder() / f"{run_id}.html"))
     if not settings.for_people:
@@ -98,23 +105,35 @@ def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
     metrics = (data.get("metrics") or [])[:_METRICS]
     if metrics:
         columns = ["METRIC", "VALUE", "±", "NO MODEL"]
-        _table(
-            settings, columns, [[m["name"], *(number(m.get(k)) for k in ("value", "std", "constant"))] for m in metrics]
-        )
-    members = ((data.get("weights") or {}).get("trials") or [])[:_MEMBERS]
+        rows = [[_metric(m), *(number(m.get(k)) for k in ("value", "std", "constant"))] for m in metrics]
+        _table(settings, columns, rows)
+    members = (data.get("weights") or {}).get("trials") or []
     if members:
         columns = ["WEIGHT", "MODEL", "TRIAL", "SCORE"]
-        _table(
-            settings,
-            columns,
-            [[share_text(m.get("weight")), m.get("family"), str(m["trial"]), number(m.get("score"))] for m in members],
-        )
-    features = (data.get("importance") or [])[:_FEATURES]
+        rows = [
+            [share_text(m.get("weight")), m.get("family"), str(m["trial"]), number(m.get("score"))]
+            for m in members[:_MEMBERS]
+        ]
+        _table(settings, columns, rows)
+        _more(members, _MEMBERS)
+    features = data.get("importance") or []
     if features:
         top = max(abs(item.get("importance") or 0.0) for item in features) or 1.0
-        rows = [[item["feature"], number(item.get("importance"), 3), _bar(item, top)] for item in features]
+        rows = [[item["feature"], number(item.get("importance"), 3), _bar(item, top)] for item in features[:_FEATURES]]
         _table(settings, ["FEATURE", "IMPORTANCE", ""], rows)
+        _more(features, _FEATURES)
     warn(settings, data.get("warnings") or [])
+    if verdict.get("score") is None:
+        settings.note(f"`rayctl automl why {clean(run.get('id'))}` says what became of each trial.")
+
+
+def _metric(item: Mapping[str, Any]) -> str:
+    return f"{item['name']} {'↑' if item.get('greater_is_better', True) else '↓'}"
+
+
+def _more(items: Sequence[Any], shown: int) -> None:
+    if len(items) > shown:
+        say(f"and {len(items) - shown} more")
 
 
 def _bar(item: Mapping[str, Any], top: float) -> str:

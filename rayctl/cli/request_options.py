@@ -16,7 +16,12 @@ Fields = dict[str, Any]
 
 _REQUEST_OPTIONS = [
     click.option("--target", required=True, metavar="COLUMN", help="Column to learn."),
-    click.option("--task", required=True, type=click.Choice(["classification", "regression", "forecasting"])),
+    click.option(
+        "--task",
+        required=True,
+        type=click.Choice(["classification", "regression", "forecasting"]),
+        help="What to predict: a class, a number, or the next steps of series.",
+    ),
     click.option("--time-column", metavar="COLUMN", help="Series: the column with the time."),
     click.option("--id-column", "id_columns", multiple=True, metavar="COLUMN", help="Series: what tells them apart."),
     click.option("--horizon", type=int, help="Series: how many steps ahead."),
@@ -26,13 +31,21 @@ _REQUEST_OPTIONS = [
     click.option("--known-future", multiple=True, metavar="A,B", help="Series: columns whose future is known."),
     click.option("--levels", metavar="80,95", help="Series: prediction intervals, in percent."),
     click.option("--weight-column", metavar="COLUMN", help="Column with the weight of each row."),
-    click.option("--metric", metavar="NAME|MODULE:FUNCTION", help="What to score by: roc_auc, mase, or your own."),
+    click.option(
+        "--metric",
+        metavar="NAME|MODULE:FUNCTION",
+        help="What to score by, or your own (default: roc_auc, log_loss for more classes, rmse, mase).",
+    ),
     click.option("--greater-is-better/--lower-is-better", default=None, help="Direction of a metric of your own."),
     click.option("--needs-proba", is_flag=True, help="A metric of your own gets class probabilities."),
     click.option("--time-budget", metavar="TIME", help="End after this long with the best found."),
     click.option("--max-trials", type=int, help="End after this many trials; alone it makes runs repeatable."),
     click.option("--trial-timeout", metavar="TIME", help="Give up a single trial after this long."),
-    click.option("--validation", type=click.Choice(["auto", "kfold", "holdout", "time_series"])),
+    click.option(
+        "--validation",
+        type=click.Choice(["auto", "kfold", "holdout", "time_series"]),
+        help="How trials are scored (default auto: k folds, for series the last windows).",
+    ),
     click.option("--folds", type=int, help="Number of folds, or of windows for series."),
     click.option("--holdout-fraction", type=float, help="Share of the rows in the test part of a holdout."),
     click.option("--group-column", metavar="COLUMN", help="Rows with the same value stay together in the folds."),

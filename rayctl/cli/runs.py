@@ -42,6 +42,25 @@ def _follows(view: Row) -> str:
     return f"repeats {view['replay_of']}" if view.get("replay_of") else "–"
 
 
+_LIST = """\b
+Examples:
+  rayctl automl list --state running
+  rayctl automl list -o wide                    what was delivered, for whom, and why it ended
+"""
+_RESULT = """\b
+Examples:
+  rayctl automl result RUN --wait --timeout 10m
+  rayctl automl result RUN -o json | jq .reproduce
+"""
+_CANCEL = """\b
+Example:
+  rayctl automl cancel RUN --wait       returns when it has stopped
+"""
+_DELETE = """\b
+Example:
+  rayctl automl delete RUN OTHER_RUN --yes
+"""
+
 _RUN: list[Column] = [
     ("RUN", lambda view: str(view["id"])),
     ("NAME", lambda view: clean(view.get("name"))),
@@ -66,8 +85,12 @@ def _cancelling(view: Row) -> bool:
     return bool(view.get("cancel_requested")) and view["state"] in ("queued", "running")
 
 
-@click.command("list")
-@click.option("--state", type=click.Choice(["queued", "running", "succeeded", "failed", "cancelled"]))
+@click.command("list", epilog=_LIST)
+@click.option(
+    "--state",
+    type=click.Choice(["queued", "running", "succeeded", "failed", "cancelled"]),
+    help="Runs in this state only.",
+)
 @click.option("--tenant", envvar="RAYCTL_TENANT", help="Runs of this tenant only.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most this many runs.")
 @click.option("--all", "everything", is_flag=True, help="All runs, however many.")
@@ -85,7 +108,7 @@ def list_runs(settings: Settings, state: str | None, tenant: str | None, limit: 
             settings.note(f"There are more than these {limit}; --all or --limit shows them.")
 
 
-@click.command()
+@click.command(epilog=_RESULT)
 @click.argument("run_id", metavar="RUN")
 @click.option("--wait/--no-wait", default=False, help="Wait for the run to end (see --timeout).")
 @global_options()
@@ -149,7 +172,7 @@ def _ensemble_line(found: Row) -> str | None:
     return f"{number((found.get('ensemble') or {}).get('score'))} = {', '.join(parts)}"
 
 
-@click.command()
+@click.command(epilog=_CANCEL)
 @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
 @click.option("--wait/--no-wait", default=False, help="Wait until they have ended (see --timeout).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be stopped.")
@@ -181,7 +204,7 @@ def _cancel_state(view: Row) -> str:
     return "is being cancelled" if _cancelling(view) else str(view["state"])
 
 
-@click.command()
+@click.command(epilog=_DELETE)
 @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["show", "watch"]
 
 
-@click.command()
+_EXAMPLES = """\b
+Examples:
+  rayctl automl watch RUN
+  rayctl automl watch RUN --timeout 5m -q && rayctl automl result RUN
+"""
+
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("run_id", metavar="RUN")
 @global_options()
 @pass_settings
