@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -112,6 +112,14 @@ class ExtendOptions(BaseModel):
 
     time_budget: Seconds | None = Field(default=None, gt=0, le=30 * 86400)
     max_trials: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_as_in_a_request(cls, value: Any) -> Any:
+        """``time_budget_s``, as requests call it, is taken too."""
+        if isinstance(value, Mapping) and "time_budget_s" in value and "time_budget" not in value:
+            return {("time_budget" if key == "time_budget_s" else key): item for key, item in value.items()}
+        return value
 
 
 class DeploymentInfo(_Open):

@@ -19,6 +19,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from rayctl.api.browser import is_page
+from rayctl.automl.request import plain_message
 from rayctl.errors import FieldError, InvalidRequest, NotFound, RayctlError
 
 __all__ = [
@@ -157,8 +158,7 @@ def _field_errors(errors: Sequence[Any], *, drop_body: bool) -> list[FieldError]
         location = error.get("loc", ())
         if drop_body and location[:1] == ("body",):
             location = location[1:]
-        message = str(error.get("msg", "is not valid")).removeprefix("Value error, ")
-        found.append({"pointer": pointer(location), "message": message})
+        found.append({"pointer": pointer(location), "message": plain_message(error)})
     return found
 
 
@@ -194,6 +194,7 @@ def _from_http(error: HTTPException, request: Request) -> RayctlError:
             "This path does not support that method.",
             code="method-not-allowed",
             title="Method not allowed",
+            hint="See /docs for the methods of each path.",
             headers=_allowed(request) or error.headers,
         )
     return HttpRefusal(

@@ -260,6 +260,15 @@ class RunRequest(Document):
             return [{"model": model, "params": params or {}} for model, params in value.items()]
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _durations_have_short_names(cls, value: Any) -> Any:
+        """``time_budget`` and ``trial_timeout``, as the command line and the Python client call them, are taken too."""
+        for name in ("time_budget", "trial_timeout"):
+            if isinstance(value, Mapping) and name in value and f"{name}_s" not in value:
+                value = {(f"{key}_s" if key == name else key): item for key, item in value.items()}
+        return value
+
     @model_validator(mode="after")
     def _forecasting_needs_time_and_horizon(self) -> RunRequest:
         if self.task is TaskType.FORECASTING:

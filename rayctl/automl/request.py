@@ -13,7 +13,15 @@ from rayctl.errors import FieldError, InvalidRequest
 if TYPE_CHECKING:
     from rayctl.automl.model import CustomMetric, RunRequest
 
-__all__ = ["build_request", "custom_metric", "further_budget", "request_document", "search_entries", "seconds"]
+__all__ = [
+    "build_request",
+    "custom_metric",
+    "further_budget",
+    "plain_message",
+    "request_document",
+    "search_entries",
+    "seconds",
+]
 
 _DURATIONS = ("time_budget_s", "trial_timeout_s")
 _LISTS = ("known_future", "levels")
@@ -55,7 +63,29 @@ def build_request(fields: Mapping[str, Any]) -> RunRequest:
     try:
         return RunRequest.model_validate(given)
     except ValidationError as error:
-        raise _invalid([(item["loc"], item["msg"]) for item in error.errors()]) from None
+        raise _invalid([(item["loc"], plain_message(item)) for item in error.errors()]) from None
+
+
+def plain_message(item: Mapping[str, Any]) -> str:
+    """Return what one of pydantic's complaints about a request means, with the nearest name for a field that is none."""
+    if item["type"] != "extra_forbidden":
+        return str(item["msg"]).removeprefix("Value error, ")
+    from difflib import get_close_matches
+
+    from rayctl.automl import model
+
+    place = [part for part in item["loc"] if isinstance(part, str) and part != "body"]
+    inside = {
+        "custom_metric": model.CustomMetric,
+        "data": model.DataSource,
+        "resources": model.Resources,
+        "search_space": model.SearchEntry,
+        "trainer_resources": model.Resources,
+        "validation": model.Validation,
+    }
+    known = inside.get(place[0], model.RunRequest) if len(place) > 1 else model.RunRequest
+    near = get_close_matches(place[-1], known.model_fields, n=1) if place else []
+    return "there is no such field" + (f"; the nearest is {near[0]}" if near else "")
 
 
 def request_document(request: RunRequest, kind: str) -> dict[str, Any]:
@@ -263,7 +293,7 @@ def further_budget(
 
 def _invalid(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidRequest:
     errors = [
-        FieldError(pointer="/" + "/".join(map(str, place)), message=text.removeprefix("Value error, "))
+        FieldError(pointer="/" + "/".join(map(str, place)), message=text)
         for place, text in found
     ]
     first = errors[0]

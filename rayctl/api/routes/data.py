@@ -56,8 +56,13 @@ async def upload(
     service: Service,
     caller: Caller,
     settings: Settings,
-    tenant: Annotated[str | None, Query(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = None,
-    format: Literal["csv", "parquet", "arrow"] | None = None,
+    tenant: Annotated[
+        str | None,
+        Query(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", description="Whom the file belongs to."),
+    ] = None,
+    format: Annotated[
+        Literal["csv", "parquet", "arrow"] | None, Query(description="Of the file (default: by its type and contents).")
+    ] = None,
 ) -> Response:
     """Keep a CSV, Parquet or Arrow file; requests name it as `{"data": {"upload": id}}`."""
     owner = caller.scope(tenant) or "default"

@@ -30,8 +30,8 @@ async def events(
     run_id: RunId,
     service: Service,
     caller: Caller,
-    after: Annotated[int, Query(ge=0, lt=10**15)] = 0,
-    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int, Query(ge=0, lt=10**15, description="Only events with a larger id.")] = 0,
+    last_event_id: Annotated[str | None, Header(description="The last id that was seen; counts more than `after`.")] = None,
 ) -> Response:
     """Follow a run: events `state`, `trial`, `leaderboard`, `ensemble`, `log` and at last `done`.
 

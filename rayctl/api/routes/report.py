@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from rayctl.api.deps import Caller, RunId, Service
@@ -42,7 +42,11 @@ def _policy(page: bytes) -> str:
     },
 )
 async def report(
-    request: Request, run_id: RunId, service: Service, caller: Caller, format: Literal["html", "json"] = "html"
+    request: Request,
+    run_id: RunId,
+    service: Service,
+    caller: Caller,
+    format: Annotated[Literal["html", "json"], Query(description="The page, or the data behind it.")] = "html",
 ) -> Response:
     """The report of an ended run as one page that needs nothing else, or the data behind it.
 

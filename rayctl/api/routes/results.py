@@ -43,8 +43,8 @@ async def leaderboard(
     run_id: RunId,
     service: Service,
     caller: Caller,
-    limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
-    format: Literal["json", "csv"] = "json",
+    limit: Annotated[int | None, Query(ge=1, le=100_000, description="At most this many trials.")] = None,
+    format: Annotated[Literal["json", "csv"], Query(description="Of the answer.")] = "json",
 ) -> Response:
     """The trials: done ones best first, then failed, then skipped. Also while the run goes on."""
     rows = await service.leaderboard(run_id, limit=limit, tenant=caller.tenant)

@@ -28,7 +28,16 @@ _CREATE_DOCS: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}},
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/RunRequest"},
+                "example": {
+                    "task": "classification",
+                    "target": "churned",
+                    "data": {"uri": "s3://bucket/customers.parquet"},
+                    "metric": "roc_auc",
+                    "time_budget_s": 600,
+                },
+            },
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -131,10 +140,15 @@ async def create_run(
 async def list_runs(
     service: Service,
     caller: Caller,
-    tenant: Annotated[str | None, Query(max_length=63, pattern=r"^[a-z0-9-]*$")] = None,
-    state: RunState | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=512, pattern=r"^[\x21-\x7e]*$")] = None,
+    tenant: Annotated[
+        str | None, Query(max_length=63, pattern=r"^[a-z0-9-]*$", description="Runs of this tenant only.")
+    ] = None,
+    state: Annotated[RunState | None, Query(description="Runs in this state only.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Runs per page.")] = 50,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=512, pattern=r"^[\x21-\x7e]*$", description="`next` of the page before; none: the first."),
+    ] = None,
 ) -> Response:
     """List runs, newest first."""
     page = await service.list_runs(

@@ -120,7 +120,12 @@ async def list_tenants(service: Tenants, caller: Caller) -> Response:
 
 @router.get("/v1/tenants/{name}", response_model=TenantVersion)
 async def get_tenant(
-    name: Name, service: Tenants, caller: Caller, version: Annotated[int | None, Query(ge=1, le=999_999_999)] = None
+    name: Name,
+    service: Tenants,
+    caller: Caller,
+    version: Annotated[
+        int | None, Query(ge=1, le=999_999_999, description="An earlier version (default: the newest).")
+    ] = None,
 ) -> Response:
     """A tenant's configuration with what it uses now."""
     _own(caller, name)
@@ -136,7 +141,7 @@ async def put_tenant(
     caller: Caller,
     settings: Settings,
     based_on: BasedOn,
-    dry_run: bool = False,
+    dry_run: Annotated[bool, Query(description="Check and say what would come of it; change nothing.")] = False,
     note: Note = "",
     author: Author = "",
 ) -> Response:

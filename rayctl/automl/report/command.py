@@ -18,6 +18,7 @@ _PLAIN = {
     "class_weight": "--class-weight",
     "max_trials": "--max-trials",
     "max_parallel": "--max-parallel",
+    "max_predict_ms": "--max-predict-ms",
     "name": "--name",
     "seed": "--seed",
 }
