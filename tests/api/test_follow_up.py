@@ -34,8 +34,9 @@ async def test_finish(client: httpx2.AsyncClient, service: MemoryService, run_id
     check_problem(await client.post("/v1/runs/none:finish"), 404, "not-found")
 
 
-async def test_extend(client: httpx2.AsyncClient, service: MemoryService, done: str) -> None:
-    response = await client.post(f"/v1/runs/{done}:extend", json={"time_budget": "1m30s", "max_trials": 4})
+@pytest.mark.parametrize("name", ["time_budget", "time_budget_s"])
+async def test_extend(client: httpx2.AsyncClient, service: MemoryService, done: str, name: str) -> None:
+    response = await client.post(f"/v1/runs/{done}:extend", json={name: "1m30s", "max_trials": 4})
     assert response.status_code == 202, response.text
     view = response.json()
     assert response.headers["location"] == f"/v1/runs/{view['id']}"

@@ -115,6 +115,8 @@ async def test_openapi(client: httpx2.AsyncClient) -> None:
             assert "default" in operation["responses"]
             assert ("security" in operation) == (path not in ("/healthz", "/readyz")), path
             assert operation["description"]
+            for parameter in operation.get("parameters", ()):
+                assert parameter.get("description"), f"{path}: {parameter['name']} is not explained"
     assert (await client.get("/docs")).status_code == 200
 
 

@@ -282,3 +282,33 @@ async def test_delete(client: httpx2.AsyncClient, run_id: str) -> None:
     response = await client.delete(f"/v1/runs/{run_id}")
     assert (response.status_code, response.content) == (204, b"")
     check_problem(await client.delete(f"/v1/runs/{run_id}"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "message"),
+    [
+        ({"metrc": "f1"}, "/metrc", "there is no such field; the nearest is metric"),
+        ({"validation": {"fold": 3}}, "/validation/fold", "there is no such field; the nearest is folds"),
+        ({"search_space": [{"model": "m", "param": {}}]}, "/search_space/0/param", "the nearest is params"),
+        ({"xyzzy": 1}, "/xyzzy", "there is no such field"),
+    ],
+)
+async def test_a_misspelt_field_is_told_with_the_nearest_name(
+    client: httpx2.AsyncClient, fields: dict[str, Any], pointer: str, message: str
+) -> None:
+    problem = check_problem(await client.post("/v1/runs", json={**REQUEST, **fields}), 422, "invalid-request")
+    [error] = problem["errors"]
+    assert error["pointer"] == pointer
+    assert error["message"].endswith(message)
+    assert message in problem["detail"]
+
+
+async def test_durations_have_the_names_of_the_command_line_too(
+    client: httpx2.AsyncClient, service: MemoryService
+) -> None:
+    asked = {**REQUEST, "time_budget": "2m", "trial_timeout": 5}
+    assert (await client.post("/v1/runs", json=asked)).status_code == 202
+    request = service.requests["run-1"][0]
+    assert (request["time_budget_s"], request["trial_timeout_s"]) == (120, 5)
+    both = await client.post("/v1/runs", json={**asked, "time_budget_s": 3})
+    assert check_problem(both, 422, "invalid-request")["errors"][0]["pointer"] == "/time_budget"

@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 
 from rayctl.automl.metrics import forecast_score
 from rayctl.automl.model import RunRequest
+from rayctl.automl.report import command
 from rayctl.automl.report.classification import classification_data, read_labelled
 from rayctl.automl.report.command import brief, submit_command
 from rayctl.automl.report.data import report_data
@@ -333,6 +334,7 @@ _REQUESTS: list[dict[str, Any]] = [
         "features": ["a", "b c"],
         "weight_column": "w",
         "class_weight": "balanced",
+        "max_predict_ms": 50,
         "ensemble": False,
         "stacking": True,
         "calibrate": False,
@@ -361,6 +363,11 @@ def test_the_command_line_says_the_same_as_the_request(fields: dict[str, Any]) -
     assert done.exit_code == 0, done.output
     again = RunRequest.model_validate(json.loads(done.stdout)).model_dump(mode="json")
     assert again == request
+
+
+def test_every_field_of_a_request_is_an_option_or_named_as_missing() -> None:
+    unknown = set(RunRequest.model_fields) - command._KNOWN
+    assert unknown == {"runtime_env", "trainer_runtime_env"}, "`rayctl automl submit` has no option for these"
 
 
 def test_what_the_command_line_cannot_say_is_named() -> None:

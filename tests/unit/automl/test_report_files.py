@@ -16,9 +16,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rayctl.automl.report import summary_text
 from rayctl.automl.report.data import report_data
-from rayctl.automl.report.fmt import bytes_text, clean, cut, number, seconds, short
+from rayctl.automl.report.fmt import apart, bytes_text, clean, number, percent, seconds, short, short_each
 from rayctl.automl.report.page import render
 from tests.unit.automl.report_samples import HOSTILE, SAMPLES, files, hostile, regressor
 
@@ -140,7 +139,7 @@ def test_text_in_pictures_is_not_rounded_away() -> None:
 
 
 def test_hostile_names_and_messages_are_only_text() -> None:
-    inputs, made = hostile(), files("hostile")
+    made = files("hostile")
     text = made["report.html"].decode()
     page = Page(text)
     assert page.tags.count("script") == 1
@@ -154,8 +153,6 @@ def test_hostile_names_and_messages_are_only_text() -> None:
             tags = {element.tag.split("}")[-1] for element in svg(content).iter()}
             assert "script" not in tags, path
     assert json.loads(made["report.json"])["run"]["target"] == HOSTILE  # data are exact
-    said = summary_text(inputs)
-    assert all(char.isprintable() for line in said.splitlines() for char in line)
 
 
 def test_a_failed_run_has_a_page_that_says_why() -> None:
@@ -180,24 +177,60 @@ def test_large_leaderboards_are_cut_but_members_and_data_are_kept() -> None:
     assert len(document["leaderboard"]) == 305
 
 
-@pytest.mark.parametrize("name", ["binary", "multiclass", "regression", "forecast"])
-def test_the_summary_fits_a_terminal(name: str) -> None:
-    said = summary_text(SAMPLES[name]())
-    lines = said.splitlines()
-    assert 10 <= len(lines) <= 30
-    assert "succeeded after 12.5 s" in lines[0]
-    assert "The fold needed 5 GB." in said
-    assert lines[-1] == "repeat it: rayctl automl replay run-1"
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.94123, "0.9412"),
+        (3.14159, "3.142"),
+        (24310.4, "24,310"),
+        (123456789.0, "123,456,789"),
+        (1.23456e9, "1.235e+09"),
+        (-0.5, "−0.5000"),
+        (0.00123, "0.00123"),
+        (0.99996, "0.99996"),
+        (1.0, "1.000"),
+        (0, "0"),
+        (-7, "−7"),
+        (7, "7"),
+        (1e-5, "1e−05"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
-def test_numbers_as_people_read_them() -> None:
-    assert [number(v) for v in (0.94123, 3.14159, 24310.4, -0.5, 0, None, float("nan"), 7, 1e-5)] == [
-        *("0.9412", "3.142", "24,310", "−0.5000", "0", "–", "–", "7", "1e−05")
+def test_spreads_keep_two_digits() -> None:
+    assert [number(value, 3) for value in (0.00432, 0.0432, 0.432, 123.4)] == ["0.0043", "0.043", "0.432", "123"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "texts"),
+    [
+        (0.99341, 0.99344, ("0.99341", "0.99344")),
+        (0.9934, 0.9934, ("0.9934", "0.9934")),
+        (0.99, None, ("0.9900", "–")),
+        (24310.2, 24310.4, ("24,310.2", "24,310.4")),
+    ],
+)
+def test_two_numbers_look_equal_only_if_they_are(first: float, second: float | None, texts: tuple[str, str]) -> None:
+    assert apart(first, second) == texts
+
+
+def test_durations_sizes_and_shares_as_people_read_them() -> None:
+    assert [seconds(v) for v in (0, 0.0004, 0.0041, 0.9996, 21.34, 99.97, 372, 3960)] == [
+        *("0 s", "< 1 ms", "4.1 ms", "1 s", "21.3 s", "1 m 40 s", "6 m 12 s", "1 h 06 m")
     ]
-    assert [seconds(v) for v in (0, 0.0004, 0.0041, 21.34, 372, 3960)] == [
-        *("0 s", "< 1 ms", "4.1 ms", "21.3 s", "6 m 12 s", "1 h 06 m")
-    ]
-    assert [bytes_text(v) for v in (812, 1234567, None)] == ["812 B", "1.23 MB", "–"]
+    assert [bytes_text(v) for v in (812, 999_700, 1234567, None)] == ["812 B", "1 MB", "1.23 MB", "–"]
+    assert [percent(v) for v in (0, 0.0004, 0.5, 0.9996, 1, None)] == ["0.0%", "< 0.1%", "50.0%", "> 99.9%", "100.0%", "–"]
+    assert [percent(v, 0) for v in (0.004, 0.996, 0.1)] == ["< 1%", "> 99%", "10%"]
+
+
+def test_names_as_people_read_them() -> None:
     assert short("a" * 10 + "b" * 30, 12) == "aaaaaaaa…bbb"
-    assert cut("one two three", 9) == "one two…"
     assert clean("a\x1b[0m\ud800b") == "a [0m b"
+    middle = "x" * 20
+    alike = [f"p{middle}0{middle}r", f"p{middle}1{middle}r", f"q{middle}0{middle}s"]
+    assert len(set(short_each(alike, 8))) == 3
+    assert all(len(name) <= 8 for name in short_each(alike, 8))
