@@ -45,6 +45,6 @@ Namespace = Annotated[
     "str | None", Query(max_length=63, pattern=r"^[a-z0-9-]*$", description="The namespace; a tenant's own by default.")
 ]
 Labels = Annotated[str, Query(max_length=1000, pattern=LABEL_SELECTOR, description="Label selector.")]
-Limit = Annotated[int, Query(ge=1, le=500)]
+Limit = Annotated[int, Query(ge=1, le=500, description="Objects per page.")]
 Cursor = Annotated[str, Query(max_length=4096, pattern=r"^[\x21-\x7e]*$", description="`next` of the page before.")]
 DryRun = Annotated[bool, Query(description="Check everything, keep nothing.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from rayctl.api.deps import Caller
@@ -33,7 +33,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 LastId = Annotated[str | None, Header(description="The id of the last event that was seen.")]
 Since = Annotated[str, Query(max_length=200, pattern=r"^[0-9.]*$", description="As Last-Event-ID, in the address.")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 
 
 def event_row(event: Happened) -> dict[str, Any]:
@@ -190,7 +190,11 @@ async def operations(door: Kubernetes, caller: Caller, namespace: Namespace = No
 
 
 @router.get("/v1/operations/{operation}", response_model=Operation)
-async def operation(operation: str, door: Kubernetes, caller: Caller) -> Response:
+async def operation(
+    operation: Annotated[str, Path(description="The id of an operation, as in the list.")],
+    door: Kubernetes,
+    caller: Caller,
+) -> Response:
     """How far an operation is: `running`, `waiting` (for somebody), `done`, `failed`."""
     asked = parse_operation(operation)
     if asked is None or asked.word not in BY_WORD or caller.tenant not in (None, asked.namespace):
