@@ -25,6 +25,7 @@ __all__ = ["EMPTY_RUN", "router"]
 
 router = APIRouter(include_in_schema=False)
 _PAGE = 50
+_TRIALS = 200
 # What a document of an older service may lack.
 EMPTY_RUN: dict[str, Any] = {
     name: field.get_default(call_default_factory=True)
@@ -60,6 +61,7 @@ async def run(request: Request, run_id: RunId, service: Service, caller: Caller)
     """One run: its leaderboard and its scores, as they come."""
     view = await service.get_run(run_id, tenant=caller.tenant)
     rows = await service.leaderboard(run_id, tenant=caller.tenant)
+    told = [*(view.get("warnings") or []), *((view.get("data") or {}).get("warnings") or [])]
     ended = RunState(view["state"]).is_terminal
     frame = {} if ended else {"live": f"/v1/runs/{run_id}/events", "events": "state trial leaderboard ensemble done"}
     return shown(
@@ -68,7 +70,9 @@ async def run(request: Request, run_id: RunId, service: Service, caller: Caller)
         "runs",
         frame,
         run={**EMPTY_RUN, **view},
-        rows=[{**_ROW, **row} for row in rows],
+        rows=[{**_ROW, **row} for row in rows[:_TRIALS]],
+        hidden=max(0, len(rows) - _TRIALS),
+        warnings=told,
         ended=ended,
         plot=score_plot(rows, str(view["metric"]), bool(view["greater_is_better"])),
     )

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 __all__ = ["best_scores", "score_plot"]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 240, 64, 34, 12, 12
+_DOTS = 1000  # more are no clearer, and the page is made anew with every trial
 
 
 def best_scores(rows: Sequence[Mapping[str, Any]], greater_is_better: bool) -> list[tuple[int, float, float]]:
@@ -41,12 +42,13 @@ def score_plot(rows: Sequence[Mapping[str, Any]], metric: str, greater_is_better
         return _HEIGHT - _BOTTOM - (inside - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
 
     steps = f"M{x(points[0][0]):.1f} {y(points[0][2]):.1f}"
-    for number, _, best in points[1:]:
-        steps += f"H{x(number):.1f}V{y(best):.1f}"
+    for (_, _, before), (number, _, best) in zip(points, points[1:], strict=False):
+        if best != before or number == last:
+            steps += f"H{x(number):.1f}V{y(best):.1f}"
     dots = "".join(
         f'<circle class="dot" cx="{x(number):.1f}" cy="{y(score):.1f}" r="3"><title>trial {number}: {score:.5g}</title>'
         "</circle>"
-        for number, score, _ in points
+        for number, score, _ in points[:: -(-len(points) // _DOTS)]
     )
     lines = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
+from rayctl.client.figures import share_text
 from rayctl.clock import format_duration
 from rayctl.telemetry.redaction import Redactor
 from rayctl.views.readiness import moment
@@ -121,7 +122,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(ago=_ago, duration=_duration, state=_state, score=_score, code=_code, yaml=_yaml)
+    found.filters.update(ago=_ago, duration=_duration, state=_state, score=_score, share=share_text, code=_code, yaml=_yaml)
     found.globals["url"] = _url
     return found
 

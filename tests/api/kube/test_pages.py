@@ -301,3 +301,21 @@ def test_plots() -> None:
     for number in re.findall(r'cy="([-\d.]+)"', drawn):
         assert 0 <= float(number) <= 240
     assert "nan" not in str(score_plot([{"trial": 0, "score": 0.0}, {"trial": 1, "score": 0.0}], "x", False))
+    many = str(score_plot([{"trial": n, "score": n % 97 / 97} for n in range(9_999)], "auc", True))
+    assert 900 <= many.count("<circle") <= 1000
+    assert many.count("H") < 200, "a line needs its corners only"
+
+
+async def test_a_run_s_page_says_what_it_warns_of_and_what_to_do(browser: Callable[..., Any], api: FastAPI) -> None:
+    service: MemoryService = api.state.service
+    run_id = await service.do_auto_ml(REQUEST, None, via="http")
+    for number in range(201):
+        await service.trial(run_id, "m", number / 201)
+    error = {"code": "final-fit-failed", "message": "No fit.", "hint": "Allow <more> memory."}
+    about = {"data": {"warnings": ["Column a is odd."]}, "warnings": ["Only the baseline was ready."]}
+    await service.move(run_id, "failed", error=error, **about)
+    page = (await (await browser()).get(f"/ui/runs/{run_id}")).text
+    for text in ("Allow &lt;more&gt; memory.", "Only the baseline was ready.", "Column a is odd.", "lower is better"):
+        assert text in page, text
+    assert "1 more in a terminal" in page
+    assert page.count("<tr><td") == 200
