@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from rayctl.automl.engine import Fold
+from rayctl.automl.model import RunRequest, TaskType
 from rayctl.automl.report import ReportInputs
 from rayctl.automl.report.data import report_data
 from rayctl.automl.report.page import render
@@ -149,3 +152,27 @@ def test_warnings_beyond_the_first_are_behind_a_click() -> None:
     page = _page(replace(made, run=run))
     assert page.count("<li>") == 31
     assert "23 more warnings</summary>" in page
+
+
+def test_whatever_a_caller_s_metric_raises_there_is_a_report() -> None:
+    from rayctl.automl.reporting import _importance
+
+    class Broken:
+        def importance(self, *args: Any, **options: Any) -> None:
+            raise ZeroDivisionError("no rows")
+
+    request = RunRequest(task=TaskType.REGRESSION, target="y")
+    assert _importance(Broken(), request, None, [], b"") == (None, "ZeroDivisionError: no rows")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("windows", "parts"), [(1, 1), (3, 1), (3, 4)])
+def test_into_how_many_tasks_a_window_is_cut(windows: int, parts: int) -> None:
+    from rayctl.automl.reporting import _parts
+
+    nothing = np.zeros(0, np.int32)
+    folds = [
+        Fold(n, nothing, nothing, group=group, scored=True)
+        for n, group in enumerate(group for group in range(windows) for _ in range(parts))
+    ]
+    folds.append(Fold(len(folds), nothing, nothing, group=windows, scored=False))
+    assert _parts(folds) == parts
