@@ -173,7 +173,7 @@ def test_large_leaderboards_are_cut_but_members_and_data_are_kept() -> None:
     document = report_data(replace(made, rows=[*made.rows[:-1], *more, member, made.rows[-1]]))
     page = render(document, [])
     assert "#999" in page
-    assert "more trials" in page
+    assert "more trials in <code>rayctl automl report run-1 -o report.json</code>" in page
     assert len(document["leaderboard"]) == 305
 
 
