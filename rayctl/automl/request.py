@@ -67,7 +67,7 @@ def build_request(fields: Mapping[str, Any]) -> RunRequest:
 
 
 def plain_message(item: Mapping[str, Any]) -> str:
-    """Return what one of pydantic's complaints about a request means, with the nearest name for a field that is none."""
+    """Return what one of pydantic's complaints about a request means, with the nearest name for an unknown field."""
     if item["type"] != "extra_forbidden":
         return str(item["msg"]).removeprefix("Value error, ")
     from difflib import get_close_matches
@@ -75,7 +75,7 @@ def plain_message(item: Mapping[str, Any]) -> str:
     from rayctl.automl import model
 
     place = [part for part in item["loc"] if isinstance(part, str) and part != "body"]
-    inside = {
+    inside: dict[str, type[model.Document]] = {
         "custom_metric": model.CustomMetric,
         "data": model.DataSource,
         "resources": model.Resources,
@@ -292,10 +292,7 @@ def further_budget(
 
 
 def _invalid(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidRequest:
-    errors = [
-        FieldError(pointer="/" + "/".join(map(str, place)), message=text)
-        for place, text in found
-    ]
+    errors = [FieldError(pointer="/" + "/".join(map(str, place)), message=text) for place, text in found]
     first = errors[0]
     where = f"{first['pointer'].lstrip('/')}: " if first["pointer"] != "/" else ""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

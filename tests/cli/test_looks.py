@@ -109,7 +109,9 @@ def test_every_command_explains_its_options_and_has_an_example(name: str, comman
 def test_a_leaderboard_says_what_its_scores_are(run: Run, submit: Submit) -> None:
     run_id = submit("rich")
     told = run("automl", "leaderboard", run_id).stderr
-    assert told == "SCORE is accuracy (higher is better), the mean over folds; ± is its standard deviation over folds.\n"
+    assert (
+        told == "SCORE is accuracy (higher is better), the mean over folds; ± is its standard deviation over folds.\n"
+    )
     assert run("automl", "leaderboard", run_id, "-q").stderr == ""
     assert run("automl", "leaderboard", run_id, "-o", "json").stderr == ""
 
@@ -129,7 +131,9 @@ def test_a_result_shows_a_metric_whatever_its_name(run: Run, server: Server) -> 
 
 def test_a_model_that_is_not_the_best_trial_is_called_by_its_number() -> None:
     fields = {"reason": "completed", "best_model": "m", "best_trial": 3, "best_score": 0.9, "ensemble": {"5": 1.0}}
-    view = VIEW | {"state": "succeeded", "ensemble_score": 0.8, "greater_is_better": True, "max_predict_ms": 5.0} | fields
+    view = (
+        VIEW | {"state": "succeeded", "ensemble_score": 0.8, "greater_is_better": True, "max_predict_ms": 5.0} | fields
+    )
     told = " ".join(explain_run(view, RICH)["because"])
     assert "the model is trial 5 alone" in told
     assert "max_predict_ms leaves out" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,7 +43,7 @@ def score_plot(rows: Sequence[Mapping[str, Any]], metric: str, greater_is_better
         return _HEIGHT - _BOTTOM - (inside - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
 
     steps = f"M{x(points[0][0]):.1f} {y(points[0][2]):.1f}"
-    for (_, _, before), (number, _, best) in zip(points, points[1:], strict=False):
+    for (_, _, before), (number, _, best) in itertools.pairwise(points):
         if best != before or number == last:
             steps += f"H{x(number):.1f}V{y(best):.1f}"
     dots = "".join(

@@ -122,7 +122,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(ago=_ago, duration=_duration, state=_state, score=_score, share=share_text, code=_code, yaml=_yaml)
+    found.filters.update(
+        ago=_ago, duration=_duration, state=_state, score=_score, share=share_text, code=_code, yaml=_yaml
+    )
     found.globals["url"] = _url
     return found
 

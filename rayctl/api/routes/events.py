@@ -31,7 +31,9 @@ async def events(
     service: Service,
     caller: Caller,
     after: Annotated[int, Query(ge=0, lt=10**15, description="Only events with a larger id.")] = 0,
-    last_event_id: Annotated[str | None, Header(description="The last id that was seen; counts more than `after`.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="The last id that was seen; counts more than `after`.")
+    ] = None,
 ) -> Response:
     """Follow a run: events `state`, `trial`, `leaderboard`, `ensemble`, `log` and at last `done`.
 

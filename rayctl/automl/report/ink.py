@@ -39,9 +39,9 @@ __all__ = [
     "style",
     "svg",
     "themed",
-    "time_unit",
     "tick",
     "ticks",
+    "time_unit",
 ]
 
 LIGHT = {

@@ -19,7 +19,7 @@ import pytest
 from rayctl.automl.report.data import report_data
 from rayctl.automl.report.fmt import apart, bytes_text, clean, number, percent, seconds, short, short_each
 from rayctl.automl.report.page import render
-from tests.unit.automl.report_samples import HOSTILE, SAMPLES, files, hostile, regressor
+from tests.unit.automl.report_samples import HOSTILE, SAMPLES, files, regressor
 
 PICTURES = {
     "binary": {"confusion", "roc", "precision_recall", "calibration", "thresholds", "gain", "importance", "weights"},
@@ -223,7 +223,14 @@ def test_durations_sizes_and_shares_as_people_read_them() -> None:
         *("0 s", "< 1 ms", "4.1 ms", "1 s", "21.3 s", "1 m 40 s", "6 m 12 s", "1 h 06 m")
     ]
     assert [bytes_text(v) for v in (812, 999_700, 1234567, None)] == ["812 B", "1 MB", "1.23 MB", "–"]
-    assert [percent(v) for v in (0, 0.0004, 0.5, 0.9996, 1, None)] == ["0.0%", "< 0.1%", "50.0%", "> 99.9%", "100.0%", "–"]
+    assert [percent(v) for v in (0, 0.0004, 0.5, 0.9996, 1, None)] == [
+        "0.0%",
+        "< 0.1%",
+        "50.0%",
+        "> 99.9%",
+        "100.0%",
+        "–",
+    ]
     assert [percent(v, 0) for v in (0.004, 0.996, 0.1)] == ["< 1%", "> 99%", "10%"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from rayctl.automl.report import ink, plots_trials
 from rayctl.automl.report.classification import classification_data, read_labelled
 from rayctl.automl.report.ink import DARK, LIGHT
 from rayctl.automl.report.page import render
-from rayctl.automl.report.plots_classes import DEEP, draw_calibration, draw_confusion, draw_pr, draw_roc, draw_thresholds
+from rayctl.automl.report.plots_classes import (
+    DEEP,
+    draw_calibration,
+    draw_confusion,
+    draw_pr,
+    draw_roc,
+    draw_thresholds,
+)
 from tests.unit.automl.report_samples import failed
 
 
@@ -67,7 +75,7 @@ def test_the_title_of_the_confusion_matrix_covers_no_label(classes: int) -> None
         assert title.y1 <= min(label.y0 for label in labels) + 1
         assert title.y0 >= figure.bbox.y0
         if not axes.get_xticklabels()[0].get_rotation():
-            assert all(left.x1 <= right.x0 for left, right in zip(labels, labels[1:], strict=False))
+            assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(labels))
 
 
 def test_classes_that_are_counted_together_are_not_shown_as_right() -> None:

@@ -55,7 +55,9 @@ def test_a_model_of_one_trial_is_that_trial_also_if_another_one_scored_better() 
     combination = {"weights": {str(other["trial"]): 1.0}, "score": other["score"]}
     verdict = report_data(replace(made, rows=rows, combination=combination))["verdict"]
     assert verdict["delivered_trial"] == other["trial"] != best
-    assert verdict["sentence"].startswith(f"Trial #{other['trial']} {other['model'].rsplit('.', 1)[-1]} reaches ROC AUC")
+    assert verdict["sentence"].startswith(
+        f"Trial #{other['trial']} {other['model'].rsplit('.', 1)[-1]} reaches ROC AUC"
+    )
     assert f"The best single trial, #{best} " in verdict["sentence"]
 
 
@@ -66,7 +68,9 @@ def test_the_baseline_is_no_trial_and_no_model() -> None:
     inputs = replace(made, rows=[row], combination=combination)
     verdict = report_data(inputs)["verdict"]
     assert verdict["counts"] == {"done": 0, "failed": 0, "skipped": 0}
-    assert verdict["sentence"].startswith("No model was ready in time. The answer is the best guess without one; it has")
+    assert verdict["sentence"].startswith(
+        "No model was ready in time. The answer is the best guess without one; it has"
+    )
     assert "Best single trial" not in _page(inputs)
 
 
@@ -132,9 +136,7 @@ def test_few_values_outside_their_intervals_may_be_chance() -> None:
 def test_the_page_says_what_became_of_the_trials_and_what_could_not_be_measured() -> None:
     made = classifier("binary")
     given_up = {"code": "abandoned", "message": "Given up: 0.5 on the first fold."}
-    skipped = [
-        {"trial": 50 + n, "model": "mlp", "params": {}, "state": "skipped", "error": given_up} for n in range(3)
-    ]
+    skipped = [{"trial": 50 + n, "model": "mlp", "params": {}, "state": "skipped", "error": given_up} for n in range(3)]
     inputs = replace(made, rows=[*made.rows, *skipped], importance=None, importance_error="ValueError: odd column")
     page = _page(inputs)
     assert "given up: its first folds were clearly worse than the best trials" in page
