@@ -222,7 +222,7 @@ def _log_seconds(axes: Axes, values: list[float]) -> None:
     low, high = min(values) / 1.4, max(values) * 1.4
     axes.set_xlim(low, high)
     steps: list[float] = []
-    for parts in ((1, 3), (1, 1.5, 2, 3, 5, 7)):  # the latter where all are about equally quick
+    for parts in ((1, 3), (1, 1.5, 2, 3, 4, 5, 6, 8)):  # the latter where all are about equally quick
         if len(steps) < 2:
             steps = [m * 10.0**e for e in range(-6, 6) for m in parts if low <= m * 10.0**e <= high]
     steps = steps[:: -(-len(steps) // 5) or 1]
