@@ -30,6 +30,9 @@ __all__ = ["fit_model", "is_about_means"]
 _WATCHED_SHARE = 0.12
 _WATCHED_MAX = 10_000
 _FIRST_FIT_SHARE = 0.45
+_SINGLE_PRECISION = frozenset({"lightgbm", "catboost"})  # which keep targets as float32
+_SINGLE_RANGE, _SINGLE_DIGITS = (1e-30, 1e30), 1e4
+_RELATIVE_LOSSES = ("mape", "poisson", "gamma", "tweedie")
 _MEDIANS = frozenset({"mae", "median_absolute_error", "mape", "smape", "rmsle"})
 
 
@@ -63,10 +66,16 @@ def fit_model(
     if resolved.model == "lightgbm" and params.get("class_weight") is not None:
         # A parameter of LightGBM's scikit-learn classes, which only turn it into weights of rows.
         if params.pop("class_weight") != "balanced":
-            raise TrialError("The class_weight of 'lightgbm' can only be 'balanced'.", code="invalid-parameter")
+            raise TrialError(
+                "The class_weight of 'lightgbm' can only be 'balanced'.",
+                code="invalid-parameter",
+                hint="Leave it out, or give weights of single rows by weight_column.",
+            )
         balanced = True
     if transform == "identity" and _extrapolates(resolved.model, params):
         transform = "standard"  # which also keeps predictions near what was seen
+    elif transform == "identity" and resolved.model in _SINGLE_PRECISION and prepared.n_classes is None:
+        transform = _safe_transform(params, prepared.target[fold.train])
 
     derived, columns = None, prepared.tree if resolved.view == "tree" else prepared.dense
     train_x, test_x = columns[fold.train], columns[fold.test]
@@ -83,7 +92,11 @@ def fit_model(
         found, train_y = np.unique(train_y, return_inverse=True)
         present = tuple(int(code) for code in found)
         if len(present) < 2:
-            raise TrialError("The training part of the fold has rows of one class only.", code="model-error")
+            raise TrialError(
+                "The training part of the fold has rows of one class only.",
+                code="model-error",
+                hint="Use another validation scheme, fewer folds, or more rows of the rarer classes.",
+            )
         known = np.isin(test_y, found)
         test_y = np.searchsorted(found, test_y[known])
     else:
@@ -108,6 +121,15 @@ def fit_model(
         corrected = scale.corrected(scale_back(scale, judged.y), predicted, judged.weights)
         model = FittedModel(predictor, resolved.view, present, prepared.n_classes, derived, corrected)
     return model, stopped_at
+
+
+def _safe_transform(params: Mapping[str, Any], y: np.ndarray) -> str:
+    """Return the scale on which single precision tells targets apart: as they are, or standardised."""
+    loss = str(params.get("objective") or params.get("loss_function") or "").lower()
+    peak, spread = float(np.abs(y).max()), float(y.std())
+    lost = not _SINGLE_RANGE[0] < peak < _SINGLE_RANGE[1] or peak > _SINGLE_DIGITS * spread
+    # Losses of relative errors need the numbers as they are.
+    return "standard" if lost and spread > 0 and not loss.startswith(_RELATIVE_LOSSES) else "identity"
 
 
 def scale_back(scale: TargetScale, y: np.ndarray) -> np.ndarray:

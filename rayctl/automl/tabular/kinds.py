@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from rayctl.automl.tabular import columns as col
 from rayctl.automl.tabular import formats
 from rayctl.automl.tabular.columns import Feature
+from rayctl.automl.tabular.target import examples
 
 __all__ = ["Decision", "decide"]
 
@@ -32,13 +33,16 @@ class Decision:
     note: str = ""
 
 
-def decide(name: str, column: pa.ChunkedArray) -> Decision:
-    """Decide how a column of the training table is used, by its type and its values."""
+def decide(name: str, column: pa.ChunkedArray, positions: np.ndarray | None = None) -> Decision:
+    """Decide how a column of the training table is used, by its type and its values.
+
+    ``positions``: of its rows in the caller's table, for what is said of single rows; None: it has all of them.
+    """
     kind = col.kind_of(column.type)
     if kind is None:
         return Decision(None, f"values of type {column.type} are not supported")
     if kind == "category":
-        return _decide_text(name, col.texts(column))
+        return _decide_text(name, col.texts(column), positions)
     if kind == "datetime":
         micros, valid = col.timestamps(column)
         values = np.where(valid, micros.astype(np.float64), np.nan)
@@ -59,7 +63,7 @@ def _empty_or_constant(values: np.ndarray) -> str:
     return ""
 
 
-def _decide_text(name: str, values: pa.Array) -> Decision:
+def _decide_text(name: str, values: pa.Array, positions: np.ndarray | None) -> Decision:
     distinct = values.drop_null().unique()
     rows = len(values) - values.null_count
     if not len(distinct):
@@ -69,7 +73,7 @@ def _decide_text(name: str, values: pa.Array) -> Decision:
     reading = formats.find_reading(values)
     few = len(distinct) <= _FEW_NUMBERS and formats.is_plain(distinct)
     if reading is not None and not (reading.startswith("number") and few):
-        return _read(name, values, reading)
+        return _read(name, values, reading, positions)
     if len(distinct) <= _FEW_TEXTS:
         return Decision(Feature(name, "category"))
     if len(distinct) > _TEXT_SHARE * rows and _is_prose(distinct):
@@ -92,7 +96,7 @@ def _is_prose(distinct: pa.Array) -> bool:
     return bool(foreign > 0.5 and pc.mean(pc.utf8_length(probe)).as_py() > _LONG_CHARS)
 
 
-def _read(name: str, values: pa.Array, reading: str) -> Decision:
+def _read(name: str, values: pa.Array, reading: str, positions: np.ndarray | None) -> Decision:
     parsed = formats.parse(values, reading)
     lost = np.asarray(values.is_valid()) & ~np.asarray(parsed.is_valid())
     kind: col.Kind = "datetime" if reading.startswith("date") else "number"
@@ -105,7 +109,7 @@ def _read(name: str, values: pa.Array, reading: str) -> Decision:
     what = "dates" if kind == "datetime" else "hours" if reading == "number:clock" else "numbers"
     note = f"Column {name!r} is text and was read as {what} ({example})"
     if lost.any():
-        rows = ", ".join(map(str, np.flatnonzero(lost)[:5].tolist()))
+        rows = examples(lost, positions=positions)
         texts = ", ".join(map(repr, dict.fromkeys(values.filter(pa.array(lost)).slice(0, 20).to_pylist())))
         note += f"; {int(lost.sum())} values that do not read so count as missing ({texts[:80]}; rows {rows})"
     return Decision(Feature(name, kind, reading), note=note + ".")

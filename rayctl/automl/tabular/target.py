@@ -20,14 +20,17 @@ Label = str | int | bool | float
 
 _MANY_CLASSES = 100
 _MANY_FLOAT_VALUES = 20
+_CLASSES_SHARE, _FLOATS_SHARE = 0.25, 0.05  # of the rows
+_EXACT = 2.0**53  # every whole number up to here is a float64
+_LEAST_PEAK, _MOST_PEAK = 1e-100, 1e100
 
 
 @dataclass(frozen=True)
 class Target:
     """The usable part of the target.
 
-    ``rows``: positions of the rows that have a value (int64), or None if all have one. ``values``: for those
-    rows class codes (int32) or numbers (float64). ``classes``: the labels in their own type, sorted, or None.
+    ``rows``: positions of the rows that are used (int64), in their order, or None for all as they are. ``values``: for
+    those rows class codes (int32) or numbers (float64). ``classes``: the labels in their own type, sorted, or None.
     """
 
     rows: np.ndarray | None
@@ -40,11 +43,24 @@ class Target:
         """Number of rows per class, or None for regression."""
         return None if self.classes is None else np.bincount(self.values, minlength=len(self.classes)).tolist()
 
+    def take(self, places: np.ndarray) -> Target:
+        """Return the target of some of the rows (positions in ``values``), without classes that none of them has."""
+        rows = places if self.rows is None else self.rows[places]
+        values, classes = self.values[places], self.classes
+        if classes is not None:
+            found, codes = np.unique(values, return_inverse=True)
+            values, classes = codes.astype(np.int32), tuple(classes[code] for code in found)
+        return Target(rows, values, classes, self.warnings)
 
-def examples(mask: np.ndarray, limit: int = 5) -> str:
-    """Name the first rows (counted from 0) where ``mask`` is true, for messages."""
+
+def examples(mask: np.ndarray, limit: int = 5, positions: np.ndarray | None = None) -> str:
+    """Name the first rows (counted from 0) where ``mask`` is true, for messages.
+
+    ``positions``: of the mask's rows in the caller's table; None: it is about that table itself.
+    """
     rows = np.flatnonzero(mask)
-    return ", ".join(map(str, rows[:limit].tolist())) + (", …" if len(rows) > limit else "")
+    shown = rows[:limit] if positions is None else positions[rows[:limit]]
+    return ", ".join(map(str, shown.tolist())) + (", …" if len(rows) > limit else "")
 
 
 def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
@@ -52,7 +68,7 @@ def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
 
     Raises:
         InvalidData: ``missing-target`` (no such column, or no value in it), ``target-type``, ``non-finite``,
-            ``one-class``, ``constant-target``.
+            ``one-class``, ``constant-target``, ``out-of-range``.
     """
     if name not in table.column_names:
         close = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.5)
@@ -93,11 +109,11 @@ def read_target(table: pa.Table, name: str, task: TaskType) -> Target:
         _check_finite(name, column)
     if task is TaskType.REGRESSION:
         return Target(rows, _regression(name, kept, kind), None, tuple(warnings))
-    codes, classes = _classes(name, kept, kind)
+    codes, classes = _classes(name, kept, kind, gaps=rows is not None)
     return Target(rows, codes, classes, tuple(warnings))
 
 
-def _defect(code: str, message: str, hint: str | None) -> InvalidData:
+def _defect(code: str, message: str, hint: str) -> InvalidData:
     return InvalidData(message, code=code, hint=hint, errors=[{"pointer": "/target", "message": message}])
 
 
@@ -147,10 +163,20 @@ def _regression(name: str, column: pa.ChunkedArray, kind: Kind | None) -> np.nda
             f"The target column {name!r} has the same value in all {len(values)} rows.",
             "There is nothing to learn. Is this the right target column?",
         )
+    peak = float(np.abs(values).max())
+    if not _LEAST_PEAK < peak < _MOST_PEAK:
+        raise _defect(
+            "out-of-range",
+            f"The target column {name!r} has values up to {peak:g}, and the squares of errors of that size are lost.",
+            "Divide the target by its typical size, and multiply predictions by it.",
+        )
     return values
 
 
-def _classes(name: str, column: pa.ChunkedArray, kind: Kind | None) -> tuple[np.ndarray, tuple[Label, ...]]:
+def _classes(
+    name: str, column: pa.ChunkedArray, kind: Kind | None, *, gaps: bool
+) -> tuple[np.ndarray, tuple[Label, ...]]:
+    """Return (codes, labels). ``gaps``: rows without a value were left out, so whole numbers came as floats."""
     if kind == "category":
         array = texts(column)
     elif kind == "bool":
@@ -159,6 +185,8 @@ def _classes(name: str, column: pa.ChunkedArray, kind: Kind | None) -> tuple[np.
         array = column.cast(pa.int64()).combine_chunks()
     else:
         array = pa.array(numbers(column))
+        if gaps:
+            array = _whole(array)
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
     classes = sorted(array.unique().to_pylist())
@@ -173,9 +201,16 @@ def _classes(name: str, column: pa.ChunkedArray, kind: Kind | None) -> tuple[np.
     return codes.to_numpy(zero_copy_only=False).astype(np.int32), tuple(classes)
 
 
+def _whole(array: pa.Array) -> pa.Array:
+    """Return floating-point numbers as whole ones if all are: what they were before some were missing."""
+    whole = pc.and_(pc.equal(pc.trunc(array), array), pc.less(pc.abs(array), _EXACT))
+    return array.cast(pa.int64()) if pc.all(whole).as_py() else array
+
+
 def _check_class_number(name: str, classes: list[Label], rows: int) -> None:
     continuous = any(isinstance(label, float) and not label.is_integer() for label in classes)
-    too_many = len(classes) > (_MANY_FLOAT_VALUES if continuous else _MANY_CLASSES) and len(classes) > 0.05 * rows
+    most, share = (_MANY_FLOAT_VALUES, _FLOATS_SHARE) if continuous else (_MANY_CLASSES, _CLASSES_SHARE)
+    too_many = len(classes) > most and len(classes) > share * rows
     # Small tables: nearly every row its own class is no classification either.
     if too_many or (len(classes) > _MANY_FLOAT_VALUES and len(classes) > 0.5 * rows):
         text = isinstance(classes[0], str)

@@ -7,7 +7,9 @@ preparation follows it, so both always agree.
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -23,15 +25,17 @@ from rayctl.automl.tabular import columns as col
 from rayctl.automl.tabular.advice import advise
 from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.families import resolve
-from rayctl.automl.tabular.folds import choose_folds
+from rayctl.automl.tabular.folds import choose_folds, plan_folds
 from rayctl.automl.tabular.kinds import decide
-from rayctl.automl.tabular.roles import check_classes_weigh, read_groups, read_weights
+from rayctl.automl.tabular.roles import in_order, read_groups, weighed
 from rayctl.automl.tabular.target import Target, examples, read_target
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
 __all__ = ["TablePlan", "check_search_space", "duplicates", "inspect_table", "summarize"]
 
 _METRIC_ROWS = 20
+_TOLD, _REASONS = 30, 5
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
     check_search_space(request)
     usable = col.take(table, plan.target.rows)
     advice = advise(usable, plan.features, plan.target, request.time_column)
+    if len(advice) > _TOLD:
+        advice = [*advice[:_TOLD], f"There are {len(advice) - _TOLD} more remarks of these kinds."]
     return DataSummary(
         rows=len(plan.target.values),
         columns=list(table.column_names),
@@ -94,7 +100,9 @@ def _check_metric(request: RunRequest, target: Target) -> None:
         return
     # A few rows of every class, and as predictions the same values one row on: what a weak model might say.
     if n_classes is None:
-        truth = target.values[:_METRIC_ROWS]
+        # From the smallest to the largest: the first rows of the table may all be zero.
+        places = np.linspace(0, len(target.values) - 1, min(_METRIC_ROWS, len(target.values))).astype(np.int64)
+        truth = np.sort(target.values)[places]
     else:
         _, first = np.unique(target.values, return_index=True)
         truth = target.values[np.concatenate([first, np.arange(min(_METRIC_ROWS, len(target.values)))])]
@@ -142,28 +150,23 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``unknown-column``, ``target-in-features``,
             ``missing-target``, ``target-type``, ``one-class``, ``constant-target``, ``non-finite``,
-            ``too-few-rows``, ``too-few-groups``, ``invalid-weights``, ``no-features``.
+            ``too-few-rows``, ``too-few-groups``, ``unusable-folds``, ``invalid-weights``, ``invalid-times``,
+            ``no-features``.
     """
     repeated = duplicates(table.column_names)
     if repeated:
         raise _columns_defect("duplicate-columns", "These columns occur more than once", repeated, "Rename them.")
     if len(table) == 0 or not table.column_names:
-        raise InvalidData("The table is empty: it has no rows.", code="empty-table")
+        raise InvalidData(
+            "The table is empty: it has no rows.",
+            code="empty-table",
+            hint="Send rows to learn from, with the target and at least one more column.",
+        )
     names = _feature_names(table, request)
-    target = read_target(table, request.target, request.task)
-    usable = col.take(table, target.rows)
-    warnings = list(target.warnings)
-    weights, groups = None, None
-    if request.weight_column is not None:
-        weights = read_weights(usable, request.weight_column)
-        check_classes_weigh(target, weights, request.weight_column)
-    if request.validation.group_column is not None:
-        groups, group_warnings = read_groups(usable, request.validation.group_column)
-        warnings += group_warnings
-    number = None if groups is None else len(np.unique(groups))
-    warnings += choose_folds(len(target.values), target.class_counts, request.validation, number)[1]
+    target, weights, groups, warnings = _rows(table, request)
+    warnings += _check_folds(target, groups, request)
     _check_finite(table.select(names))
-    features, dropped = _choose_features(usable, names)
+    features, dropped = _choose_features(col.take(table, target.rows), names, target.rows)
     if not features:
         raise InvalidData(
             "No column is left to learn from. " + " ".join(dropped),
@@ -173,19 +176,66 @@ def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:
     return TablePlan(tuple(features), target, weights, groups, (*warnings, *dropped))
 
 
-def _choose_features(table: pa.Table, names: list[str]) -> tuple[list[Feature], list[str]]:
-    features, notes = [], []
+def _rows(table: pa.Table, request: RunRequest) -> tuple[Target, np.ndarray | None, np.ndarray | None, list[str]]:
+    """Return (the target of the rows that are used, in their order; their weights; their groups; warnings)."""
+    target = read_target(table, request.target, request.task)
+    warnings = list(target.warnings)
+    weights: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def rows(name: str) -> pa.Table:
+        return col.take(table.select([name]), target.rows)
+
+    if request.time_column is not None and request.validation.scheme == "time_series":
+        target, said = in_order(rows(request.time_column), target, request.time_column)
+        warnings += said
+    if request.weight_column is not None:
+        target, weights, said = weighed(rows(request.weight_column), target, request.weight_column)
+        warnings += said
+    name = request.validation.group_column
+    if name is not None:
+        groups, said = read_groups(rows(name), name, target.rows)
+        warnings += said
+    return target, weights, groups, warnings
+
+
+def _check_folds(target: Target, groups: np.ndarray | None, request: RunRequest) -> list[str]:
+    """Return what is to be said about the folds; refuse rows that cannot be split."""
+    if target.classes is None and request.validation.scheme != "time_series":
+        number = None if groups is None else len(np.unique(groups))
+        return choose_folds(len(target.values), None, request.validation, number)[1]
+    return plan_folds(target.values, None if target.classes is None else len(target.classes), groups, request)[1]
+
+
+def _choose_features(
+    table: pa.Table, names: list[str], positions: np.ndarray | None
+) -> tuple[list[Feature], list[str]]:
+    features, notes, dropped = [], [], []
     for name in names:
-        decision = decide(name, table.column(name))
+        decision = decide(name, table.column(name), positions)
         if decision.feature is None:
-            notes.append(f"Column {name!r} was dropped: {decision.why}.")
+            dropped.append((name, decision.why))
             continue
         features.append(decision.feature)
         if decision.note:
             notes.append(decision.note)
     copies = _copies(table, features)
-    notes += [f"Column {name!r} was dropped: it is the same as column {of!r}." for name, of in copies.items()]
-    return [feature for feature in features if feature.name not in copies], notes
+    dropped += [(name, f"it is the same as column {of!r}") for name, of in copies.items()]
+    if len(notes) > _TOLD:
+        notes = [*notes[:_TOLD], f"{len(notes) - _TOLD} more columns are text and were read as numbers or dates."]
+    return [feature for feature in features if feature.name not in copies], [*_told(dropped), *notes]
+
+
+def _told(dropped: list[tuple[str, str]]) -> list[str]:
+    """Say of every column why it was dropped; of very many only how many more there are, by reason."""
+    told = [f"Column {name!r} was dropped: {why}." for name, why in dropped[:_TOLD]]
+    more = Counter(_kind_of_reason(why) for _, why in dropped[_TOLD:])
+    return [*told, *(f"{count} more columns were dropped: {why}." for why, count in more.most_common(_REASONS))]
+
+
+def _kind_of_reason(why: str) -> str:
+    """Return a reason without what is about one column only: the name of another, examples."""
+    return re.sub(r" \(.*\)$", "", re.sub(r"column ['"].*$", "another column", why))
 
 
 def _copies(table: pa.Table, features: list[Feature]) -> dict[str, str]:
@@ -215,9 +265,16 @@ def duplicates(names: list[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _columns_defect(code: str, what: str, names: list[str], hint: str | None) -> InvalidData:
-    errors: list[FieldError] = [{"pointer": f"/data/{name}", "message": what} for name in names]
-    return InvalidData(f"{what}: {', '.join(map(repr, names))}.", code=code, hint=hint, errors=errors)
+def _columns_defect(code: str, what: str, names: list[str], hint: str) -> InvalidData:
+    errors: list[FieldError] = [{"pointer": f"/data/{name}", "message": what} for name in names[:_LISTED]]
+    return InvalidData(f"{what}: {_listed(map(repr, names))}.", code=code, hint=hint, errors=errors)
+
+
+def _listed(texts: Iterable[str], sign: str = ", ") -> str:
+    """Join texts; of very many only the first."""
+    every = list(texts)
+    more = f"{sign}and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
+    return sign.join(every[:_LISTED]) + more
 
 
 def _feature_names(table: pa.Table, request: RunRequest) -> list[str]:
@@ -230,7 +287,12 @@ def _feature_names(table: pa.Table, request: RunRequest) -> list[str]:
         raise _columns_defect("unknown-column", "These columns are not in the table", unknown, hint)
     no_features = (request.weight_column, request.validation.group_column)
     if request.target in no_features:
-        raise _columns_defect("target-in-features", "The target cannot have a second role", [request.target], None)
+        raise _columns_defect(
+            "target-in-features",
+            "The target cannot have a second role",
+            [request.target],
+            "Name another column for weight_column and group_column, or leave them out.",
+        )
     if request.features is None:
         apart = {request.target, *request.id_columns, *no_features}
         return [name for name in table.column_names if name not in apart]
@@ -252,7 +314,7 @@ def _check_finite(table: pa.Table) -> None:
                 errors.append({"pointer": f"/data/{name}", "message": message})
     if errors:
         raise InvalidData(
-            f"The table has {'; '.join(error['message'] for error in errors)}.",
+            f"The table has {_listed((error['message'] for error in errors), '; ')}.",
             code="non-finite",
             hint="Replace infinities by numbers, or by missing values.",
             errors=errors,
