@@ -24,6 +24,15 @@ __all__ = ["fingerprint", "from_ipc", "normalize", "to_ipc", "to_table"]
 _NORMAL_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.timestamp("us"))
 _EXACT = 2**53  # every whole number up to here is a float64
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "NaT", "<NA>"]
+_DELIMITERS = ",;\t|"
+_LONGEST_BLOCK = 2**31 - 1  # bytes, of Arrow's reader
+_NAMELESS = re.compile(r"__index_level_\d+__")
+_MOST_DENSE_BYTES = 2**30
+_READER_HINTS = {
+    "csv": ("CSV", "Save it as UTF-8, every row with as many values as the header has names."),
+    "parquet": ("Parquet", "Write the file again, or send the data as CSV."),
+    "arrow": ("Arrow", "Write the file again, or send the data as CSV or Parquet."),
+}
 _HTML = re.compile(rb"<(!doctype|html|\?xml)", re.IGNORECASE)
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
@@ -55,8 +64,16 @@ def to_table(data: Any, format: str | None = None) -> pa.Table:
         table = _from_bytes(pa.py_buffer(data), format)
     else:
         table = _from_object(data)
+    table = _without_nameless_index(table)
     _refuse_duplicates(table.column_names)
     return table
+
+
+def _without_nameless_index(table: pa.Table) -> pa.Table:
+    """Leave out what pandas kept of an index without a name when it wrote a Parquet or Arrow table."""
+    if b"pandas" not in (table.schema.metadata or {}):
+        return table
+    return table.select([name for name in table.column_names if not _NAMELESS.fullmatch(name)])
 
 
 def _from_object(data: Any) -> pa.Table:
@@ -69,7 +86,7 @@ def _from_object(data: Any) -> pa.Table:
     if isinstance(data, Mapping):
         return _from_columns(data)
     if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
-        names = dict.fromkeys(str(name) for row in data for name in row)
+        names = dict.fromkeys(name for row in data for name in row)
         return _from_columns({name: [row.get(name) for row in data] for name in names})
     # Frames of libraries that nobody has imported cannot be here, so nothing needs to be imported to look.
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
@@ -79,9 +96,12 @@ def _from_object(data: Any) -> pa.Table:
         data = data.collect()
     if polars is not None and isinstance(data, polars.DataFrame):
         return data.to_arrow()
-    if hasattr(data, "__arrow_c_stream__"):
-        return pa.table(data)
     kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    if hasattr(data, "__arrow_c_stream__"):
+        try:
+            return pa.table(data)
+        except (pa.ArrowException, TypeError, ValueError):
+            kind = f"{kind} (a single column?)"
     raise InvalidData(
         f"Data of type {kind} is not a table.",
         code="unsupported-data",
@@ -109,12 +129,15 @@ def _from_columns(columns: Mapping[Any, Any]) -> pa.Table:
     lengths = {name: len(array) for name, array in zip(names, arrays, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r}: {length}" for name, length in list(lengths.items())[:10])
-        raise InvalidData(f"The columns have different lengths ({listed}).", code="unequal-columns")
+        raise InvalidData(
+            f"The columns have different lengths ({listed}).",
+            code="unequal-columns",
+            hint="Give every column one value per row; write missing values as null.",
+        )
     return pa.Table.from_arrays(arrays, names=names)
 
 
 def _from_pandas(frame: Any) -> pa.Table:
-    pandas = sys.modules["pandas"]
     if frame.columns.nlevels > 1:
         raise InvalidData(
             "The frame has column names of several levels.",
@@ -128,18 +151,63 @@ def _from_pandas(frame: Any) -> pa.Table:
         unnamed = [place for place, name in enumerate(frame.index.names) if name is None]
         frame = (frame.droplevel(unnamed) if unnamed else frame).reset_index()
     frame = frame.set_axis(names, axis=1)
-    for name in names:
-        if isinstance(frame[name].dtype, pandas.PeriodDtype):
-            frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
+    frame = _with_columns(frame, _plain_columns(frame, names))
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        found = ", ".join(f"{name!r} ({_kinds(frame[name])})" for name in names if not _converts(frame[name]))
+        strange = [name for name in names if not _converts(frame[name])]
+        texts = {name: text for name in strange if (text := _mixed_as_text(frame[name])) is not None}
+        if texts and len(texts) == len(strange):
+            return pa.Table.from_pandas(_with_columns(frame, texts), preserve_index=False)
+        found = ", ".join(f"{name!r} ({_kinds(frame[name])})" for name in strange)
         raise InvalidData(
             f"These columns cannot be read: {found}." if found else f"The frame cannot be read: {_reason(error)}",
             code="unreadable-data",
             hint="Give every column one type (numbers, text, dates, true/false values), for example with astype.",
         ) from error
+
+
+def _with_columns(frame: Any, columns: Mapping[str, Any]) -> Any:
+    """Return the frame with other columns in place of some."""
+    if not columns:
+        return frame
+    pandas = sys.modules["pandas"]
+    return pandas.DataFrame({name: columns.get(name, frame[name]) for name in frame.columns}, index=frame.index)
+
+
+def _plain_columns(frame: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the columns of periods and sparse values that Arrow has no form for, in one that it has.
+
+    Raises:
+        InvalidData: ``too-large-dense``: sparse columns that would take too much memory.
+    """
+    pandas = sys.modules["pandas"]
+    dtypes = dict(zip(names, frame.dtypes, strict=True))
+    sparse = [name for name, dtype in dtypes.items() if isinstance(dtype, pandas.SparseDtype)]
+    size = len(frame) * sum(dtypes[name].subtype.itemsize for name in sparse)
+    if size > _MOST_DENSE_BYTES:
+        raise InvalidData(
+            f"{len(sparse)} sparse columns of the frame would take {size / 2**20:,.0f} MiB with all their values; "
+            f"at most {_MOST_DENSE_BYTES / 2**20:,.0f} MiB are allowed.",
+            code="too-large-dense",
+            hint="Leave the rarest columns out, or turn them into fewer (for example by TruncatedSVD of scikit-learn).",
+        )
+    plain = {name: frame[name].sparse.to_dense() for name in sparse}
+    periods = [name for name, dtype in dtypes.items() if isinstance(dtype, pandas.PeriodDtype)]
+    return plain | {name: frame[name].dt.to_timestamp() for name in periods}
+
+
+def _mixed_as_text(column: Any) -> Any:
+    """Return texts beside numbers or true/false values as text, like a CSV file would have them; None if it is other."""
+    if column.dtype != object:
+        return None
+    present = column.notna()
+    kinds = {type(value) for value in column[present]}
+    scalars = (str, int, float, np.bool_, np.integer, np.floating)
+    if str not in kinds or not all(issubclass(kind, scalars) for kind in kinds):
+        return None
+    texts = [str(value) if there else None for value, there in zip(column, present, strict=True)]
+    return sys.modules["pandas"].Series(texts, index=column.index, dtype=object)
 
 
 def _converts(column: Any) -> bool:
@@ -160,17 +228,25 @@ def _kinds(column: Any) -> str:
 
 def _from_bytes(data: pa.Buffer, format: str | None) -> pa.Table:
     if data.size == 0:
-        raise InvalidData("The data is empty: it has no bytes.", code="empty-table")
+        raise InvalidData(
+            "The data is empty: it has no bytes.",
+            code="empty-table",
+            hint="Was the file written to its end, and is it the right one?",
+        )
     kind = format or _sniff(data.slice(0, min(data.size, 65536)).to_pybytes())
     readers = {"csv": _read_csv, "parquet": _read_parquet, "arrow": _read_arrow}
     if kind not in readers:
-        raise InvalidData(f"There is no data format {kind!r}; known are csv, parquet and arrow.", code="unknown-format")
+        raise InvalidData(
+            f"There is no data format {kind!r}; known are csv, parquet and arrow.",
+            code="unknown-format",
+            hint="Choose one of these, or leave the format out: the first bytes tell it.",
+        )
     try:
         return readers[kind](data)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        names = {"csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
+        name, hint = _READER_HINTS[kind]
         raise InvalidData(
-            f"The data cannot be read as {names[kind]}: {_reason(error)}", code="unreadable-data"
+            f"The data cannot be read as {name}: {_reason(error)}", code="unreadable-data", hint=hint
         ) from error
 
 
@@ -199,17 +275,22 @@ def _read_csv(data: pa.Buffer) -> pa.Table:
 
     head = data.slice(0, min(data.size, 65536)).to_pybytes()
     _refuse_other_text(head)
-    header = head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0]
-    delimiter = next((mark for mark in ",;\t|" if mark.encode() in header), ",")
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = csv.ParseOptions(delimiter=_delimiter(head), newlines_in_values=True)
     convert = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    table = csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
+    read = csv.ReadOptions()
+    try:
+        table = csv.read_csv(pa.BufferReader(data), read, parse, convert)
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error):
+            raise
+        read.block_size = min(data.size + 1, _LONGEST_BLOCK)  # rows are longer than a block
+        table = csv.read_csv(pa.BufferReader(data), read, parse, convert)
     _refuse_duplicates(table.column_names)
     # The reader turns 12:30 into a time of day; frames have such values as text, and so shall files.
     texts = {field.name: pa.string() for field in table.schema if pa.types.is_time(field.type)}
     if texts:
         convert.column_types = texts
-        table = csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
+        table = csv.read_csv(pa.BufferReader(data), read, parse, convert)
     undecodable = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if undecodable:
         raise InvalidData(
@@ -217,9 +298,22 @@ def _read_csv(data: pa.Buffer) -> pa.Table:
             code="unreadable-data",
             hint="Save the file with the encoding UTF-8.",
         )
-    if table.column_names[:1] == [""] and table.column(0).equals(pa.chunked_array([np.arange(len(table))])):
-        table = table.remove_column(0)  # what pandas writes for an index without a name
+    if len(table.column_names) > 1 and not table.column_names[0] and _numbers_rows(table.column(0)):
+        table = table.remove_column(0)  # what pandas and R write for an index without a name
     return table
+
+
+def _delimiter(head: bytes) -> str:
+    """Return the sign that stands most often in the header outside of quotes; a comma where there is none."""
+    plain = re.sub(rb'"[^"]*"', b"", head.removeprefix(b"\xef\xbb\xbf"))
+    header = next((line for line in plain.splitlines() if line.strip()), b"")
+    return max(_DELIMITERS, key=lambda mark: header.count(mark.encode()))  # the first of equal ones
+
+
+def _numbers_rows(column: pa.ChunkedArray) -> bool:
+    """Whether a column has a whole number of its own in every row."""
+    whole = pa.types.is_integer(column.type) and not column.null_count
+    return bool(whole and pc.count_distinct(column).as_py() == len(column))
 
 
 def _refuse_other_text(head: bytes) -> None:
@@ -274,7 +368,9 @@ def normalize(table: pa.Table) -> pa.Table:
             normal = None
         except pa.ArrowInvalid as error:
             raise InvalidData(
-                f"Column {field.name!r} has values that are out of range: {_reason(error)}", code="out-of-range"
+                f"Column {field.name!r} has values that are out of range: {_reason(error)}",
+                code="out-of-range",
+                hint="Correct these values, or replace them by missing ones.",
             ) from error
         if normal is None:
             errors.append(FieldError(pointer=f"/data/{field.name}", message=f"type {field.type} is not supported"))
@@ -392,4 +488,8 @@ def from_ipc(data: bytes) -> pa.Table:
     try:
         return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise InvalidData(f"The data is not an Arrow stream: {_reason(error)}", code="unreadable-data") from error
+        raise InvalidData(
+            f"The data is not an Arrow stream: {_reason(error)}",
+            code="unreadable-data",
+            hint="Write it with Arrow's IPC stream format, or send CSV or Parquet.",
+        ) from error
