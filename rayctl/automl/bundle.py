@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOWED_TYPES",
+    "DAMAGED",
     "FORMAT",
     "FORMAT_VERSION",
     "MAX_BYTES",
@@ -51,6 +52,9 @@ FORMAT_VERSION = 2
 """Version 2 added the kinds ``arrays``, ``bundle`` and ``catboost`` of members; version 1 is still read."""
 MAX_BYTES = 4 * 2**30
 """Default upper bound of what a bundle may unpack to, in bytes."""
+
+DAMAGED = "Download the model again; if that does not help, train it again."
+"""What to do about a bundle that cannot be used."""
 
 _MAX_MEMBERS = 10_000
 _PACKED = frozenset({"arrays", "bundle", "skops"})  # compressed inside; a second time would only cost time
@@ -165,7 +169,11 @@ def read_bundle(data: bytes, *, kind: str | None = None, max_bytes: int = MAX_BY
         raise _invalid(f"it cannot be unpacked ({error})") from error
     manifest = _parse_manifest(parts.pop(_MANIFEST, None))
     if kind is not None and manifest["kind"] != kind:
-        raise InvalidRequest(f"This is a model of kind {manifest['kind']!r}, not {kind!r}.", code="bundle-kind")
+        raise InvalidRequest(
+            f"This is a model of kind {manifest['kind']!r}, not {kind!r}.",
+            code="bundle-kind",
+            hint="Give the model of another run, one of the kind that is wanted.",
+        )
     listed = manifest["members"]
     if set(listed) != set(parts):
         raise _invalid("its members are not those of its manifest")
@@ -291,7 +299,7 @@ def _entry(name: str, *, packed: bool = False) -> zipfile.ZipInfo:
 
 
 def _invalid(why: str) -> InvalidRequest:
-    return InvalidRequest(f"This is not a usable model bundle: {why}.", code="invalid-bundle")
+    return InvalidRequest(f"This is not a usable model bundle: {why}.", code="invalid-bundle", hint=DAMAGED)
 
 
 def _check_sizes(archive: zipfile.ZipFile, max_bytes: int) -> None:
@@ -303,6 +311,7 @@ def _check_sizes(archive: zipfile.ZipFile, max_bytes: int) -> None:
             f"The model would unpack to {total} bytes in {len(entries)} parts; allowed are {max_bytes} bytes "
             f"in {_MAX_MEMBERS} parts.",
             code="bundle-too-large",
+            hint="Train with fewer trials, or set max_predict_ms: smaller models are delivered then.",
         )
     if len({entry.filename for entry in entries}) != len(entries):
         raise _invalid("two members have the same name")

@@ -61,7 +61,7 @@ def load_class(model: str, pickled_class: bytes | None = None, known: Iterable[s
         raise InvalidRequest(
             f"The model {model!r} cannot be used: {attribute!r} {what}.",
             code="unknown-model",
-            hint=_suggest(attribute, classes),
+            hint=_suggest(attribute, classes) or "Name a class with fit and predict: package.module.Class.",
         )
     return found
 
@@ -141,7 +141,7 @@ def check_parameters(cls: type, model: str, params: Iterable[str]) -> None:
     raise InvalidRequest(
         f"The model {model!r} has no parameter {', '.join(map(repr, unknown))}. It accepts: {listed or 'none'}.",
         code="unknown-parameter",
-        hint=_suggest(unknown[0], shown),
+        hint=_suggest(unknown[0], shown) or "Leave it out, or choose one of the accepted names.",
         errors=[{"pointer": f"/search_space/{model}/{name}", "message": "unknown parameter"} for name in unknown],
     )
 
@@ -189,7 +189,11 @@ def load_function(path: str, pickled: bytes | None = None) -> Callable[..., Any]
             hint="Give an importable path such as package.module.function, available to the workers.",
         ) from error
     if not callable(found):
-        raise InvalidRequest(f"The metric {path!r} is not a function.", code="unknown-metric")
+        raise InvalidRequest(
+            f"The metric {path!r} is not a function.",
+            code="unknown-metric",
+            hint="Name a function that is called as f(y_true, y_pred).",
+        )
     return found
 
 
@@ -200,10 +204,16 @@ def _unpickle_class(model: str, pickled_class: bytes) -> type:
         found = cloudpickle.loads(pickled_class)
     except Exception as error:  # the caller's code: anything can come out
         raise InvalidRequest(
-            f"The class of model {model!r} cannot be loaded: {type(error).__name__}: {error}", code="unknown-model"
+            f"The class of model {model!r} cannot be loaded: {type(error).__name__}: {error}",
+            code="unknown-model",
+            hint="Make what it refers to available to the workers through runtime_env.",
         ) from error
     if not isinstance(found, type):
-        raise InvalidRequest(f"What was sent as model {model!r} is not a class.", code="unknown-model")
+        raise InvalidRequest(
+            f"What was sent as model {model!r} is not a class.",
+            code="unknown-model",
+            hint="Pass the class itself, not an object of it.",
+        )
     return found
 
 

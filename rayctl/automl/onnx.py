@@ -75,7 +75,8 @@ def onnx_inputs(bundle: bytes, table: pa.Table) -> dict[str, np.ndarray]:
     from rayctl.automl.tabular.predict import match_columns
 
     opened = open_bundle(bytes(bundle), allow_pickle=False)
-    rows = opened.encoder.transform(match_columns(opened.encoder.features, table), len(table), want=opened.views)
+    columns = match_columns(opened.encoder.features, table, opened.encoder.categories)
+    rows = opened.encoder.transform(columns, len(table), want=opened.views)
     found = {view: rows.tree if view == "tree" else rows.dense for view in opened.views}
     for name, model in _derived(opened).items():
         assert model.derived is not None

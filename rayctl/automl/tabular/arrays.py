@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rayctl.automl.bundle import DAMAGED
 from rayctl.errors import InvalidRequest
 
 __all__ = ["pack_arrays", "unpack_arrays"]
@@ -46,5 +47,5 @@ def unpack_arrays(directory: Mapping[str, Any], data: bytes) -> dict[str, np.nda
         if start != len(data):
             raise ValueError("there is more data than its directory says")
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"This is not a usable model bundle: {error}.", code="invalid-bundle") from error
+        raise InvalidRequest(f"This is not a usable model bundle: {error}.", code="invalid-bundle", hint=DAMAGED) from error
     return arrays

@@ -47,7 +47,11 @@ def assemble(
     for trial in sorted(combination.weights):
         models = [outcomes[trial][place].model for place in used]
         if not all(len(model) for model in models):
-            raise TrialError(f"Trial {trial} has no stored model of a fold.", code="model-error")
+            raise TrialError(
+                f"Trial {trial} has no stored model of a fold.",
+                code="model-error",
+                hint="Extend the run: the trial is fitted again.",
+            )
         blobs[trial] = [thinned_forest(np.ascontiguousarray(blob).tobytes(), models=len(used)) for blob in models]
     costs = {trial: [row_us(blob) for blob in parts] for trial, parts in blobs.items()}
     trials = []

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rayctl.automl.bundle import Member
+from rayctl.automl.bundle import DAMAGED, Member
 from rayctl.automl.tabular.clock import Clock, timed_out
 from rayctl.automl.tabular.cost import catboost_round_s
 from rayctl.automl.tabular.training import Part, TrainingData
@@ -92,7 +92,7 @@ class CatboostPredictor:
         try:
             model.load_model(blob=members["model"].data)
         except Exception as error:  # CatBoost raises its own type, and TypeError
-            raise InvalidRequest(f"The CatBoost model cannot be read: {error}", code="invalid-bundle") from error
+            raise InvalidRequest(f"The CatBoost model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED) from error
         categorical = tuple(int(column) for column in info["categorical"])
         return cls(model, info["n_classes"], categorical, bool(info["exponent"]))
 

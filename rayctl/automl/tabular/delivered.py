@@ -10,18 +10,21 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from rayctl.automl.bundle import MAX_BYTES, read_bundle
+from rayctl.automl.bundle import DAMAGED, MAX_BYTES, read_bundle
 from rayctl.automl.tabular.assemble import KIND
 from rayctl.automl.tabular.encoder import Encoded, TableEncoder
 from rayctl.automl.tabular.fitted import FittedModel, load_model, one_thread
 from rayctl.automl.tabular.mixing import mix
+from rayctl.automl.tabular.network_model import CHUNK_ROWS
 from rayctl.automl.tabular.target import Label
 from rayctl.errors import InvalidRequest
 
 __all__ = ["Delivered", "DeliveredTrial", "open_bundle"]
 
 _PARALLEL_ROWS = 200
+_MOST_CELLS = 2**26  # 256 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,18 @@ class Delivered:
         total = sum(trial.weight for trial in trials)
         return mix(parts, {trial.trial: trial.weight / total for trial in trials}, self.settings)
 
+    def predict_columns(self, columns: Sequence[pa.ChunkedArray]) -> np.ndarray:
+        """Predict rows by the columns of the encoder's features, not empty; many rows part by part, to bound memory."""
+        rows = len(columns[0])
+        width = max(1, self.encoder.dense_width + len(self.encoder.tree_names))
+        # Whole chunks of the models: how rows are cut makes no difference to what is predicted of them.
+        step = CHUNK_ROWS * max(1, _MOST_CELLS // (CHUNK_ROWS * width))
+        parts = []
+        for start in range(0, rows, step):
+            part = [column.slice(start, step) for column in columns]
+            parts.append(self.predict(self.encoder.transform(part, len(part[0]), want=self.views)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def _averaged(self, values: Sequence[np.ndarray]) -> np.ndarray:
         if len(values) == 1:
             return values[0]
@@ -147,5 +162,5 @@ def _open(bundle: bytes, allow_pickle: bool) -> Delivered:
             raise ValueError("it has no model")
         settings = dict(opened.info["settings"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
+        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED) from error
     return Delivered(encoder, None if classes is None else tuple(classes), tuple(trials), settings)

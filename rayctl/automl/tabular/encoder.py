@@ -9,7 +9,7 @@ As it knows nothing of the target, it is learned once, from all rows, and every 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayctl.automl.bundle import Member
+from rayctl.automl.bundle import DAMAGED, Member
 from rayctl.automl.tabular.arrays import pack_arrays, unpack_arrays
 from rayctl.automl.tabular.columns import Feature
 from rayctl.automl.tabular.dense import DenseEncoder
-from rayctl.automl.tabular.parts import Column, Part, fit_part, part_from_json
+from rayctl.automl.tabular.parts import CategoryPart, Column, Part, fit_part, part_from_json
 from rayctl.errors import InvalidRequest
 
 __all__ = ["Encoded", "TableEncoder"]
@@ -77,6 +77,12 @@ class TableEncoder:
         """Number of category codes of each column in ``categorical``."""
         return tuple(int(self.columns[self._in_tree[place]].size) for place in self.categorical)
 
+    @cached_property
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """The categories with a code of their own, by input column; most frequent first."""
+        pairs = zip(self.features, self.parts, strict=True)
+        return {feature.name: part.categories for feature, part in pairs if isinstance(part, CategoryPart)}
+
     @property
     def dense_width(self) -> int:
         """Number of columns of the dense matrix."""
@@ -110,13 +116,21 @@ class TableEncoder:
         tree = (encoded if whole else encoded[:, list(self._in_tree)]) if "tree" in want else nothing
         return Encoded(np.ascontiguousarray(tree), self.dense.transform(encoded) if "dense" in want else nothing)
 
+    @cached_property
+    def _tree_places(self) -> dict[int, tuple[int, ...]]:
+        return _places(self._owners[index] for index in self._in_tree)
+
+    @cached_property
+    def _dense_places(self) -> dict[int, tuple[int, ...]]:
+        return _places(self._owners[source] for source in self.dense.sources)
+
     def tree_of(self, feature_index: int) -> tuple[int, ...]:
         """Return the columns of the tree matrix that come from an input column."""
-        return tuple(place for place, index in enumerate(self._in_tree) if self._owners[index] == feature_index)
+        return self._tree_places.get(feature_index, ())
 
     def dense_of(self, feature_index: int) -> tuple[int, ...]:
         """Return the columns of the dense matrix that come from an input column."""
-        return tuple(place for place, source in enumerate(self.dense.sources) if self._owners[source] == feature_index)
+        return self._dense_places.get(feature_index, ())
 
     def to_members(self) -> tuple[dict[str, Any], dict[str, Member]]:
         """Return (JSON for the bundle's info, members): all that is needed to rebuild the encoder, as plain data."""
@@ -151,7 +165,17 @@ class TableEncoder:
             dense = DenseEncoder.from_json(state["dense"], _under(arrays, "dense/"), width)
             return cls(features, parts, dense)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
+            raise InvalidRequest(
+                f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED
+            ) from error
+
+
+def _places(owners: Iterable[int]) -> dict[int, tuple[int, ...]]:
+    """Return the positions of each owner."""
+    found: dict[int, list[int]] = {}
+    for place, owner in enumerate(owners):
+        found.setdefault(owner, []).append(place)
+    return {owner: tuple(places) for owner, places in found.items()}
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -38,6 +38,7 @@ __all__ = ["ENGINE", "TabularEngine"]
 _MESSAGE_CHARS = 500
 _TIMED_ROWS = 1_000
 _TIMED_REPEATS = 3
+_MODEL_HINT = "The model said so itself: change its parameters or its code, or leave it out."
 
 
 class TabularEngine:
@@ -176,16 +177,19 @@ class TabularEngine:
                 cannot be read.
         """
         if table is None:
-            raise InvalidRequest("This model predicts rows of a table; no table was given.", code="no-data")
+            raise InvalidRequest(
+                "This model predicts rows of a table; no table was given.",
+                code="no-data",
+                hint="Send the rows to be predicted.",
+            )
         opened = open_bundle(bytes(bundle), allow_pickle=allow_pickle)
         if proba and not opened.has_proba:
             raise InvalidRequest(
                 f"The model {opened.trials[0].name!r} gives no class probabilities.",
                 code="no-probabilities",
-                hint="Leave out proba.",
+                hint="Leave out proba, or train classes by a model with predict_proba.",
             )
-        columns = match_columns(opened.encoder.features, table)
-        values = opened.predict(opened.encoder.transform(columns, len(table), want=opened.views))
+        values = opened.predict_columns(match_columns(opened.encoder.features, table, opened.encoder.categories))
         if opened.classes is None:
             return output_table(values, None)
         predicted = output_table(labels_of(values, opened.settings), opened.classes)
@@ -252,7 +256,20 @@ def _score(
             )
         predicted = decision
     weights = None if prepared.weights is None else prepared.weights[fold.test]
-    return score(metric, prepared.target[fold.test], predicted, model.n_classes, weights, prepared.classes)
+    truth = prepared.target[fold.test]
+    if metric.function is None:
+        return score(metric, truth, predicted, model.n_classes, weights, prepared.classes)
+    try:
+        return score(metric, truth, predicted, model.n_classes, weights, prepared.classes)
+    except MemoryError:
+        raise
+    except Exception as error:  # the caller's code: anything can come out
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise TrialError(
+            f"The metric {metric.name!r} failed on fold {fold.index}: {why}"[:_MESSAGE_CHARS],
+            code="invalid-score",
+            hint="It is called as f(y_true, y_pred) and must return one number for the test rows of every fold.",
+        ) from error
 
 
 @contextmanager
@@ -271,7 +288,7 @@ def _blamed_on(candidate: Candidate) -> Iterator[None]:
             raise _out_of_memory(candidate) from error
         lines = str(error).strip().splitlines() or [""]
         message = f"{candidate.model}: {type(error).__name__}: {lines[-1].strip()}"
-        raise TrialError(message[:_MESSAGE_CHARS], code="model-error") from error
+        raise TrialError(message[:_MESSAGE_CHARS], code="model-error", hint=_MODEL_HINT) from error
 
 
 def _out_of_memory(candidate: Candidate) -> TrialError:

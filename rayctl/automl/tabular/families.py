@@ -223,5 +223,7 @@ def _check_type(cls: type, model: str, task: TaskType) -> None:
     wrong, right = (RegressorMixin, ClassifierMixin) if wanted == "classifier" else (ClassifierMixin, RegressorMixin)
     if issubclass(cls, wrong) and not issubclass(cls, right):
         raise InvalidRequest(
-            f"The model {model!r} is not a {wanted}; the task is {task.value}.", code="wrong-model-type"
+            f"The model {model!r} is not a {wanted}; the task is {task.value}.",
+            code="wrong-model-type",
+            hint=f"Name a class that is a {wanted}, or change the task.",
         )

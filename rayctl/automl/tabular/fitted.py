@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rayctl.automl.bundle import MAX_BYTES, Member, read_bundle, write_bundle
+from rayctl.automl.bundle import DAMAGED, MAX_BYTES, Member, read_bundle, write_bundle
 from rayctl.automl.tabular.derived import DerivedFeatures
 from rayctl.automl.tabular.families import View
 from rayctl.automl.tabular.scale import TargetScale
@@ -26,6 +26,7 @@ __all__ = ["BLOB_KIND", "FittedModel", "load_model", "one_thread"]
 BLOB_KIND = "tabular-fold"
 _DERIVED = "derived.json"
 _PREFIX = "model/"
+_SUM_TOLERANCE = 1e-3
 
 _PREDICTORS = {
     "lightgbm": "lightgbm_model:LightgbmPredictor",
@@ -96,7 +97,10 @@ class FittedModel:
             codes = _vector(values, len(rows))
             local = _finite(codes, "predictions").astype(np.int64)
             if (local != codes).any() or (local < 0).any() or (local >= len(self.present)).any():
-                raise TrialError("The model predicted labels that it was not trained on.", code="invalid-prediction")
+                raise _invalid(
+                    "The model predicted labels that it was not trained on.",
+                    "Return the class numbers that fit was given in y, from 0 on.",
+                )
             return np.asarray(self.present, dtype=np.int64)[local]
         return self._expand(values, len(rows))
 
@@ -111,13 +115,21 @@ class FittedModel:
         assert self.present is not None
         assert self.n_classes is not None
         if local.shape != (rows, len(self.present)):
-            raise TrialError(
+            raise _invalid(
                 f"The model gave probabilities of shape {local.shape}; expected are {(rows, len(self.present))}.",
-                code="invalid-prediction",
+                "Return one row per row of X, and one column per class that y had, in order.",
             )
         _finite(local, "probabilities")
         if (local < -1e-9).any() or (local > 1 + 1e-6).any():
-            raise TrialError("The model gave probabilities outside 0 to 1.", code="invalid-prediction")
+            raise _invalid("The model gave probabilities outside 0 to 1.", "Return predict_proba as shares of 1.")
+        total = local.sum(axis=1, keepdims=True)
+        if (total <= 0).any():
+            empty = int((total <= 0).sum())
+            raise _invalid(
+                f"The model gave no class a probability in {empty} of {rows} rows.", "Return rows that sum to 1."
+            )
+        if (np.abs(total - 1) > _SUM_TOLERANCE).any():
+            local = local / total
         if len(self.present) == self.n_classes:
             return local.astype(np.float32)
         full = np.zeros((rows, self.n_classes), dtype=np.float32)
@@ -167,7 +179,7 @@ def load_model(blob: bytes, *, allow_pickle: bool, max_bytes: int = MAX_BYTES) -
         own = {name.removeprefix(_PREFIX): part for name, part in members.items() if name.startswith(_PREFIX)}
         predictor = cls.load(parts, own, allow_pickle=allow_pickle)
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
+        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED) from error
     return FittedModel(predictor, cast(View, view), present, n_classes, derived, scale)
 
 
@@ -176,13 +188,21 @@ def _vector(values: Any, rows: int) -> np.ndarray:
     if array.shape == (rows, 1):
         array = array[:, 0]
     if array.shape != (rows,):
-        raise TrialError(
-            f"The model gave predictions of shape {array.shape}; expected is {(rows,)}.", code="invalid-prediction"
+        raise _invalid(
+            f"The model gave predictions of shape {array.shape}; expected is {(rows,)}.",
+            "Return one value per row of X.",
         )
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise TrialError(f"The model's predictions are not numbers ({error}).", code="invalid-prediction") from error
+        raise _invalid(
+            f"The model's predictions are not numbers ({error}).",
+            "Return numbers; for classes the numbers that fit was given in y.",
+        ) from error
+
+
+def _invalid(message: str, hint: str) -> TrialError:
+    return TrialError(message, code="invalid-prediction", hint=hint)
 
 
 def _finite(array: np.ndarray, what: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rayctl.automl.bundle import Member, dump_arrays, load_arrays
+from rayctl.automl.bundle import DAMAGED, Member, dump_arrays, load_arrays
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.training import TrainingData
 from rayctl.errors import InvalidRequest
@@ -157,7 +157,7 @@ def _check(arrays: Mapping[str, np.ndarray], n_features: int) -> None:
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         problem = repr(error)
     if problem is not None:
-        raise InvalidRequest(f"The forest of the model bundle is unusable: {problem}", code="invalid-bundle")
+        raise InvalidRequest(f"The forest of the model bundle is unusable: {problem}", code="invalid-bundle", hint=DAMAGED)
 
 
 def _problem(arrays: Mapping[str, np.ndarray], n_features: int) -> str | None:

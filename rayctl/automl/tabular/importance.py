@@ -25,6 +25,7 @@ __all__ = ["importance"]
 _ROWS = 2_000
 _REPEATS = 3
 _STACKED_ROWS = 20_000  # rows predicted at once: permuted copies for several columns
+_STACKED_CELLS = 2**25  # of both forms together, in single precision
 
 
 def importance(
@@ -50,7 +51,8 @@ def importance(
     bases = [_score(metric, delivered, prepared, rows, fold, _rows(prepared, rows), 1)[0] for rows, fold in samples]
     for _ in range(_REPEATS):
         for (rows, fold), base in zip(samples, bases, strict=True):
-            at_once = max(1, _STACKED_ROWS // max(1, len(rows)))
+            cells = max(1, len(rows)) * max(1, prepared.tree.shape[1] + prepared.dense.shape[1])
+            at_once = max(1, min(_STACKED_ROWS // max(1, len(rows)), _STACKED_CELLS // cells))
             for start in range(0, len(features), at_once):
                 if deadline is not None and now() >= deadline:
                     return _ranked(features, drops)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 
-from rayctl.automl.bundle import Member, dump_arrays, load_arrays
+from rayctl.automl.bundle import DAMAGED, Member, dump_arrays, load_arrays
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.network_model import NetworkPredictor
 from rayctl.automl.tabular.training import Part, TrainingData
@@ -39,7 +39,7 @@ class KernelPredictor:
 
     def __init__(self, landmarks: np.ndarray, kernel: Kernel, gamma: float, network: NetworkPredictor) -> None:
         if kernel not in _METRICS or not gamma > 0 or landmarks.ndim != 2 or len(network.weights[0]) != len(landmarks):
-            raise InvalidRequest("The parts of a kernel model do not fit together.", code="invalid-bundle")
+            raise InvalidRequest("The parts of a kernel model do not fit together.", code="invalid-bundle", hint=DAMAGED)
         self.landmarks, self.kernel, self.gamma, self.network = landmarks, kernel, gamma, network
         self.has_proba = network.has_proba
 
@@ -114,13 +114,17 @@ def _parameters(params: Mapping[str, Any]) -> tuple[Kernel, float, int]:
     kernel = params.get("kernel", "laplacian")
     width, most = params.get("width", _DEFAULT_WIDTH), params.get("n_components", DEFAULT_LANDMARKS)
     if kernel not in _METRICS:
-        raise TrialError(f"There is no kernel {kernel!r}; choose laplacian or rbf.", code="invalid-parameter")
+        raise _refused(f"There is no kernel {kernel!r}.", "Choose laplacian or rbf.")
     for name, value, least in (("width", width, 0.0), ("n_components", most, 1.0)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value) or value <= 0:
-            raise TrialError(f"{name} of 'kernel' is {value!r}; a number above 0 is wanted.", code="invalid-parameter")
+            raise _refused(f"{name} of 'kernel' is {value!r}.", "Give a finite number above 0.")
         if value < least:
-            raise TrialError(f"{name} of 'kernel' is {value!r}; at least {least:g}.", code="invalid-parameter")
+            raise _refused(f"{name} of 'kernel' is {value!r}.", f"Give at least {least:g}.")
     return cast(Kernel, kernel), float(width), int(most)
+
+
+def _refused(message: str, hint: str) -> TrialError:
+    return TrialError(message, code="invalid-parameter", hint=hint)
 
 
 def _kernels(x: np.ndarray, landmarks: np.ndarray, kernel: Kernel, gamma: float) -> np.ndarray:

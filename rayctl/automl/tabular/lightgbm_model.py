@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rayctl.automl.bundle import Member
+from rayctl.automl.bundle import DAMAGED, Member
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.training import Part, TrainingData
 from rayctl.errors import InvalidRequest
@@ -87,7 +87,7 @@ def _booster(text: str) -> Any:
     try:
         return Booster(model_str=text)
     except Exception as error:  # LightGBM raises its own and built-in types on a malformed text
-        raise InvalidRequest(f"The LightGBM model cannot be read: {error}", code="invalid-bundle") from error
+        raise InvalidRequest(f"The LightGBM model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED) from error
 
 
 class _Watch:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rayctl.automl import estimators
-from rayctl.automl.bundle import Member, dump_arrays, load_arrays
+from rayctl.automl.bundle import DAMAGED, Member, dump_arrays, load_arrays
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.training import TrainingData
 from rayctl.errors import InvalidRequest, TrialError
@@ -53,7 +53,7 @@ class NeighborsPredictor:
         arrays, n_classes = load_arrays(members["rows"]), info["n_classes"]
         x, y = arrays["x"], arrays["y"]
         if x.ndim != 2 or y.shape != (len(x),) or (n_classes is not None and len(np.unique(y)) != n_classes):
-            raise InvalidRequest("The neighbours of the model bundle do not fit together.", code="invalid-bundle")
+            raise InvalidRequest("The neighbours of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED)
         return cls(x, y, info["params"], n_classes)
 
 
@@ -64,8 +64,16 @@ def fit_neighbors(data: TrainingData, params: Mapping[str, Any], seed: int, cloc
     try:
         own = json.loads(json.dumps(own))
     except (TypeError, ValueError) as error:
-        raise TrialError(f"A parameter of 'knn' is not plain data ({error}).", code="invalid-parameter") from error
+        raise TrialError(
+            f"A parameter of 'knn' is not plain data ({error}).",
+            code="invalid-parameter",
+            hint="Give numbers and texts only: the model is stored without code.",
+        ) from error
     rows, wanted = len(data.train.y), int(own.get("n_neighbors", 5))
     if wanted > rows:
-        raise TrialError(f"There are {rows} training rows, fewer than {wanted} neighbours.", code="model-error")
+        raise TrialError(
+            f"There are {rows} training rows, fewer than {wanted} neighbours.",
+            code="model-error",
+            hint="Ask for fewer n_neighbors, or give more rows.",
+        )
     return NeighborsPredictor(data.train.x, data.train.y, own, data.n_classes)

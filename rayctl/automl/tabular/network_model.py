@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rayctl.automl.bundle import Member, dump_arrays, load_arrays
+from rayctl.automl.bundle import DAMAGED, Member, dump_arrays, load_arrays
 from rayctl.errors import InvalidRequest
 
-__all__ = ["NetworkPredictor", "softmax"]
+__all__ = ["CHUNK_ROWS", "NetworkPredictor", "softmax"]
 
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
@@ -23,7 +23,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "logistic": lambda x: 1.0 / (1.0 + np.exp(-np.clip(x, -60, 60))),
 }
-_CHUNK_ROWS = 8192
+CHUNK_ROWS = 8192
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -65,12 +65,12 @@ class NetworkPredictor:
         fits = fits and all(left[1] == right[0] for left, right in itertools.pairwise(sizes))
         outputs = (1,) if self.n_classes is None else (1, 2) if self.n_classes == 2 else (self.n_classes,)
         if not fits or sizes[-1][1] not in outputs:
-            raise InvalidRequest("The layers of the model bundle do not fit together.", code="invalid-bundle")
+            raise InvalidRequest("The layers of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""
         # In chunks of equal shape: keeps temporaries small, and rows' results independent of how many there are.
-        parts = [self._outputs(x[at : at + _CHUNK_ROWS]) for at in range(0, len(x), _CHUNK_ROWS)]
+        parts = [self._outputs(x[at : at + CHUNK_ROWS]) for at in range(0, len(x), CHUNK_ROWS)]
         out = np.concatenate(parts) if parts else np.empty((0, self.weights[-1].shape[1]))
         if self.n_classes is None:
             return out[:, 0]

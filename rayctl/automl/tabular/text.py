@@ -20,6 +20,7 @@ __all__ = ["TextModel"]
 _HASHES = 2**16
 _KEPT = 8192
 _SAMPLE_ROWS = 20_000
+_ROWS_AT_ONCE = 20_000
 _COMPONENTS = 50
 _MAX_CHARS = 5_000
 
@@ -73,8 +74,13 @@ class TextModel:
         """Return float32 (rows, width); rows without text are zero."""
         if not self.width:
             return np.zeros((len(values), 0), dtype=np.float32)
-        weighted = _weighted(_hashed(values.fill_null(""), self.analyzer), self.kept, self.idf)
-        return np.asarray(weighted @ self.directions, dtype=np.float32)
+        components = np.empty((len(values), self.width), dtype=np.float32)
+        # In parts: the words of many long texts take far more memory than what is kept of them.
+        for start in range(0, len(values), _ROWS_AT_ONCE):
+            part = values.slice(start, _ROWS_AT_ONCE).fill_null("")
+            weighted = _weighted(_hashed(part, self.analyzer), self.kept, self.idf)
+            components[start : start + _ROWS_AT_ONCE] = weighted @ self.directions
+        return components
 
     def to_json(self) -> dict[str, Any]:
         """Return the small part of the state."""
