@@ -511,7 +511,7 @@ class Delivery:
                 "code": "all-trials-failed",
                 "message": f"All {len(failed)} trials that ended have failed; the first ({failed[0].model}): "
                 f"{first_error.get('message')}",
-                "hint": "The leaderboard lists the reason of each.",
+                "hint": " ".join(filter(None, [first_error.get("hint"), "The leaderboard lists the reason of each."])),
             }
         return {
             "code": NO_TRIAL,

@@ -13,32 +13,37 @@ __all__ = ["TaskFailure", "failure_of", "failure_of_task"]
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """Why a trial's task failed: an error code of `TrialError` and a text for the leaderboard."""
+    """Why a trial's task failed: an error code of `TrialError`, a text for the leaderboard, and what to do about it."""
 
     code: str
     message: str
+    hint: str | None = None
 
     @property
     def as_error(self) -> dict[str, str]:
         """The form that leaderboard rows carry."""
-        return {"code": self.code, "message": self.message}
+        told = {"code": self.code, "message": self.message}
+        return told if self.hint is None else {**told, "hint": self.hint}
 
 
 def failure_of(error: BaseException) -> TaskFailure:
     """Say why a trial failed by what it raised."""
     if isinstance(error, RayctlError):
-        return TaskFailure(error.code, error.message)
+        return TaskFailure(error.code, error.message, error.hint)
     return TaskFailure("model-error", f"{type(error).__name__}: {error}"[:500])
 
 
 def failure_of_task(error: BaseException) -> TaskFailure:
     """Say why waiting for a task failed: the environment, memory, the caller's data, or a dead worker."""
     if isinstance(error, RuntimeEnvSetupError):
-        return TaskFailure("environment-error", f"The runtime environment could not be built: {error.error_message}")
+        text = f"The runtime environment could not be built: {error.error_message}"
+        return TaskFailure("environment-error", text, "Check the packages and options of runtime_env.")
     if isinstance(error, OutOfMemoryError):
-        return TaskFailure("out-of-memory", "The worker was stopped because its node ran out of memory.")
+        text = "The worker was stopped because its node ran out of memory."
+        return TaskFailure("out-of-memory", text, "Use a smaller model, or fewer tasks at once (max_parallel).")
     if isinstance(error, RayTaskError):
         return failure_of(error.cause)
     if not isinstance(error, RayError):
         return failure_of(error)
-    return TaskFailure("worker-died", f"The worker process died ({type(error).__name__}).")
+    text = f"The worker process died ({type(error).__name__})."
+    return TaskFailure("worker-died", text, "If it happens again, leave the model out: it crashes its process.")

@@ -47,7 +47,9 @@ def continuation(
     """
     if time_budget_s is None and max_trials is None:
         raise InvalidRequest(
-            "How much longer? Give a time budget, a number of further trials, or both.", code="missing-budget"
+            "How much longer is the run to go on?",
+            code="missing-budget",
+            hint="Give a time budget (2m), a number of further trials, or both.",
         )
     ended = sum(row.state is not TrialState.SKIPPED and not is_baseline(row) for row in trials)
     validation = _same_windows(request, trials)
@@ -68,7 +70,11 @@ def repetition(run_id: str, request: RunRequest, trials: Sequence[LeaderboardRow
         Conflict: ``nothing-to-replay``: no trial is done.
     """
     if not any(row.state is TrialState.DONE for row in trials):
-        raise Conflict(f"Nothing finished in run {run_id}; there is nothing to repeat.", code="nothing-to-replay")
+        raise Conflict(
+            f"Nothing finished in run {run_id}; there is nothing to repeat.",
+            code="nothing-to-replay",
+            hint="Submit it anew, or extend it with a time budget.",
+        )
     count = max(row.trial for row in trials) + 1
     validation = _same_windows(request, trials)
     return _again(

@@ -141,8 +141,9 @@ class Validation(Document):
     """How trials are scored. ``auto``: stratified or plain k-fold, rolling origin for series.
 
     ``folds``: number of folds or windows (default: 8, 5 or 3 by the number of rows, 3 windows for series, fewer on
-    short data). ``time_series`` uses expanding windows over rows in the given order. ``group_column``: rows with the
-    same value are never split between training and test part (tables; the column is not a feature).
+    short data). ``time_series`` uses expanding windows over rows in the order of ``time_column``, or as they are given
+    without one. ``group_column``: rows with the same value are never split between training and test part (tables; the
+    column is not a feature).
     """
 
     scheme: Literal["auto", "kfold", "holdout", "time_series"] = "auto"
@@ -180,7 +181,7 @@ class RunRequest(Document):
     versions give the same leaderboard.
 
     ``known_future``: columns of a long table whose future values are known (price, holiday); ``levels``: prediction
-    intervals in percent. ``weight_column``: weight of each row in fitting and scoring. ``ensemble``: deliver a weighted
+    intervals in percent. ``weight_column``: weight of each row in fitting and scoring; rows of weight 0 are left out. ``ensemble``: deliver a weighted
     combination of trials (default) or the best trial fitted again on all rows (False; the default with a search
     space). ``stacking``: a second model learns the combination from the trials' validation predictions.
     ``calibrate``: correct class probabilities (default: where the metric scores them). ``class_weight``: weigh rare
@@ -313,9 +314,10 @@ class LeaderboardRow(Document):
     """One trial. ``score`` is the mean over folds in the metric's own direction; None unless ``state`` is done.
 
     ``fold_scores``: one per fold or window that was scored, also of trials that were given up.
-    ``fit_s`` and ``predict_s`` are mean seconds per fold. ``error`` has ``code`` and ``message``. ``size_bytes``: of
-    the trial's fitted models together. ``weight``: share in the delivered model, 0 if it is not in it (None while the
-    run lasts). ``reused``: taken from an earlier run. ``stopped_at``: fold → rounds after which time ended its fit.
+    ``fit_s`` and ``predict_s`` are mean seconds per fold. ``error`` has ``code``, ``message`` and perhaps ``hint``.
+    ``size_bytes``: of the trial's fitted models together. ``weight``: share in the delivered model, 0 if it is not in it
+    (None while the run lasts). ``reused``: taken from an earlier run. ``stopped_at``: fold → rounds after which time
+    ended its fit.
     """
 
     rank: int | None = None

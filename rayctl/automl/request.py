@@ -50,7 +50,7 @@ def build_request(fields: Mapping[str, Any]) -> RunRequest:
         short = name.removesuffix("_s")
         if short in given:
             if name in given:
-                raise InvalidRequest(f"Give {short} or {name}, not both.")
+                raise InvalidRequest(f"Give {short} or {name}, not both.", hint=f"Leave out {name}: it is the same.")
             given[name] = given.pop(short)
         if isinstance(given.get(name), timedelta):
             given[name] = given[name].total_seconds()
@@ -196,7 +196,7 @@ def _with_metric(given: dict[str, Any]) -> dict[str, Any]:
     metric, custom = given.get("metric"), given.get("custom_metric")
     if metric is not None and not (isinstance(metric, str) and not set(".:") & set(metric)):
         if custom is not None:
-            raise InvalidRequest("Give metric or custom_metric, not both.")
+            raise InvalidRequest("Give metric or custom_metric, not both.", hint="Leave one out: a function can be given as metric.")
         custom = metric
         given = {name: value for name, value in given.items() if name != "metric"}
     if isinstance(custom, str) or callable(custom):
@@ -265,7 +265,9 @@ def seconds(value: float | str | timedelta | None) -> float | None:
         try:
             return float(parse_duration(value))
         except ValueError as error:
-            raise InvalidRequest(f"{error}.", code="bad-duration") from None
+            raise InvalidRequest(
+                f"{error}.", code="bad-duration", hint="Write a number with a unit (90s, 10m, 1h30m), or plain seconds."
+            ) from None
     return value
 
 
@@ -285,9 +287,17 @@ def further_budget(
             hint="Give a time budget (2m), a number of further trials, or both.",
         )
     if time_budget_s is not None and not 0 < time_budget_s <= _LONGEST_S:
-        raise InvalidRequest(f"A time budget of {time_budget_s:g} s is not possible.", code="bad-duration")
+        raise InvalidRequest(
+            f"A time budget of {time_budget_s:g} s is not possible.",
+            code="bad-duration",
+            hint="Give more than 0 seconds and at most 30 days.",
+        )
     if max_trials is not None and not 1 <= max_trials <= _MOST_TRIALS:
-        raise InvalidRequest(f"{max_trials} further trials are not possible.", code="bad-count")
+        raise InvalidRequest(
+            f"{max_trials} further trials are not possible.",
+            code="bad-count",
+            hint=f"Give a number from 1 to {_MOST_TRIALS:,}.",
+        )
     return time_budget_s, max_trials
 
 

@@ -204,10 +204,14 @@ def _translated(error: BaseException, shown: str, timeout_s: float) -> BaseExcep
     if isinstance(error, urllib.error.HTTPError):
         missing = error.code in (404, 410)
     if missing:
-        found = SourceUnreachable(f"There is no file at {shown}.", code="source-not-found")
+        found = SourceUnreachable(
+            f"There is no file at {shown}.",
+            code="source-not-found",
+            hint="Check the path as the service sees it, or upload the data.",
+        )
     elif isinstance(error, (PermissionError, IsADirectoryError)):
         what = "The service has no right to read" if isinstance(error, PermissionError) else "A folder, not a file, is"
-        found = SourceUnreachable(f"{what} {shown}.")
+        found = SourceUnreachable(f"{what} {shown}.", hint="Name a file that the service may read, or upload the data.")
     else:
         found = SourceUnreachable(
             f"The data at {shown} cannot be read ({type(error).__name__}).",
@@ -244,7 +248,10 @@ def _read_all(file: _Readable, size: int | None, shown: str, limits: _Limits) ->
             raise TimeoutError
         chunks.append(chunk)
     if size is not None and total < size:
-        raise SourceUnreachable(f"The data at {shown} ended after {total} of {size} bytes.")
+        raise SourceUnreachable(
+            f"The data at {shown} ended after {total} of {size} bytes.",
+            hint="Try again; perhaps the file is being written at the moment.",
+        )
     return b"".join(chunks)
 
 
@@ -261,7 +268,9 @@ def _read_local(path: str, shown: str, settings: ServiceSettings, limits: _Limit
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError
         if not stat.S_ISREG(status.st_mode):
-            raise SourceUnreachable(f"What is at {shown} is not a regular file.")
+            raise SourceUnreachable(
+                f"What is at {shown} is not a regular file.", hint="Name a CSV, Parquet or Arrow file, or upload the data."
+            )
         with open(descriptor, "rb", closefd=False) as file:
             return _read_all(file, status.st_size, shown, limits)
     finally:

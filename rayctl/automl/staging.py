@@ -144,7 +144,10 @@ def staging_error(error: RayError) -> RayctlError:
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, RayctlError):
             return error.cause
-        return Unavailable(f"The data could not be processed: {type(error.cause).__name__}: {error.cause}"[:500])
+        return Unavailable(
+            f"The data could not be processed: {type(error.cause).__name__}: {error.cause}"[:500],
+            hint="This should not happen: please report it with a table that shows it.",
+        )
     return Unavailable(
         f"The process that read the data died ({type(error).__name__}).", hint="It may need more memory than there is."
     )

@@ -343,7 +343,7 @@ def _within(caps: Caps, work: Any) -> Any:
     except TimeCapReached:
         return _time_failure(caps)
     except TrialError as error:
-        return _time_failure(caps) if error.code == "trial-timeout" else TaskFailure(error.code, error.message)
+        return _time_failure(caps) if error.code == "trial-timeout" else failure_of(error)
     except MemoryError:
         return _memory_failure(caps)
 
@@ -351,12 +351,14 @@ def _within(caps: Caps, work: Any) -> Any:
 def _time_failure(caps: Caps) -> TaskFailure:
     if caps.deadline_at is not None and time.time() >= caps.deadline_at - 0.05:
         return TaskFailure("deadline", "The run's time was up.")
-    return TaskFailure("trial-timeout", f"The model did not end within its time cap of {caps.seconds or 0:g} s.")
+    text = f"The model did not end within its time cap of {caps.seconds or 0:g} s."
+    return TaskFailure("trial-timeout", text, "Raise trial_timeout_s, or use a smaller model.")
 
 
 def _memory_failure(caps: Caps) -> TaskFailure:
     cap = "" if caps.memory_bytes is None else f" of {caps.memory_bytes / 2**20:,.0f} MiB"
-    return TaskFailure("out-of-memory", f"The model asked for more memory than its cap{cap}.")
+    text = f"The model asked for more memory than its cap{cap}."
+    return TaskFailure("out-of-memory", text, "Use a smaller model, or raise resources.memory_bytes.")
 
 
 def _parquet(table: pa.Table) -> bytes:

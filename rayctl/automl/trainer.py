@@ -36,7 +36,7 @@ from rayctl.automl.baseline import falls_back, is_baseline, next_number
 from rayctl.automl.batches import in_batches
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
-from rayctl.automl.failures import TaskFailure, failure_of_task
+from rayctl.automl.failures import TaskFailure, failure_of, failure_of_task
 from rayctl.automl.journal import Journal
 from rayctl.automl.leaderboard import rank, to_csv, with_weights
 from rayctl.automl.limits import CombineTime, Limits
@@ -375,7 +375,7 @@ class TrainerActor:
         try:
             result = await self._combine(action.trials)
         except RayctlError as error:
-            result = TaskFailure(error.code, error.message)
+            result = failure_of(error)
         except RayError as error:
             result = failure_of_task(error)
         if isinstance(result, TaskFailure):
@@ -412,7 +412,11 @@ class TrainerActor:
             if fold not in there:
                 [there[fold]] = self._submit([StartFold(trial, fold, candidate, 0, stop_at=row.stopped_at.get(fold))])
                 if isinstance(outcome := await there[fold], TaskFailure):
-                    raise RayctlError(f"Trial {trial} could not be fitted again: {outcome.message}", code=outcome.code)
+                    raise RayctlError(
+                        f"Trial {trial} could not be fitted again: {outcome.message}",
+                        code=outcome.code,
+                        hint=outcome.hint or "Extend the run, or submit it again.",
+                    )
         if trial in self._worth_keeping():
             self._outcomes.setdefault(trial, {}).update(there)
         return [there[fold] for fold in folds]

@@ -153,9 +153,13 @@ def ended_without_result(view: RunView) -> RunFailed:
     """The error for the result of a run that failed or was cancelled."""
     error = view.error or {}
     if view.state is RunState.CANCELLED:
-        return RunFailed(f"Run {view.id} was cancelled; it has no result.", code="run-cancelled")
+        return RunFailed(
+            f"Run {view.id} was cancelled; it has no result.",
+            code="run-cancelled",
+            hint=f"Go on with it: rayctl automl extend {view.id} --time-budget 2m.",
+        )
     return RunFailed(
         f"Run {view.id} failed: {error.get('message') or view.reason}",
         code=error.get("code") or "run-failed",
-        hint=error.get("hint"),
+        hint=error.get("hint") or f"See why: rayctl automl why {view.id}.",
     )
