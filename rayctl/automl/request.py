@@ -196,7 +196,9 @@ def _with_metric(given: dict[str, Any]) -> dict[str, Any]:
     metric, custom = given.get("metric"), given.get("custom_metric")
     if metric is not None and not (isinstance(metric, str) and not set(".:") & set(metric)):
         if custom is not None:
-            raise InvalidRequest("Give metric or custom_metric, not both.", hint="Leave one out: a function can be given as metric.")
+            raise InvalidRequest(
+                "Give metric or custom_metric, not both.", hint="Leave one out: a function can be given as metric."
+            )
         custom = metric
         given = {name: value for name, value in given.items() if name != "metric"}
     if isinstance(custom, str) or callable(custom):

@@ -269,7 +269,8 @@ def _read_local(path: str, shown: str, settings: ServiceSettings, limits: _Limit
             raise IsADirectoryError
         if not stat.S_ISREG(status.st_mode):
             raise SourceUnreachable(
-                f"What is at {shown} is not a regular file.", hint="Name a CSV, Parquet or Arrow file, or upload the data."
+                f"What is at {shown} is not a regular file.",
+                hint="Name a CSV, Parquet or Arrow file, or upload the data.",
             )
         with open(descriptor, "rb", closefd=False) as file:
             return _read_all(file, status.st_size, shown, limits)
