@@ -185,9 +185,9 @@ class RunRequest(Document):
     ``ensemble``: deliver a weighted combination of trials (default) or the best trial fitted again on all rows (False;
     the default with a search space). ``stacking``: a second model learns the combination from the trials' validation
     predictions. ``calibrate``: correct class probabilities (default: where the metric scores them). ``class_weight``:
-    weigh rare classes up. ``max_predict_ms``: milliseconds of one core that the delivered model's members may take together for
-    1,000 rows of a table. ``reuse``: take finished folds of earlier runs of the tenant on the same data instead of
-    repeating them.
+    weigh rare classes up. ``max_predict_ms``: milliseconds of one core that the delivered model's members may take
+    together for 1,000 rows of a table. ``reuse``: take finished folds of earlier runs of the tenant on the same data
+    instead of repeating them.
     """
 
     task: TaskType
