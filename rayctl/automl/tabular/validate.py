@@ -235,7 +235,7 @@ def _told(dropped: list[tuple[str, str]]) -> list[str]:
 
 def _kind_of_reason(why: str) -> str:
     """Return a reason without what is about one column only: the name of another, examples."""
-    return re.sub(r" \(.*\)$", "", re.sub(r"column ['"].*$", "another column", why))
+    return re.sub(r" \(.*\)$", "", re.sub(r"column ['\"].*$", "another column", why))
 
 
 def _copies(table: pa.Table, features: list[Feature]) -> dict[str, str]:

@@ -37,6 +37,7 @@ def _print_of(data: Any, format: str | None = None) -> str:
 def _code(data: Any, format: str | None = None) -> str:
     with pytest.raises(InvalidData) as caught:
         normalize(to_table(data, format))
+    assert caught.value.hint
     return caught.value.code
 
 
@@ -82,6 +83,10 @@ _ARROW, _PANDAS, _POLARS = pa.table(_COLUMNS), pd.DataFrame(_COLUMNS), pl.DataFr
         _POLARS.write_csv().encode(),
         _parquet(_ARROW),
         _arrow_file(_ARROW),
+        _parquet(pa.Table.from_pandas(_PANDAS.set_axis(["x", "y", "z"]))),
+        pa.Table.from_pandas(_PANDAS.set_axis([7, 5, 9])),
+        _PANDAS.set_axis([7, 5, 9]).to_csv().encode(),
+        _PANDAS.assign(flag=_PANDAS["flag"].astype("Sparse[bool]"), real=_PANDAS["real"].astype("Sparse[float]")),
         to_ipc(_ARROW),
         bytearray(to_ipc(_ARROW)),
         pa.concat_tables([_ARROW.slice(0, 1), _ARROW.slice(1)]),
@@ -220,3 +225,48 @@ def test_ipc_round_trip_is_zero_copy() -> None:
     assert start <= address < start + len(data)
     with pytest.raises(InvalidData):
         from_ipc(b"not arrow")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("a;b (m, n);c\n1;2;3\n", ["a", "b (m, n)", "c"]),
+        ('"x, y, z";b;"p"\n1;2;3\n', ["x, y, z", "b", "p"]),
+        ('"x\ny";b;c\n1;2;3\n', ["x\ny", "b", "c"]),
+        ("\n\na\tb, c\td\n1\t2\t3\n", ["a", "b, c", "d"]),
+        ("a|b\n1|2\n", ["a", "b"]),
+        ("only\n1\n2\n", ["only"]),
+    ],
+)
+def test_the_sign_between_values_is_the_most_frequent_one_of_the_header(text: str, columns: list[str]) -> None:
+    assert to_table(text.encode()).column_names == columns
+
+
+def test_rows_longer_than_a_block_of_the_reader() -> None:
+    long = "word " * 500_000
+    table = to_table(f'a,b\n1,short\n2,"{long}"\n'.encode())
+    assert table.column("b").to_pylist() == ["short", long]
+
+
+def test_keys_of_rows_need_not_be_texts() -> None:
+    table = to_table([{1: 5, "b": "x"}, {1: 6}])
+    assert table.to_pydict() == {"1": [5, 6], "b": ["x", None]}
+
+
+def test_texts_beside_numbers_in_a_frame_are_text_as_in_a_file() -> None:
+    frame = pd.DataFrame({"mixed": [1, "x", None, 2.5, True], "n": [1, 2, 3, 4, 5]})
+    assert _print_of(frame) == _print_of(frame.to_csv(index=False).encode())
+    assert to_table(frame).column("mixed").to_pylist() == ["1", "x", None, "2.5", "True"]
+
+
+def test_sparse_columns_are_filled_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = pd.DataFrame({"s": pd.arrays.SparseArray([0, 0, 3]), "t": pd.arrays.SparseArray([np.nan, 1.5, np.nan])})
+    assert normalize(to_table(sparse)).to_pydict() == {"s": [0, 0, 3], "t": [None, 1.5, None]}
+    monkeypatch.setattr("rayctl.automl.ingest._MOST_DENSE_BYTES", 47)
+    with pytest.raises(InvalidData, match="2 sparse columns") as caught:
+        to_table(sparse)
+    assert caught.value.code == "too-large-dense"
+
+
+def test_a_single_column_is_no_table() -> None:
+    assert _code(pa.chunked_array([[1, 2]])) == "unsupported-data"

@@ -138,7 +138,7 @@ def test_classes_only_in_the_test_part_get_probability_zero() -> None:
     validation = {"scheme": "time_series", "folds": 5}
     request = RunRequest(task="classification", target="y", metric="roc_auc", validation=validation)
     prepared = ENGINE.prepare(table, request)
-    fold = ENGINE.split(prepared, request)[-1]
+    fold = ENGINE.split(prepared, request.model_copy(update={"metric": "log_loss"}))[-1]
     for family in FAMILIES:
         params = {"iterations": 10} if family == "catboost" else {}
         for metric in ("log_loss", "accuracy"):
@@ -368,3 +368,54 @@ def test_tiny_tables_work_with_every_family() -> None:
         for fold in folds:
             outcome = ENGINE.evaluate(prepared, fold, Candidate(family, params), request, seed=0, deadline=None)
             assert outcome.predictions.shape == (len(fold.test), 3)
+
+
+class Shares(Custom):
+    shares: tuple[float, float] = (0.0, 0.0)
+
+    def predict_proba(self, x: Any) -> Any:
+        return np.tile(np.array(self.shares), (len(x), 1))
+
+
+def test_probabilities_that_do_not_sum_to_one_are_scaled_and_those_that_are_none_refused() -> None:
+    def sharing(*shares: float) -> Candidate:
+        return Candidate("Mine", {}, cloudpickle.dumps(type("Mine", (Shares,), {"shares": shares})))
+
+    outcome = evaluated("binary", sharing(0.9, 0.3), metric="log_loss")
+    np.testing.assert_allclose(outcome.predictions, np.tile([0.75, 0.25], (38, 1)))
+    error = error_of(sharing(0.0, 0.0))
+    assert (error.code, error.hint) == ("invalid-prediction", "Return rows that sum to 1.")
+    assert "no class a probability in 38 of 38 rows" in error.message
+
+
+def _picky(truth: Any, predicted: Any) -> float:
+    if len(truth) == 38:
+        raise ValueError("not with\nthese rows")
+    return 1.0
+
+
+def test_a_metric_that_fails_is_not_the_models_fault() -> None:
+    metric = {"name": "picky", "path": f"{__name__}._picky"}
+    error = error_of(Candidate("linear"), custom_metric=metric)
+    assert error.code == "invalid-score"
+    assert error.message == "The metric 'picky' failed on fold 0: ValueError: not with these rows"
+    assert error.hint
+
+
+def test_many_rows_are_predicted_in_parts_that_make_no_difference(mixed: bytes, monkeypatch: Any) -> None:
+    many = pa.concat_tables([MIXED] * 300)
+    whole = ENGINE.predict(mixed, many, proba=True)
+    monkeypatch.setattr("rayctl.automl.tabular.delivered._MOST_CELLS", 1)
+    assert ENGINE.predict(mixed, many, proba=True).equals(whole)
+
+
+def test_texts_of_numbers_are_the_same_categories_from_another_source() -> None:
+    codes = ["01", "02", "07", "11"] * 40
+    table = pa.table({"code": codes, "x": RNG.normal(size=160), "y": [code in ("01", "11") for code in codes]})
+    bundle, _ = alone(table, Candidate("linear"), RunRequest(task="classification", target="y", validation={"folds": 2}))
+    numbers = table.set_column(0, "code", pa.array([int(code) for code in codes]))
+    assert ENGINE.predict(bundle, numbers, proba=True).equals(ENGINE.predict(bundle, table, proba=True))
+    assert ENGINE.predict(bundle, numbers)["prediction"].to_pylist() == table["y"].to_pylist()
+
+
+RNG = np.random.default_rng(0)

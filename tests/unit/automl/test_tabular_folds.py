@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from rayctl.automl.engine import Fold
 from rayctl.automl.model import RunRequest
-from rayctl.automl.tabular.folds import choose_folds, make_folds
+from rayctl.automl.tabular.folds import choose_folds, make_folds, plan_folds
 from rayctl.automl.tabular.prepare import PreparedTable
 from rayctl.errors import InvalidData
+
+
+def request_for(
+    n_classes: int | None, *, seed: int = 0, ensemble: bool = True, metric: str | None = None, **validation: Any
+) -> RunRequest:
+    task = "regression" if n_classes is None else "classification"
+    return RunRequest(
+        task=task, target="y", seed=seed, ensemble=ensemble, metric=metric, validation=validation
+    )
 
 
 def split(
@@ -23,14 +32,14 @@ def split(
     groups: Any = None,
     seed: int = 0,
     ensemble: bool = True,
+    metric: str | None = None,
     **validation: Any,
 ) -> list[Fold]:
     """Split rows of which only the target, the classes and the groups are known, which is all that folds look at."""
-    task = "regression" if n_classes is None else "classification"
     prepared = SimpleNamespace(
         target=np.asarray(target), n_classes=n_classes, groups=None if groups is None else np.asarray(groups)
     )
-    request = RunRequest(task=task, target="y", seed=seed, ensemble=ensemble, validation=validation)
+    request = request_for(n_classes, seed=seed, ensemble=ensemble, metric=metric, **validation)
     return make_folds(cast(PreparedTable, prepared), request)
 
 
@@ -43,10 +52,14 @@ def split(
 @settings(max_examples=60, deadline=None)
 def test_folds_partition_the_rows_evenly(labels: list[int], count: int, scheme: Any, seed: int) -> None:
     target = np.array(labels, dtype=np.int32)
-    if scheme == "time_series" and len(target) < 12:
+    if (scheme == "time_series" and len(target) < 12) or len(set(labels)) < 2:
         return
     number = count if scheme == "kfold" else None
-    folds = split(target, 4, seed=seed, scheme=scheme, folds=number)
+    try:
+        folds = split(target, 4, seed=seed, scheme=scheme, folds=number)
+    except InvalidData as error:
+        assert (error.code, scheme) == ("unusable-folds", "time_series")  # one class before all windows
+        return
     assert [(fold.index, fold.group, fold.scored) for fold in folds] == [(i, i, True) for i in range(len(folds))]
     for fold in folds:
         assert fold.train.dtype == fold.test.dtype == np.int32
@@ -56,13 +69,16 @@ def test_folds_partition_the_rows_evenly(labels: list[int], count: int, scheme: 
         assert (np.diff(fold.train) > 0).all()
         assert (np.diff(fold.test) > 0).all()
     if scheme == "kfold":
-        assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(target)))
+        often = np.bincount(target)[target] > 1
+        assert len(folds) == count
+        assert sorted(np.concatenate([fold.test for fold in folds])) == np.flatnonzero(often).tolist()
         for code in range(4):
             spread = [int((target[fold.test] == code).sum()) for fold in folds]
             assert max(spread) - min(spread) <= 1
     if scheme == "time_series":
-        assert len(folds) == 5
+        assert len(folds) <= 5
         assert all(fold.train.max() < fold.test.min() for fold in folds)
+        assert all(len(set(target[fold.train])) > 1 for fold in folds)
         assert folds[-1].test[-1] == len(target) - 1
     again = split(target, 4, seed=seed, scheme=scheme, folds=number)
     assert all((a.test == b.test).all() for a, b in zip(folds, again, strict=True))
@@ -182,3 +198,54 @@ def test_few_rows() -> None:
     with pytest.raises(InvalidData) as raised:
         choose_folds(4, None, validation)
     assert raised.value.code == "too-few-rows"
+
+
+def unusable(*arguments: Any, **options: Any) -> InvalidData:
+    with pytest.raises(InvalidData) as raised:
+        split(*arguments, **options)
+    assert raised.value.code == "unusable-folds"
+    assert raised.value.hint
+    return raised.value
+
+
+def test_the_only_row_of_a_class_is_learned_everywhere_and_scored_nowhere() -> None:
+    target = np.r_[np.arange(60) % 3, 3]
+    folds = split(target, 4)
+    assert len(folds) == 8
+    assert all(60 in fold.train for fold in folds)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(60))
+    # Of two classes, nothing is left that a ranking could be about.
+    assert "roc_auc has no value" in unusable(np.r_[np.zeros(60, int), 1], 2).message
+    assert len(split(np.r_[np.zeros(60, int), 1], 2, metric="accuracy")) == 8
+
+
+def test_a_class_in_few_groups_is_in_every_test_part() -> None:
+    groups = np.repeat(np.arange(20), 10)
+    target = np.isin(groups, (3, 7, 11)).astype(np.int32)
+    folds, warnings = plan_folds(target, 2, groups, request_for(2))
+    assert len(folds) == 3
+    assert all(0 < target[fold.test].mean() < 1 for fold in folds)
+    assert warnings == ["A class is in only 3 groups: 3 folds instead of 8."]
+    lonely = (groups == 3).astype(np.int32)
+    unusable(lonely, 2, groups=groups)
+    assert all(lonely[fold.train].any() for fold in split(lonely, 2, groups=groups, metric="accuracy"))
+
+
+def test_windows_with_one_class_are_left_out_and_said() -> None:
+    target = np.zeros(60, dtype=np.int32)
+    target[[15, 35, 38, 52]] = 1
+    folds, warnings = plan_folds(target, 2, None, request_for(2, scheme="time_series"))
+    assert [(fold.index, fold.group, fold.test[0]) for fold in folds] == [(0, 0, 30), (1, 1, 50)]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("3 of 5 windows are left out: there are rows of one class only to learn from")
+    assert len(split(target, 2, scheme="time_series", metric="log_loss")) == 4
+    unusable(np.r_[np.zeros(30, int), np.ones(30, int)], 2, scheme="time_series")
+
+
+def test_groups_are_held_out_so_that_both_parts_have_all_classes_if_that_is_possible() -> None:
+    groups = np.repeat(np.arange(12), 10)
+    target = np.isin(groups, (0, 1)).astype(np.int32)
+    for seed in range(8):
+        [fold] = split(target, 2, groups=groups, seed=seed, scheme="holdout")
+        assert set(target[fold.test]) == set(target[fold.train]) == {0, 1}
+        assert not set(groups[fold.test]) & set(groups[fold.train])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ def match(feature: Feature, values: Any) -> list[Any]:
     [
         (NUMBER, ["1.5", None, "-2"], [1.5, None, -2.0]),
         (NUMBER, [True, False], [True, False]),
+        (NUMBER, [" 1.5 ", "?", "n/a", "-"], [1.5, None, None, None]),
+        (DAY, ["2024-05-01", "unknown"], [dt.datetime(2024, 5, 1), None]),
         (NUMBER, pa.nulls(2), [None, None]),
         (FLAG, ["true", "false"], [True, False]),
         (FLAG, [1, 0], [1, 0]),
@@ -99,3 +102,37 @@ def test_infinite_numbers_and_empty_tables() -> None:
     with pytest.raises(InvalidData) as raised:
         match(NUMBER, pa.array([], pa.float64()))
     assert raised.value.code == "empty-table"
+
+
+@pytest.mark.parametrize(
+    ("known", "values", "expected"),
+    [
+        (["01", "02", "10"], [1, 2, 10, 3], ["01", "02", "10", "3"]),
+        (["1.0", "2.0"], [1, 2, None], ["1.0", "2.0", None]),
+        (["1.5", "2"], [1.5, 2.0, 3.25], ["1.5", "2", "3.25"]),
+        (["1", "01"], [1], ["1"]),
+        (["True", "False", "unknown"], [True, False], ["True", "False"]),
+        (["NO", "YES"], [True], ["true"]),
+        (["nan", "inf", "x", "9" * 400], [1], ["1"]),
+    ],
+)
+def test_numbers_become_the_categories_that_training_had(known: list[str], values: Any, expected: list[Any]) -> None:
+    [column] = match_columns([CATEGORY], pa.table({"x": values}), {"x": known})
+    assert column.to_pylist() == expected
+
+
+def test_infinite_categories_are_refused() -> None:
+    with pytest.raises(InvalidData, match="has type double"):
+        match_columns([CATEGORY], pa.table({"x": [1.0, float("inf")]}), {"x": ["1.5"]})
+
+
+def test_a_wide_table_of_other_columns_is_refused_quickly_and_briefly() -> None:
+    features = [Feature(f"feature number {index}", "number") for index in range(3_000)]
+    table = pa.table({f"another column {index}": [1.0] for index in range(3_000)})
+    started = time.process_time()
+    with pytest.raises(InvalidData) as raised:
+        match_columns(features, table)
+    assert time.process_time() - started < 2.0
+    assert raised.value.code == "missing-column"
+    assert "and 2980 more" in raised.value.message
+    assert len(raised.value.message) < 2_000

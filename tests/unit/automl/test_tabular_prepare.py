@@ -126,9 +126,11 @@ def test_rows_without_target_are_left_out_and_positions_kept() -> None:
 
 
 def test_weights_are_scaled_to_a_mean_of_one_and_are_no_feature() -> None:
-    prepared = prepare({**DATA, "w": [0, 1, 2, 3, 4, 2]}, weight_column="w", features=["n", "kind", "w"])
+    prepared = prepare({**DATA, "w": [2, 1, 2, 3, 4, 0]}, weight_column="w", features=["n", "kind", "w"])
     assert prepared.weights is not None
-    assert prepared.weights.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 1.0]
+    assert prepared.weights.tolist() == pytest.approx([5 / 6, 5 / 12, 5 / 6, 5 / 4, 5 / 3])
+    assert prepared.rows is not None
+    assert prepared.rows.tolist() == [0, 1, 2, 3, 4]  # a weight of 0 leaves the row out
     assert prepared.weights.dtype == np.float64
     assert [feature.name for feature in prepared.features] == ["n", "kind"]
     huge = prepare({**DATA, "w": [1e308] * 6}, weight_column="w")

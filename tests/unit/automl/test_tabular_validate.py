@@ -151,8 +151,10 @@ def test_small_classes_are_named() -> None:
         "A class has only 3 rows: 3 folds instead of 8.",
         "1 class has fewer than 10 rows ('rare': 3): what is said about them is uncertain.",
     ]
-    [single] = warnings_of(table(kind=list("abcd") * 10, y=["single"] + ["common"] * (N - 1)))
-    assert "1 class has a single row" in single
+    single = table(kind=list("abcd") * 10, y=["single"] + ["common"] * (N - 1))
+    [told] = warnings_of(single, metric="accuracy")
+    assert "1 class has a single row" in told
+    assert defect(single).code == "unusable-folds"  # the default metric ranks
 
 
 @pytest.mark.parametrize(
@@ -262,6 +264,87 @@ def test_equal_columns_are_dropped() -> None:
     )
 
 
+def test_rows_without_weight_are_left_out_and_positions_are_those_of_the_caller() -> None:
+    weights = [0.0, 2.0, 0.0] + [1.0] * (N - 3)
+    data = table(y=["rare", *["a", "b"] * 19, None], w=weights, kind=list("abcd") * 10)
+    plan = inspect_table(data, request(weight_column="w"))
+    assert plan.target.rows is not None
+    assert plan.target.rows.tolist() == [1, *range(3, N - 1)]
+    assert plan.target.classes == ("a", "b")
+    assert plan.weights is not None
+    assert plan.weights.mean() == pytest.approx(1.0)
+    assert plan.weights[0] == 2 * plan.weights[1]
+    assert "2 rows with weight 0 in 'w' are left out (rows 0, 2), and with them 1 of the classes." in plan.warnings
+    bad = table(y=[None, *["a", "b"] * 19, "a"], w=[1.0] * (N - 1) + [-1.0])
+    assert f"(rows {N - 1})" in defect(bad, weight_column="w").message
+    alone = table(y=[None, *["a", "b"] * 19, "a"], g=["p", "q"] * 19 + [None, "p"])
+    plan = inspect_table(alone, request(validation={"group_column": "g"}))
+    assert any("(rows 38)" in warning for warning in plan.warnings)
+
+
+def test_weights_must_leave_two_values_to_learn() -> None:
+    error = defect(table(y=[1.5] * 20 + [2.5] * 20, w=[1.0] * 20 + [0.0] * 20), task="regression", weight_column="w")
+    assert "only the value 1.5" in error.message
+
+
+.mark.parametrize(
+    "times",
+    [
+        [dt.datetime(2024, 1, 1) + dt.timedelta(days=(7 * row) % N) for row in range(N)],
+        [(7 * row) % N for row in range(N)],
+        [f"{1 + (7 * row) % N % 28}.{1 + (7 * row) % N // 28}.2024" for row in range(N)],
+    ],
+    ids=["dates", "numbers", "texts"],
+)
+def test_windows_follow_the_time_column(times: list[Any]) -> None:
+    data = table(kind=list("abcd") * 10, t=times)
+    asked = request(time_column="t", validation={"scheme": "time_series"}, metric="accuracy")
+    rows = inspect_table(data, asked).target.rows
+    assert rows is not None
+    assert [(7 * row) % N for row in rows] == list(range(N))
+    prepared = ENGINE.prepare(data, asked)
+    assert prepared.rows is not None
+    assert prepared.rows.tolist() == rows.tolist()
+    np.testing.assert_array_equal(prepared.tree[:, 0], rows)  # the column size counts the caller's rows
+    ordered = inspect_table(data.take(pa.array(rows)), asked)
+    assert ordered.target.rows is None
+
+
+def test_what_cannot_order_rows_is_refused() -> None:
+    asked = {"time_column": "kind", "validation": {"scheme": "time_series"}}
+    assert defect(table(), **asked).code == "invalid-times"
+    late = table(t=[None, *range(N - 1)], kind=list("abcd") * 10)
+    warnings = inspect_table(late, request(time_column="t", metric="accuracy", validation={"scheme": "time_series"})).warnings
+    assert warnings[0] == "1 rows have no time in 't' (rows 0): they count as the first."
+
+
+def test_whole_labels_stay_whole_where_some_rows_have_none() -> None:
+    assert str(inspect_table(table(y=[None, 1.0] + [0.0, 1.0] * 19), request()).target.classes) == "(0, 1)"
+    assert str(inspect_table(table(y=[None, 1.0] + [0.5, 1.0] * 19), request()).target.classes) == "(0.5, 1.0)"
+
+
+def test_many_classes_of_some_rows_each_are_classes() -> None:
+    codes = np.arange(1200) % 240
+    data = pa.table({"x": RNG.normal(size=1200), "y": [f"who{code}" for code in codes]})
+    assert len(inspect_table(data, request()).target.classes or ()) == 240
+    with pytest.raises(InvalidData, match="too many for classes"):
+        inspect_table(pa.table({"x": np.arange(1200.0) % 7, "y": np.arange(1200) % 400}), request())
+
+
+def test_a_target_whose_squares_are_lost_is_refused() -> None:
+    for size in (1e200, 1e-200):
+        assert defect(table(y=size * (1.0 + np.arange(N))), task="regression").code == "out-of-range"
+
+
+def test_very_many_useless_columns_are_summed_up() -> None:
+    columns = {f"same{index}": ["x"] * N for index in range(50)}
+    columns |= {f"copy{index}": np.arange(N) * 1.0 for index in range(20)}
+    warnings = inspect_table(table(**columns), request()).warnings
+    assert len(warnings) == 32
+    assert warnings[30] == f"20 more columns were dropped: all {N} rows have the same value."
+    assert warnings[31] == "20 more columns were dropped: it is the same as another column."
+
+
 RNG = np.random.default_rng(0)
 ROWS = 400
 BINARY, THREE, AMOUNT = RNG.integers(0, 2, ROWS), RNG.integers(0, 3, ROWS), RNG.normal(size=ROWS)
@@ -368,6 +451,10 @@ def _mean_error(truth: Any, predicted: Any) -> float:
     return float(np.abs(np.asarray(truth) - np.asarray(predicted)).mean())
 
 
+def _varies(truth: Any, predicted: Any) -> float:
+    return float(np.corrcoef(truth, predicted)[0, 1])
+
+
 def _fails(truth: Any, predicted: Any) -> float:
     raise RuntimeError("no such thing")
 
@@ -390,6 +477,11 @@ def test_own_metrics_are_tried_before_the_run() -> None:
     data = table(kind=list("abcd") * 10, y=["no", "yes"] * (N // 2))
     ENGINE.validate(data, request(custom_metric=own_metric("_uses_probabilities", needs_proba=True)))
     ENGINE.validate(table(kind=list("abcd") * 10), request(task="regression", custom_metric=own_metric("_mean_error")))
+    first_rows_alike = np.r_[np.zeros(30), np.arange(N - 30)]
+    ENGINE.validate(
+        table(kind=list("abcd") * 10, y=first_rows_alike),
+        request(task="regression", custom_metric=own_metric("_varies")),
+    )
     for name, code, said in (
         ("_fails", "invalid-metric", "RuntimeError: no such thing"),
         ("_no_number", "invalid-metric", "it gave nan"),
