@@ -65,13 +65,15 @@ def format_of(content_type: str | None, filename: str | None = None, *, strict: 
 def check_format(data: bytes, declared: str | None) -> None:
     """Refuse data that plainly is not what it is declared to be. Raises InvalidData."""
     if not data:
-        raise InvalidData("The data is empty.", code="empty-data")
+        raise InvalidData("The data is empty.", code="empty-data", hint="Was the file written to its end, and is it the right one?")
     parquet = data.startswith(b"PAR1")
     arrow = data.startswith((b"ARROW1", b"\xff\xff\xff\xff"))
     seen = "parquet" if parquet else "arrow" if arrow else "csv"
     if declared is not None and declared != seen:
         raise InvalidData(
-            f"The data is declared as {declared}, but it does not begin like {declared}.", code="format-mismatch"
+            f"The data is declared as {declared}, but it does not begin like {declared}.",
+            code="format-mismatch",
+            hint=f"It begins like {seen}: declare that, or leave the type out.",
         )
 
 
@@ -82,7 +84,11 @@ def _columns_of(rows: Sequence[Any]) -> dict[str, list[Any]]:
         if not isinstance(row, dict)
     ]
     if bad:
-        raise InvalidRequest("Some rows are not objects.", errors=bad[:_MAX_FIELD_ERRORS])
+        raise InvalidRequest(
+            "Some rows are not objects.",
+            hint="Write every row as an object of column names and values.",
+            errors=bad[:_MAX_FIELD_ERRORS],
+        )
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
@@ -101,10 +107,17 @@ def _to_arrow(columns: Mapping[str, Any]) -> pa.Table:
             bad.append({"pointer": place, "message": "the values of a column must be of one type"})
     if bad:
         raise InvalidData(
-            "Some columns cannot be made into a table.", code="mixed-types", errors=bad[:_MAX_FIELD_ERRORS]
+            "Some columns cannot be made into a table.",
+            code="mixed-types",
+            hint="Give every column a list of values of one type; write missing values as null.",
+            errors=bad[:_MAX_FIELD_ERRORS],
         )
     if len({len(array) for array in arrays.values()}) > 1:
-        raise InvalidData("The columns have different lengths.", code="unequal-columns")
+        raise InvalidData(
+            "The columns have different lengths.",
+            code="unequal-columns",
+            hint="Give every column one value per row; write missing values as null.",
+        )
     return pa.table(arrays)
 
 
@@ -122,10 +135,12 @@ def table_from_json(document: Any, *, bare: bool = False) -> pa.Table:
     if not isinstance(value, expected):
         wanted = "a list of objects" if kind == "rows" else "an object"
         raise InvalidRequest(
-            f"{kind} must be {wanted}.", errors=[{"pointer": f"/{kind}", "message": f"must be {wanted}"}]
+            f"{kind} must be {wanted}.",
+            hint='For example {"rows": [{"a": 1}]} or {"columns": {"a": [1, 2]}}.',
+            errors=[{"pointer": f"/{kind}", "message": f"must be {wanted}"}],
         )
     if not value:
-        raise InvalidData(f"{kind} is empty.", code="empty-data")
+        raise InvalidData(f"{kind} is empty.", code="empty-data", hint="Send at least one row.")
     if kind == "columns":
         return _to_arrow(value)
     return _to_arrow(_columns_of(value if kind == "rows" else [value]))

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
 from rayctl.automl import tasks
@@ -110,6 +111,7 @@ class Stager:
             found: dict[str, Any] = await asyncio.wait_for(refs[0], STAGE_LIMIT_S)
             ipc: bytes = await refs[1]
         except asyncio.TimeoutError:
+            ray.cancel(refs[0], force=True)  # code of a caller's own that hangs would keep its process for good
             raise Unavailable(
                 f"The data was not read within {STAGE_LIMIT_S:g} s.",
                 code="staging-timeout",

@@ -16,7 +16,7 @@ from rayctl.errors import TrialError
 
 ROOT = Path(automl.__file__).parent
 CLASSES = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = [*sorted(ROOT.rglob("*.py")), ROOT.parent / "api" / "tables.py"]
 
 
 def _without_hint(tree: ast.AST) -> Iterator[int]:
@@ -32,7 +32,7 @@ def _without_hint(tree: ast.AST) -> Iterator[int]:
                     yield node.lineno
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT.parent)))
 def test_errors_have_hints(path: Path) -> None:
     assert list(_without_hint(ast.parse(path.read_text(encoding="utf-8")))) == []
 
