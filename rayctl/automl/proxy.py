@@ -372,7 +372,7 @@ class ProxyActor(TenantMethods):
         try:
             return await task.remote(bundle, request.task, data, format, proba, **carried.arguments)
         except RayError as error:
-            raise staging_error(error) from error
+            raise staging_error(error, "predicted") from error
 
     async def _finished(self, run_id: str, tenant: str | None) -> Mapping[str, Any]:
         row = await asyncio.to_thread(self._runs.get, run_id, tenant)

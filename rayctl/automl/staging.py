@@ -135,8 +135,8 @@ class Stager:
             )
 
 
-def staging_error(error: RayError) -> RayctlError:
-    """Say in our own words why a staging or prediction task gave nothing."""
+def staging_error(error: RayError, what: str = "read the data") -> RayctlError:
+    """Say in our own words why a task that ``what`` gave nothing."""
     if isinstance(error, RuntimeEnvSetupError):
         return InvalidRequest(
             f"The runtime environment could not be built: {error.error_message}",
@@ -151,7 +151,7 @@ def staging_error(error: RayError) -> RayctlError:
             hint="This should not happen: please report it with a table that shows it.",
         )
     return Unavailable(
-        f"The process that read the data died ({type(error).__name__}).", hint="It may need more memory than there is."
+        f"The process that {what} died ({type(error).__name__}).", hint="It may need more memory than there is."
     )
 
 

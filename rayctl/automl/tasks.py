@@ -26,7 +26,7 @@ from rayctl.automl.failures import TaskFailure, failure_of
 from rayctl.automl.guard import TimeCapReached, be_patient, limited
 from rayctl.automl.limits import CombineTime
 from rayctl.automl.model import LeaderboardRow, RunRequest, TaskType
-from rayctl.errors import TrialError
+from rayctl.errors import TrialError, Unavailable
 from rayctl.settings import ServiceSettings
 from rayctl.tenancy.calls import carrying
 
@@ -65,6 +65,8 @@ NOT_BEGUN = "not-begun"
 """Code of a fold that was left, because others of the same task took too long. It never reaches a leaderboard."""
 GIVE_BACK_S = 0.1
 """After this time no further fold of a task that was to evaluate several quick ones is begun."""
+PREDICT_LIMIT_S = 600.0
+"""Longer no prediction may take: a model of a caller's own class that hangs would keep its process for good."""
 SELF_STOP_S = 0.3
 SELF_STOP_SHARE = 0.1
 """A model ends its fit so much earlier than it would be interrupted: predictions have to be made as well."""
@@ -376,11 +378,20 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
 
     Raises:
         InvalidData: the table does not fit the training schema. InvalidRequest: no probabilities.
+        Unavailable: ``prediction-timeout``.
     """
     from rayctl.automl.ingest import normalize, to_table
 
     table = None if data is None else normalize(to_table(_materialize(data), format))
-    return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)
+    try:
+        with limited(PREDICT_LIMIT_S, None):
+            return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)
+    except TimeCapReached:
+        raise Unavailable(
+            f"The model has not predicted within {PREDICT_LIMIT_S:g} s.",
+            code="prediction-timeout",
+            hint="Send fewer rows at once, or train with max_predict_ms.",
+        ) from None
 
 
 _BASE_MODULES = (
