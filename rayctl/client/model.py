@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "as_frame", "load_model"]
 
 _ENGINES = {"tabular": "classification", "forecasting": "forecasting"}
 
@@ -29,12 +30,16 @@ class LoadedModel:
 
         opened = read_bundle(bundle)
         if opened.kind not in _ENGINES:
-            raise InvalidRequest(f"This is a bundle of kind {opened.kind!r}, not a model.", code="bundle-kind")
+            raise InvalidRequest(
+                f"This is a bundle of kind {opened.kind!r}, not a model.",
+                code="bundle-kind",
+                hint="Download it: rayctl automl download RUN model.zip.",
+            )
         self.kind, self.info = opened.kind, opened.info
         self._bundle, self._trust_code = bundle, trust_code
 
     def predict(self, data: Any = None, proba: bool = False) -> pd.DataFrame:
-        """Return one prediction per row; for series, None continues the training data.
+        """Return one prediction per row, with the index of a frame; for series, None continues the training data.
 
         Args:
             data: A frame, an Arrow table, a list of rows, or the path or bytes of a CSV, Parquet or Arrow file.
@@ -45,7 +50,7 @@ class LoadedModel:
             InvalidRequest: ``untrusted-model``: it has a class of the caller's own, and its code is not trusted;
                 ``missing-extra``: a library is not installed here; ``proba`` for a model without probabilities.
         """
-        return self.predict_table(data, proba).to_pandas()
+        return as_frame(self.predict_table(data, proba), data)
 
     def predict_table(self, data: Any = None, proba: bool = False) -> pa.Table:
         """Like `predict`, as an Arrow table."""
@@ -58,6 +63,15 @@ class LoadedModel:
         table = None if data is None else normalize(to_table(data))
         engine = engine_for(TaskType(_ENGINES[self.kind]))
         return engine.predict(self._bundle, table, proba=proba, allow_pickle=self._trust_code)
+
+
+def as_frame(predicted: pa.Table, data: Any) -> pd.DataFrame:
+    """Return predictions as a frame; those of the rows of a frame get its index, so that they can be assigned to it."""
+    frame = predicted.to_pandas()
+    pandas = sys.modules["pandas"]
+    if isinstance(data, pandas.DataFrame) and frame.columns[0] == "prediction" and len(frame) == len(data):
+        frame.index = data.index
+    return frame
 
 
 def load_model(source: str | Path | bytes, *, trust_code: bool = False) -> LoadedModel:
@@ -81,4 +95,8 @@ def _content(path: Path) -> bytes:
     try:
         return path.expanduser().read_bytes()
     except OSError as error:
-        raise InvalidData(f"{path} cannot be read: {error.strerror}.", code="unreadable-file") from error
+        raise InvalidData(
+            f"{path} cannot be read: {error.strerror}.",
+            code="unreadable-file",
+            hint="Give the path of a file that is there and that this process may read.",
+        ) from error

@@ -219,13 +219,17 @@ class Run:
         return frame
 
     def predict(self, data: Any = None, proba: bool = False) -> pd.DataFrame:
-        """Predict with the run's model; one row per row of ``data`` (series: None continues the training data).
+        """Predict with the run's model; one row per row of ``data``, with the index of a frame.
+
+        For series, None continues the training data.
 
         Raises:
             InvalidData: columns are missing or of another type than in training.
             InvalidRequest: ``proba`` for a model without probabilities.
         """
-        return self.predict_table(data, proba).to_pandas()
+        from rayctl.client.model import as_frame
+
+        return as_frame(self.predict_table(data, proba), data)
 
     def predict_table(self, data: Any = None, proba: bool = False) -> Any:
         """Like `predict`, as an Arrow table."""

@@ -16,7 +16,7 @@ from rayctl.errors import TrialError
 
 ROOT = Path(automl.__file__).parent
 CLASSES = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
-FILES = [*sorted(ROOT.rglob("*.py")), ROOT.parent / "api" / "tables.py"]
+FILES = [*sorted(ROOT.rglob("*.py")), *(ROOT.parent / name for name in ("api/tables.py", "client/model.py"))]
 
 
 def _without_hint(tree: ast.AST) -> Iterator[int]:

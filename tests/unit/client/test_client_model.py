@@ -77,3 +77,12 @@ def test_refusals(model: bytes, tmp_path: Path) -> None:
         with pytest.raises(RayctlError) as raised:
             act()
         assert raised.value.code == code
+
+
+def test_predictions_of_a_frame_have_its_index(model: bytes) -> None:
+    loaded, shuffled = rayctl.load_model(model), ROWS.sample(frac=1, random_state=0)
+    expected = loaded.predict(ROWS)["prediction"]
+    found = loaded.predict(shuffled)["prediction"]
+    assert list(found.index) == list(shuffled.index)
+    assert found.sort_index().tolist() == expected.tolist()
+    assert loaded.predict(pa.Table.from_pandas(shuffled)).index.tolist() == list(range(40))
