@@ -24,6 +24,7 @@ __all__ = [
     "check_parameters",
     "load_class",
     "load_function",
+    "takes_weights",
     "unknown_model",
 ]
 
@@ -166,6 +167,14 @@ def build(cls: type, model: str, params: Mapping[str, Any], seed: int) -> Any:
     if nested:
         estimator.set_params(**nested)
     return estimator
+
+
+def takes_weights(model: Any) -> bool:
+    """Whether ``fit`` of a class, or of an object of it, takes ``sample_weight``."""
+    try:
+        return "sample_weight" in inspect.signature(model.fit).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def load_function(path: str, pickled: bytes | None = None) -> Callable[..., Any]:

@@ -14,13 +14,11 @@ from rayctl.errors import InvalidRequest
 __all__ = ["TreeNodes", "add_catboost", "add_forest", "add_lightgbm", "cannot"]
 
 
-def cannot(what: str, hint: str | None = None) -> InvalidRequest:
+def cannot(
+    what: str, hint: str = "Search with models that can be: lightgbm, extra_trees, random_forest, linear, mlp."
+) -> InvalidRequest:
     """Return the error for what ONNX cannot express."""
-    return InvalidRequest(
-        f"The model cannot be exported to ONNX: {what}.",
-        code="not-exportable",
-        hint=hint or "Search with models that can be: lightgbm, extra_trees, random_forest, linear, mlp.",
-    )
+    return InvalidRequest(f"The model cannot be exported to ONNX: {what}.", code="not-exportable", hint=hint)
 
 
 class TreeNodes:

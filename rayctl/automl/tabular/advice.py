@@ -80,7 +80,8 @@ def _repeated(table: pa.Table, features: Sequence[Feature], target: Target) -> I
     keys = [col.merged(table.column(feature.name).slice(0, rows)) for feature in features]
     enough = max(_REPEATED_SHARE * rows, 2)
     # There are as many different rows as there are different values in any column: mostly that ends it here.
-    if any(rows - pc.count_distinct(key, mode="all").as_py() < enough for key in keys[:_LOOKS]):
+    telling = sorted(range(len(keys)), key=lambda place: features[place].kind != "text")[:_LOOKS]
+    if any(rows - pc.count_distinct(keys[place], mode="all").as_py() < enough for place in telling):
         return
     names = [str(index) for index in range(len(keys) + 1)]
     compared = pa.Table.from_arrays([*keys, pa.array(target.values[:rows])], names=names)

@@ -37,7 +37,7 @@ class Family:
     ``classifier``, ``regressor``: the classes whose parameters it takes (empty: not for this task). ``fitter``:
     ``module:function`` (see `rayctl.automl.tabular.training.Fitter`). ``fixed``: settings under the caller's.
     ``extra``: parameters it understands besides those of the classes, or instead of them (``class_parameters`` False).
-    ``max_rows``: left out of the portfolio above.
+    ``max_rows``: left out of the portfolio above. ``weighs``: weights of rows count in its fits.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Family:
     extra: tuple[str, ...] = ()
     class_parameters: bool = True
     max_rows: float = math.inf
+    weighs: bool = True
 
     def path(self, task: TaskType) -> str:
         """Return the importable path of the class for a task."""
@@ -79,6 +80,11 @@ class Resolved:
                 hint=f"It has {', '.join((*self.family.extra, *OWN_PARAMETERS))}.",
             )
         estimators.check_parameters(self.cls, self.model, rest)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether weights of rows make a difference to what it learns."""
+        return self.family.weighs if self.family is not None else estimators.takes_weights(self.cls)
 
     @property
     def fitter(self) -> Fitter:
@@ -164,6 +170,7 @@ FAMILIES: dict[str, Family] = {
             "sklearn.neighbors.KNeighborsRegressor",
             "dense",
             "neighbors_model:fit_neighbors",
+            weighs=False,
             max_rows=5_000,  # every prediction compares with every training row, in each of the folds' models
         ),
         Family(

@@ -97,14 +97,13 @@ def choose_pairs(tree: np.ndarray, columns: Sequence[int], outcomes: Outcomes) -
     """
     rows = _spread(len(tree), _SAMPLE_ROWS)
     tree, ranked = tree[rows], _ranked_outcomes(outcomes.values[rows])
-    single = {column: unit_ranks(tree[:, column]) for column in columns}
-    follows = {column: float(np.abs(ranks @ ranked).max()) for column, ranks in single.items()}
+    follows = {column: float(np.abs(unit_ranks(tree[:, column]) @ ranked).max()) for column in columns}
     best = sorted(columns, key=lambda column: -follows[column])[:_NUMBERS]
     if len(best) < 2:
         return []
     pairs = [(operation, *pair) for pair in combinations(best, 2) for operation in OPERATIONS]
     ranks = np.column_stack([unit_ranks(combine(op, tree[:, i], tree[:, j])) for op, i, j in pairs])
-    base, _ = np.linalg.qr(np.column_stack([single[column] for column in best]))
+    base, _ = np.linalg.qr(np.column_stack([unit_ranks(tree[:, column]) for column in best]))
     return [pairs[place] for place in _pursue(ranks - base @ (base.T @ ranks), ranked - base @ (base.T @ ranked))]
 
 

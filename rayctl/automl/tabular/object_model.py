@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -65,15 +64,8 @@ def fit_object(
     clock.start()
     estimator = estimators.build(cls, name, params, seed)
     weighted = {}
-    if data.train.weights is not None and _takes_weights(estimator):
+    if data.train.weights is not None and estimators.takes_weights(estimator):
         weighted = {"sample_weight": data.train.weights}
     fitted = estimator.fit(data.train.x.astype(np.float64), data.train.y, **weighted)
     # Some libraries return None from fit; scikit-learn's return the estimator itself.
     return ObjectPredictor(estimator if fitted is None else fitted, data.n_classes)
-
-
-def _takes_weights(estimator: Any) -> bool:
-    try:
-        return "sample_weight" in inspect.signature(estimator.fit).parameters
-    except (TypeError, ValueError):
-        return False

@@ -64,7 +64,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
     plan = inspect_table(table, request)
     classes = plan.target.classes
     _check_metric(request, plan.target)
-    check_search_space(request)
+    unweighed = check_search_space(request)
     usable = col.take(table, plan.target.rows)
     advice = advise(usable, plan.features, plan.target, request.time_column)
     if len(advice) > _TOLD:
@@ -76,7 +76,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
         categorical=sum(feature.kind == "category" for feature in plan.features),
-        warnings=[*without_effect(request), *plan.warnings, *advice],
+        warnings=[*without_effect(request), *unweighed, *plan.warnings, *advice],
     )
 
 
@@ -124,12 +124,14 @@ def _check_metric(request: RunRequest, target: Target) -> None:
         )
 
 
-def check_search_space(request: RunRequest) -> None:
-    """Import every class of the search space and check its parameters.
+def check_search_space(request: RunRequest) -> list[str]:
+    """Import every class of the search space and check its parameters; return what is to be said about them.
 
     Raises:
         InvalidRequest: ``unknown-model``, ``unknown-parameter``, ``wrong-model-type``, ``empty-grid``.
     """
+    weighs = request.weight_column is not None or request.class_weight is not None
+    unweighed = []
     for position, entry in enumerate(request.search_space or ()):
         empty = [name for name, values in entry.params.items() if not values]
         if empty or not count_candidates([entry]):
@@ -141,7 +143,11 @@ def check_search_space(request: RunRequest) -> None:
                     {"pointer": f"/search_space/{position}/params/{name}", "message": "no value"} for name in empty
                 ],
             )
-        resolve(entry.model, entry.pickled_class, request.task).check(entry.params)
+        resolved = resolve(entry.model, entry.pickled_class, request.task)
+        resolved.check(entry.params)
+        if weighs and not resolved.takes_weights:
+            unweighed.append(f"The model {entry.model!r} takes no weights of rows when it learns.")
+    return unweighed
 
 
 def inspect_table(table: pa.Table, request: RunRequest) -> TablePlan:

@@ -43,6 +43,16 @@ def test_a_sound_table_has_no_warnings() -> None:
     assert len(summary.fingerprint) == 64
 
 
+def test_models_that_learn_without_weights_are_named() -> None:
+    space = {"knn": {}, "linear": {}, "sklearn.neighbors.KNeighborsClassifier": {}, "sklearn.svm.SVC": {}}
+    for fields in ({"weight_column": "size"}, {"class_weight": "balanced"}):
+        found = warnings_of(table(size=np.arange(N) + 1.0, z=list("abcd") * 10), search_space=space, **fields)
+        assert [text for text in found if "weights" in text] == [
+            "The model 'knn' takes no weights of rows when it learns.",
+            "The model 'sklearn.neighbors.KNeighborsClassifier' takes no weights of rows when it learns.",
+        ]
+
+
 def test_wishes_without_effect_are_warnings() -> None:
     assert ENGINE.validate(table(), request(horizon=3)).warnings[0] == "Without effect on classification: horizon."
 
