@@ -31,7 +31,7 @@ from rayctl.automl.follow_up import continuation, refuse_unfinished, repetition
 from rayctl.automl.model import LeaderboardRow, RunRequest, RunState, RunView, TaskType
 from rayctl.automl.reporting import Reporter
 from rayctl.automl.request import build_request
-from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of, states
+from rayctl.automl.serving import DEPLOY, REMOVE, deployment_name, route_of, serve_failed, states
 from rayctl.automl.staging import Stager, check_http_request, staging_error
 from rayctl.automl.supervision import Supervisor, load_result
 from rayctl.automl.tenant_methods import TenantMethods
@@ -427,11 +427,7 @@ class ProxyActor(TenantMethods):
             state = await DEPLOY.remote(name, arguments)
         except RayError as error:
             await asyncio.to_thread(self._catalog.remove_deployment, name, None)
-            raise Unavailable(
-                f"The model could not be deployed: {error}"[:500],
-                code="deploy-failed",
-                hint="See `rayctl automl deployments` and the log of Ray Serve, then try again.",
-            ) from error
+            raise serve_failed(f"The model could not be deployed: {error}", "deploy-failed") from error
         return {"name": name, "route": route_of(name), "run_id": row["id"], "state": state.lower()}
 
     async def restore_deployments(self) -> list[str]:
@@ -449,11 +445,7 @@ class ProxyActor(TenantMethods):
         try:
             await REMOVE.remote(name)
         except RayError as error:
-            raise Unavailable(
-                f"Serve did not remove {name!r}: {error}"[:500],
-                code="undeploy-failed",
-                hint="See the log of Ray Serve, then try again.",
-            ) from error
+            raise serve_failed(f"Serve did not remove {name!r}: {error}", "undeploy-failed") from error
 
     async def list_deployments(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """Return the deployments made by `deploy`, with what Serve says of each; ``missing``: it has it no more."""
@@ -461,11 +453,7 @@ class ProxyActor(TenantMethods):
         try:
             seen = await asyncio.to_thread(states) if found else {}
         except RayError as error:
-            raise Unavailable(
-                f"Serve does not answer: {error}"[:500],
-                code="serve-unavailable",
-                hint="Try again; if it goes on, see the log of Ray Serve.",
-            ) from error
+            raise serve_failed(f"Serve does not answer: {error}", "serve-unavailable") from error
         shown = ("name", "route", "run_id", "tenant")
         return [{**{key: d[key] for key in shown}, "state": seen.get(d["name"], "missing")} for d in found]
 
@@ -596,11 +584,8 @@ class ProxyActor(TenantMethods):
 
 def _check_key(key: str | None) -> None:
     if key is not None and not 0 < len(key) <= 200:
-        raise InvalidRequest(
-            "An idempotency key has 1 to 200 characters.",
-            code="invalid-idempotency-key",
-            hint="Send a shorter one, or none.",
-        )
+        text = "An idempotency key has 1 to 200 characters."
+        raise InvalidRequest(text, code="invalid-idempotency-key", hint="Send a shorter one, or none.")
 
 
 def _model_digest(row: Mapping[str, Any]) -> str:

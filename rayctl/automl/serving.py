@@ -6,7 +6,9 @@ from typing import Any
 
 import ray
 
-__all__ = ["DEPLOY", "REMOVE", "deployment_name", "route_of", "states"]
+from rayctl.errors import Unavailable
+
+__all__ = ["DEPLOY", "REMOVE", "deployment_name", "route_of", "serve_failed", "states"]
 
 
 def deployment_name(run_id: str) -> str:
@@ -17,6 +19,11 @@ def deployment_name(run_id: str) -> str:
 def route_of(name: str) -> str:
     """The HTTP path of a deployment."""
     return f"/models/{name}"
+
+
+def serve_failed(message: str, code: str) -> Unavailable:
+    """The error for what Ray Serve could not do."""
+    return Unavailable(message[:500], code=code, hint="See the log of Ray Serve, then try again.")
 
 
 def deploy(name: str, arguments: dict[str, Any]) -> str:
