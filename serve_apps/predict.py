@@ -91,6 +91,13 @@ def _load(args: ModelArgs) -> bytes:
     return b"".join(parts)
 
 
+def _normal(data: Any, declared: str | None = None) -> Any:
+    """Return the table in the form that the service itself predicts with."""
+    from rayctl.automl.ingest import normalize, to_table
+
+    return normalize(to_table(data, declared), keep_others=True)
+
+
 def _is_what_was_stored(bundle: bytes, args: ModelArgs) -> bool:
     if args.sha256 is None:
         return False
@@ -126,12 +133,11 @@ def create_model_app(bundle: bytes, args: ModelArgs, *, tokens: TokenBook, setti
     async def read_table(request: Request) -> Any:
         if media_type(request) in ("", "application/json"):
             body = await read_body(request, settings.max_request_bytes)
-            return await asyncio.to_thread(table_from_json, parse_json(body), bare=True) if body else None
-        from rayctl.automl.ingest import to_table
-
+            rows = await asyncio.to_thread(table_from_json, parse_json(body), bare=True) if body else None
+            return None if rows is None else await asyncio.to_thread(_normal, rows)
         data, declared = await read_table_body(request, settings.max_data_bytes)
         check_format(data, declared)
-        return await asyncio.to_thread(to_table, data, declared)
+        return await asyncio.to_thread(_normal, data, declared)
 
     @app.post("/", response_model=Predictions)
     async def predict(request: Request, caller: Caller, proba: Annotated[bool, Query()] = False) -> Response:

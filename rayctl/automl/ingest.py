@@ -349,15 +349,20 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + "…"
 
 
-def normalize(table: pa.Table) -> pa.Table:
+def normalize(table: pa.Table, *, keep_others: bool = False) -> pa.Table:
     """Return the table with one of five types per column: int64, float64, bool, string, timestamp[us].
 
     Numbers of any type become int64 if all are whole and none is missing, else float64 (NaN and null are the same:
     null). Categories become text; dates and times become timestamps in UTC; durations and times of day become seconds;
     columns without any value float64. Metadata is dropped.
 
+    Args:
+        table: As `to_table` returns it.
+        keep_others: Leave columns of types that have no normal form (lists, structs, binary, …) as they are: what is
+            to be predicted may have some that the model does not look at.
+
     Raises:
-        InvalidData: ``unsupported-type`` (lists, structs, binary, …), ``out-of-range`` (a date beyond the range of
+        InvalidData: ``unsupported-type`` (unless they are kept), ``out-of-range`` (a date beyond the range of
             microseconds), naming column and type.
     """
     columns, errors = [], []
@@ -372,7 +377,9 @@ def normalize(table: pa.Table) -> pa.Table:
                 code="out-of-range",
                 hint="Correct these values, or replace them by missing ones.",
             ) from error
-        if normal is None:
+        if normal is None and keep_others:
+            columns.append(column)
+        elif normal is None:
             errors.append(FieldError(pointer=f"/data/{field.name}", message=f"type {field.type} is not supported"))
         else:
             columns.append(normal)

@@ -382,7 +382,7 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
     """
     from rayctl.automl.ingest import normalize, to_table
 
-    table = None if data is None else normalize(to_table(_materialize(data), format))
+    table = None if data is None else normalize(to_table(_materialize(data), format), keep_others=True)
     try:
         with limited(PREDICT_LIMIT_S, None):
             return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)

@@ -60,7 +60,7 @@ class LoadedModel:
 
         if isinstance(data, (str, Path)):
             data = _content(Path(data))
-        table = None if data is None else normalize(to_table(data))
+        table = None if data is None else normalize(to_table(data), keep_others=True)
         engine = engine_for(TaskType(_ENGINES[self.kind]))
         return engine.predict(self._bundle, table, proba=proba, allow_pickle=self._trust_code)
 

@@ -86,3 +86,12 @@ def test_predictions_of_a_frame_have_its_index(model: bytes) -> None:
     assert list(found.index) == list(shuffled.index)
     assert found.sort_index().tolist() == expected.tolist()
     assert loaded.predict(pa.Table.from_pandas(shuffled)).index.tolist() == list(range(40))
+
+
+def test_columns_that_the_model_does_not_need_may_be_of_any_type(model: bytes) -> None:
+    loaded = rayctl.load_model(model)
+    found = loaded.predict(ROWS.assign(tags=[["x"]] * 40, raw=[b"y"] * 40))
+    assert found["prediction"].tolist() == loaded.predict(ROWS)["prediction"].tolist()
+    with pytest.raises(RayctlError, match="'kind' must hold text, but has type list") as raised:
+        loaded.predict(ROWS.assign(kind=[["x"]] * 40))
+    assert raised.value.code == "wrong-type"
