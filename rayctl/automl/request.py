@@ -28,7 +28,7 @@ _LISTS = ("known_future", "levels")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*")
 _LONGEST_S = 30 * 86400.0
 _MOST_TRIALS = 1_000_000
-_LOWER_IS_BETTER = ("_error", "_loss", "_deviance")
+_LOWER_IS_BETTER = ("error", "loss", "deviance", "mae", "mse", "rmse", "mape", "msle", "rmsle", "wape", "brier")
 
 
 def build_request(fields: Mapping[str, Any]) -> RunRequest:
@@ -163,7 +163,7 @@ def custom_metric(
     if greater_is_better is None:
         greater_is_better = getattr(function, "greater_is_better", None)
     if greater_is_better is None:
-        greater_is_better = not called.endswith(_LOWER_IS_BETTER)
+        greater_is_better = not called.lower().endswith(_LOWER_IS_BETTER)
     if needs_proba is None:
         needs_proba = bool(getattr(function, "needs_proba", False))
     return CustomMetric(

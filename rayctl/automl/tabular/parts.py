@@ -7,7 +7,7 @@ float32 (rows, width): numbers with NaN for missing values, category codes, date
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -90,10 +90,15 @@ class Shift:
 
 @dataclass(frozen=True)
 class NumberPart:
-    """A column of numbers or of true/false values."""
+    """A column of numbers or of true/false values.
+
+    ``fill``: encoded median, in place of missing values if training had none: models that know of none would take them
+    for zero, or for anything else. None: missing values stay missing.
+    """
 
     name: str
     shift: Shift
+    fill: float | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -102,11 +107,15 @@ class NumberPart:
 
     def encode(self, column: pa.ChunkedArray) -> np.ndarray:
         """See `Part`."""
-        return self.shift.apply(numbers(column))[:, None]
+        encoded = self.shift.apply(numbers(column))
+        if self.fill is not None:
+            encoded[np.isnan(encoded)] = self.fill
+        return encoded[:, None]
 
     def to_json(self) -> dict[str, Any]:
         """See `Part`."""
-        return {"kind": "number", "name": self.name, "offset": self.shift.offset, "scale": self.shift.scale}
+        shift = {"offset": self.shift.offset, "scale": self.shift.scale}
+        return {"kind": "number", "name": self.name, **shift, "fill": self.fill}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Part`."""
@@ -115,11 +124,15 @@ class NumberPart:
 
 @dataclass(frozen=True)
 class DatePart:
-    """A column of dates, expanded to those of `DATE_PARTS` that differ between rows."""
+    """A column of dates, expanded to those of `DATE_PARTS` that differ between rows.
+
+    ``fill``: the encoded date in the middle, in place of missing ones if training had none (see `NumberPart`).
+    """
 
     name: str
     parts: tuple[str, ...]
     shift: Shift
+    fill: tuple[float, ...] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -136,12 +149,15 @@ class DatePart:
         values = date_parts(column, self.parts)
         encoded = values.astype(np.float32)
         encoded[:, 0] = self.shift.apply(values[:, 0])
+        if self.fill is not None:
+            encoded[np.isnan(values[:, 0])] = self.fill
         return encoded
 
     def to_json(self) -> dict[str, Any]:
         """See `Part`."""
         shift = {"offset": self.shift.offset, "scale": self.shift.scale}
-        return {"kind": "datetime", "name": self.name, "parts": list(self.parts), **shift}
+        fill = None if self.fill is None else list(self.fill)
+        return {"kind": "datetime", "name": self.name, "parts": list(self.parts), **shift, "fill": fill}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Part`."""
@@ -232,7 +248,7 @@ def fit_part(feature: Feature, column: pa.ChunkedArray, seed: int) -> Part:
         return TextPart(feature.name, TextModel.fit(texts(column), seed))
     if feature.kind == "datetime":
         return _fit_date(feature.name, column)
-    return NumberPart(feature.name, Shift.fit(numbers(column)))
+    return _fit_number(feature.name, numbers(column))
 
 
 def _fit_category(name: str, values: pa.Array) -> CategoryPart:
@@ -245,11 +261,24 @@ def _fit_category(name: str, values: pa.Array) -> CategoryPart:
     return CategoryPart(name, kept, rare)
 
 
+def _fit_number(name: str, values: np.ndarray) -> NumberPart:
+    shift = Shift.fit(values)
+    if np.isnan(values).any():
+        return NumberPart(name, shift)
+    middle = values[np.argpartition(values, len(values) // 2)[len(values) // 2]]
+    return NumberPart(name, shift, float(shift.apply(np.array([middle]))[0]))
+
+
 def _fit_date(name: str, column: pa.ChunkedArray) -> DatePart:
     values = date_parts(column, DATE_PARTS)
     varies = {part: len(np.unique(v[~np.isnan(v)])) > 1 for part, v in zip(DATE_PARTS, values.T, strict=True)}
     parts = ("ordinal", *(part for part in DATE_PARTS if part != "ordinal" and varies[part]))
-    return DatePart(name, parts, Shift.fit(values[:, DATE_PARTS.index("ordinal")]))
+    days = values[:, DATE_PARTS.index("ordinal")]
+    part = DatePart(name, parts, Shift.fit(days))
+    if np.isnan(days).any():
+        return part
+    middle = int(np.argpartition(days, len(days) // 2)[len(days) // 2])
+    return replace(part, fill=tuple(part.encode(column.slice(middle, 1))[0].tolist()))
 
 
 def part_from_json(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part:
@@ -264,7 +293,11 @@ def part_from_json(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
         parts = tuple(map(str, value["parts"]))
         if not parts or parts[0] != "ordinal" or not set(parts) <= set(DATE_PARTS):
             raise ValueError(f"unknown parts of a date: {parts}")
-        return DatePart(name, parts, shift)
+        fill = value.get("fill")
+        if fill is not None and len(fill) != len(parts):
+            raise ValueError("the fill of a date does not have its parts")
+        return DatePart(name, parts, shift, None if fill is None else tuple(map(float, fill)))
     if kind != "number":
         raise ValueError(f"unknown kind of column {kind!r}")
-    return NumberPart(name, shift)
+    fill = value.get("fill")
+    return NumberPart(name, shift, None if fill is None else float(fill))

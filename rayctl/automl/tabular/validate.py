@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayctl.automl.metrics import metric_of, score
+from rayctl.automl.metrics import Metric, metric_of, score
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.automl.relevance import without_effect
 from rayctl.automl.search import count_candidates
@@ -63,8 +63,8 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
 
     plan = inspect_table(table, request)
     classes = plan.target.classes
-    _check_metric(request, plan.target)
-    unweighed = check_search_space(request)
+    remarks = _check_metric(request, plan.target)
+    remarks += check_search_space(request)
     usable = col.take(table, plan.target.rows)
     advice = advise(usable, plan.features, plan.target, request.time_column)
     if len(advice) > _TOLD:
@@ -76,12 +76,12 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         fingerprint=fingerprint(table),
         classes=None if classes is None else [str(label) for label in classes],
         categorical=sum(feature.kind == "category" for feature in plan.features),
-        warnings=[*without_effect(request), *unweighed, *plan.warnings, *advice],
+        warnings=[*without_effect(request), *remarks, *plan.warnings, *advice],
     )
 
 
-def _check_metric(request: RunRequest, target: Target) -> None:
-    """Import the metric and, if it is the caller's own, call it once.
+def _check_metric(request: RunRequest, target: Target) -> list[str]:
+    """Import the metric and, if it is the caller's own, call it; return what is to be said about it.
 
     Raises:
         InvalidRequest: ``unknown-metric``, ``invalid-metric`` (it fails, or gives no finite number).
@@ -97,7 +97,7 @@ def _check_metric(request: RunRequest, target: Target) -> None:
             errors=[{"pointer": "/metric", "message": message}],
         )
     if metric.function is None:
-        return
+        return []
     # A few rows of every class, and as predictions the same values one row on: what a weak model might say.
     if n_classes is None:
         # From the smallest to the largest: the first rows of the table may all be zero.
@@ -106,12 +106,16 @@ def _check_metric(request: RunRequest, target: Target) -> None:
     else:
         _, first = np.unique(target.values, return_index=True)
         truth = target.values[np.concatenate([first, np.arange(min(_METRIC_ROWS, len(target.values)))])]
-    predicted = np.roll(truth, 1)
-    if n_classes is not None and metric.needs_proba:
-        predicted = 0.1 / n_classes + 0.9 * np.eye(n_classes)[predicted]
+
+    def scored(guess: np.ndarray) -> float:
+        if n_classes is not None and metric.needs_proba:
+            guess = 0.1 / n_classes + 0.9 * np.eye(n_classes)[guess]
+        return score(metric, truth, guess, n_classes, classes=target.classes)
+
+    wrong = float("nan")
     try:
-        value = score(metric, truth, predicted, n_classes, classes=target.classes)
-        problem = None if np.isfinite(value) else f"it gave {value}"
+        wrong = scored(np.roll(truth, 1))
+        problem = None if np.isfinite(wrong) else f"it gave {wrong}"
     except Exception as error:  # the caller's code: anything can come out
         problem = f"{type(error).__name__}: {error}"
     if problem is not None:
@@ -122,6 +126,22 @@ def _check_metric(request: RunRequest, target: Target) -> None:
             hint="It is called as f(y_true, y_pred) and must return one finite number.",
             errors=[{"pointer": "/custom_metric", "message": message}],
         )
+    return _is_turned(metric, wrong, lambda: scored(truth))
+
+
+def _is_turned(metric: Metric, wrong: float, ask: Callable[[], float]) -> list[str]:
+    """Return a warning if the caller's metric finds wrong predictions better than right ones (``ask`` scores those)."""
+    try:
+        right = ask()
+    except Exception:  # the caller's code: some metrics have no value where nothing is wrong
+        return []
+    if not metric.better(wrong, right) or abs(wrong - right) <= 1e-9 * abs(wrong):
+        return []
+    way = "larger" if metric.greater_is_better else "smaller"
+    return [
+        f"The metric {metric.name!r} counts as better the {way} it is, and it was {right:g} for right predictions and "
+        f"{wrong:g} for wrong ones: set greater_is_better to {not metric.greater_is_better} if that is a mistake."
+    ]
 
 
 def check_search_space(request: RunRequest) -> list[str]:

@@ -157,3 +157,12 @@ def test_further_budgets() -> None:
         with pytest.raises(InvalidRequest) as caught:
             further_budget(budget, trials)
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "up"),
+    [("rmse", False), ("my_MAE", False), ("wape", False), ("hamming_loss", False), ("profit", True), ("roc_auc", True)],
+)
+def test_the_way_of_a_metric_follows_from_its_name_unless_it_says_so(name: str, up: bool) -> None:
+    assert custom_metric(f"somewhere:{name}").greater_is_better is up
+    assert custom_metric(f"somewhere:{name}", greater_is_better=not up).greater_is_better is not up

@@ -230,3 +230,17 @@ def test_arrays_are_packed_without_their_sizes_being_trusted() -> None:
             unpack_arrays(claimed, data)
     with pytest.raises(ValueError, match="not stored"):
         pack_arrays({"a": np.array(["text"], dtype=object)})
+
+
+def test_what_is_missing_only_in_prediction_is_the_median() -> None:
+    """Models that have seen no missing value take them for zero, or go anywhere with them."""
+    encoder, _ = fit("number", [2000.0, 1990.0, 2010.0])
+    assert transform(encoder, [None, 1995.0]).tree[:, 0].tolist() == [2000.0, 1995.0]
+    flags, _ = fit("bool", [True, True, False])
+    assert transform(flags, pa.array([None, False])).tree[:, 0].tolist() == [1.0, 0.0]
+    days = [dt.date(2024, 3, 1), dt.date(2023, 1, 31), dt.date(2024, 7, 4)]
+    dates, _ = fit("datetime", days)
+    unknown = transform(dates, pa.array([None, days[0]], pa.date32())).tree
+    assert unknown[0].tolist() == unknown[1].tolist()
+    gaps, _ = fit("number", [2000.0, None, 2010.0])
+    assert np.isnan(transform(gaps, [None, 1.0]).tree[0, 0])

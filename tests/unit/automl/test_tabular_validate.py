@@ -503,5 +503,13 @@ def test_own_metrics_are_tried_before_the_run() -> None:
         assert said in raised.value.message
 
 
+def test_a_metric_whose_direction_is_wrong_is_warned_of() -> None:
+    data = table(kind=list("abcd") * 10, y=np.arange(N) * 1.5)
+    for up, count in ((True, 1), (False, 0)):
+        metric = own_metric("_mean_error", greater_is_better=up)
+        found = warnings_of(data, task="regression", custom_metric=metric)
+        assert len([text for text in found if "set greater_is_better to False" in text]) == count
+
+
 def inspect_request(fields: dict[str, Any]) -> None:
     ENGINE.validate(table(), request(**fields))
