@@ -155,14 +155,13 @@ class TableEncoder:
         try:
             state = json.loads(members[_STATE].data)
             arrays = unpack_arrays(state["arrays"], members[_ARRAYS].data)
-            parts = tuple(
-                part_from_json(part, _under(arrays, f"{index}/")) for index, part in enumerate(state["parts"])
-            )
+            own = _by_owner(arrays)
+            parts = tuple(part_from_json(part, own.get(str(index), {})) for index, part in enumerate(state["parts"]))
             features = tuple(Feature.from_json(feature) for feature in info["features"])
             if len(features) != len(parts):
                 raise ValueError("it has not one part per feature")
             width = sum(len(part.columns) for part in parts)
-            dense = DenseEncoder.from_json(state["dense"], _under(arrays, "dense/"), width)
+            dense = DenseEncoder.from_json(state["dense"], own["dense"], width)
             return cls(features, parts, dense)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(
@@ -178,8 +177,13 @@ def _places(owners: Iterable[int]) -> dict[int, tuple[int, ...]]:
     return {owner: tuple(places) for owner, places in found.items()}
 
 
-def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _by_owner(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays by what stands before the slash of their names."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        owner, _, rest = name.partition("/")
+        found.setdefault(owner, {})[rest] = array
+    return found
 
 
 def _encode(parts: Sequence[Part], columns: Sequence[pa.ChunkedArray], rows: int) -> np.ndarray:

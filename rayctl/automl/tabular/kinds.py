@@ -21,7 +21,7 @@ _ID_SHARE = 0.9
 _TEXT_WORDS = 2.5
 _TEXT_SHARE = 0.3
 _LONG_CHARS = 12
-_PROBE = 2_000
+_PROBE, _PROBE_CHARS = 2_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def _decide_text(name: str, values: pa.Array, positions: np.ndarray | None) -> D
 def _is_prose(distinct: pa.Array) -> bool:
     """Whether values have several words, or are long sentences in a script without spaces."""
     probe = distinct.take(pa.array(range(0, len(distinct), max(1, len(distinct) // _PROBE))))
+    probe = pc.utf8_slice_codeunits(probe, 0, _PROBE_CHARS)
     words = 1 + (pc.mean(pc.count_substring_regex(probe, r"\S\s+\S")).as_py() or 0.0)
     if words >= _TEXT_WORDS:
         return True
