@@ -71,3 +71,12 @@ def test_models_that_do_not_fit_together_are_refused() -> None:
     for change in ({"idf": arrays["idf"][1:]}, {"kept": arrays["kept"] + 2**16}, {"directions": np.zeros(3)}):
         with pytest.raises(ValueError, match="fit together"):
             TextModel.from_json(model.to_json(), {**arrays, **change})
+
+
+def test_many_texts_are_read_in_parts_that_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.array([f"number {index % 7} of the {index % 5} quick foxes" for index in range(90)] + [None, ""])
+    model = TextModel.fit(texts, 0)
+    whole = model.transform(texts)
+    monkeypatch.setattr("rayctl.automl.tabular.text._ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(model.transform(texts), whole)
+    assert model.transform(texts.slice(0, 0)).shape == (0, model.width)
