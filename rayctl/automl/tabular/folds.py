@@ -233,7 +233,8 @@ def _bins(target: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _shuffled(strata: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    return [rng.permutation(np.flatnonzero(strata == code)) for code in np.unique(strata)]
+    order = np.argsort(strata, kind="stable")
+    return [rng.permutation(part) for part in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)]
 
 
 def _deal(strata: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
