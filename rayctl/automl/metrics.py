@@ -92,6 +92,13 @@ METRICS: dict[str, Metric] = {
 
 _ALIASES = {
     "acc": "accuracy",
+    "accuracy_score": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "roc_auc_score": "roc_auc",
+    "average_precision_score": "average_precision",
+    "recall_weighted": "accuracy",  # the same number where every row has one class
+    "neg_median_absolute_error": "median_absolute_error",
+    "neg_mean_absolute_percentage_error": "mape",
     "auc": "roc_auc",
     "rocauc": "roc_auc",
     "roc_auc_ovr": "roc_auc",

@@ -29,9 +29,24 @@ def test_defaults(task: TaskType, classes: int | None, name: str) -> None:
     assert resolve_metric(None, task, classes).name == name
 
 
+def test_names_of_scikit_learn_are_known_and_keep_their_direction() -> None:
+    from sklearn.metrics import get_scorer_names
+
+    for task, names in (
+        (C, "accuracy balanced_accuracy f1 f1_macro f1_micro f1_weighted precision recall recall_macro roc_auc roc_auc_ovr"),
+        (C, "average_precision neg_log_loss neg_brier_score matthews_corrcoef"),
+        (R, "r2 neg_mean_absolute_error neg_mean_squared_error neg_root_mean_squared_error neg_median_absolute_error"),
+        (R, "neg_mean_absolute_percentage_error neg_root_mean_squared_log_error"),
+    ):
+        for name in names.split():
+            assert name in get_scorer_names()
+            assert resolve_metric(name, task).greater_is_better is not name.startswith("neg_")
+
+
 def test_aliases_and_spelling() -> None:
     assert resolve_metric("AUC", C, 2).name == "roc_auc"
     assert resolve_metric("acc", C, 2).name == "accuracy"
+    assert resolve_metric("roc_auc_score", C, 2).name == "roc_auc"
     assert resolve_metric("log-loss", C, 3).name == "log_loss"
     assert resolve_metric("f1", C, 2).name == "f1"
     assert resolve_metric("f1", C, 3).name == "f1_macro"
