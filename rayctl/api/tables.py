@@ -65,7 +65,9 @@ def format_of(content_type: str | None, filename: str | None = None, *, strict: 
 def check_format(data: bytes, declared: str | None) -> None:
     """Refuse data that plainly is not what it is declared to be. Raises InvalidData."""
     if not data:
-        raise InvalidData("The data is empty.", code="empty-data", hint="Was the file written to its end, and is it the right one?")
+        raise InvalidData(
+            "The data is empty.", code="empty-data", hint="Was the file written to its end, and is it the right one?"
+        )
     parquet = data.startswith(b"PAR1")
     arrow = data.startswith((b"ARROW1", b"\xff\xff\xff\xff"))
     seen = "parquet" if parquet else "arrow" if arrow else "csv"

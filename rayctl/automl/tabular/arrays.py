@@ -47,5 +47,7 @@ def unpack_arrays(directory: Mapping[str, Any], data: bytes) -> dict[str, np.nda
         if start != len(data):
             raise ValueError("there is more data than its directory says")
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"This is not a usable model bundle: {error}.", code="invalid-bundle", hint=DAMAGED) from error
+        raise InvalidRequest(
+            f"This is not a usable model bundle: {error}.", code="invalid-bundle", hint=DAMAGED
+        ) from error
     return arrays

@@ -92,7 +92,9 @@ class CatboostPredictor:
         try:
             model.load_model(blob=members["model"].data)
         except Exception as error:  # CatBoost raises its own type, and TypeError
-            raise InvalidRequest(f"The CatBoost model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED) from error
+            raise InvalidRequest(
+                f"The CatBoost model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED
+            ) from error
         categorical = tuple(int(column) for column in info["categorical"])
         return cls(model, info["n_classes"], categorical, bool(info["exponent"]))
 

@@ -162,5 +162,7 @@ def _open(bundle: bytes, allow_pickle: bool) -> Delivered:
             raise ValueError("it has no model")
         settings = dict(opened.info["settings"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED) from error
+        raise InvalidRequest(
+            f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED
+        ) from error
     return Delivered(encoder, None if classes is None else tuple(classes), tuple(trials), settings)

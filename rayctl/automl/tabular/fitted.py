@@ -179,7 +179,9 @@ def load_model(blob: bytes, *, allow_pickle: bool, max_bytes: int = MAX_BYTES) -
         own = {name.removeprefix(_PREFIX): part for name, part in members.items() if name.startswith(_PREFIX)}
         predictor = cls.load(parts, own, allow_pickle=allow_pickle)
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED) from error
+        raise InvalidRequest(
+            f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED
+        ) from error
     return FittedModel(predictor, cast(View, view), present, n_classes, derived, scale)
 
 

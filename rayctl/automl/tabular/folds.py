@@ -161,7 +161,9 @@ def plan_folds(
             if validation.scheme == "auto":
                 fraction = min(_HOLDOUT_FRACTION, _HOLDOUT_ROWS / rows)
             classes = None if counts is None else target
-            test = _hold_out(strata, fraction, rng) if groups is None else _hold_out_best(groups, classes, fraction, rng)
+            test = (
+                _hold_out(strata, fraction, rng) if groups is None else _hold_out_best(groups, classes, fraction, rng)
+            )
             folds = [_fold(0, ~test, test)]
         else:
             fold_of = _deal(strata, count, rng) if groups is None else _deal_groups(strata, groups, count, rng)
@@ -187,9 +189,7 @@ def _fold(index: int, train: np.ndarray, test: np.ndarray) -> Fold:
     return Fold(index, np.flatnonzero(train).astype(np.int32), np.flatnonzero(test).astype(np.int32), group=index)
 
 
-def _usable(
-    folds: list[Fold], target: np.ndarray, n_classes: int, request: RunRequest
-) -> tuple[list[Fold], list[str]]:
+def _usable(folds: list[Fold], target: np.ndarray, n_classes: int, request: RunRequest) -> tuple[list[Fold], list[str]]:
     """Leave out folds that train on one class, or are scored on one where the metric compares classes."""
     metric = None
     if request.custom_metric is None:

@@ -157,7 +157,9 @@ def _check(arrays: Mapping[str, np.ndarray], n_features: int) -> None:
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         problem = repr(error)
     if problem is not None:
-        raise InvalidRequest(f"The forest of the model bundle is unusable: {problem}", code="invalid-bundle", hint=DAMAGED)
+        raise InvalidRequest(
+            f"The forest of the model bundle is unusable: {problem}", code="invalid-bundle", hint=DAMAGED
+        )
 
 
 def _problem(arrays: Mapping[str, np.ndarray], n_features: int) -> str | None:

@@ -39,7 +39,9 @@ class KernelPredictor:
 
     def __init__(self, landmarks: np.ndarray, kernel: Kernel, gamma: float, network: NetworkPredictor) -> None:
         if kernel not in _METRICS or not gamma > 0 or landmarks.ndim != 2 or len(network.weights[0]) != len(landmarks):
-            raise InvalidRequest("The parts of a kernel model do not fit together.", code="invalid-bundle", hint=DAMAGED)
+            raise InvalidRequest(
+                "The parts of a kernel model do not fit together.", code="invalid-bundle", hint=DAMAGED
+            )
         self.landmarks, self.kernel, self.gamma, self.network = landmarks, kernel, gamma, network
         self.has_proba = network.has_proba
 

@@ -87,7 +87,9 @@ def _booster(text: str) -> Any:
     try:
         return Booster(model_str=text)
     except Exception as error:  # LightGBM raises its own and built-in types on a malformed text
-        raise InvalidRequest(f"The LightGBM model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED) from error
+        raise InvalidRequest(
+            f"The LightGBM model cannot be read: {error}", code="invalid-bundle", hint=DAMAGED
+        ) from error
 
 
 class _Watch:

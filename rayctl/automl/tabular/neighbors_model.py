@@ -53,7 +53,9 @@ class NeighborsPredictor:
         arrays, n_classes = load_arrays(members["rows"]), info["n_classes"]
         x, y = arrays["x"], arrays["y"]
         if x.ndim != 2 or y.shape != (len(x),) or (n_classes is not None and len(np.unique(y)) != n_classes):
-            raise InvalidRequest("The neighbours of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED)
+            raise InvalidRequest(
+                "The neighbours of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED
+            )
         return cls(x, y, info["params"], n_classes)
 
 

@@ -65,7 +65,9 @@ class NetworkPredictor:
         fits = fits and all(left[1] == right[0] for left, right in itertools.pairwise(sizes))
         outputs = (1,) if self.n_classes is None else (1, 2) if self.n_classes == 2 else (self.n_classes,)
         if not fits or sizes[-1][1] not in outputs:
-            raise InvalidRequest("The layers of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED)
+            raise InvalidRequest(
+                "The layers of the model bundle do not fit together.", code="invalid-bundle", hint=DAMAGED
+            )
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict rows (see `Predictor.predict`)."""

@@ -147,9 +147,7 @@ def _as_text(column: pa.ChunkedArray, known: Sequence[str]) -> pa.ChunkedArray |
             return f"has type {column.type}"
         plain = [str(int(value) if value == int(value) else value) for value in values]
         there = set(known)
-        texts = [
-            text if text in there else written.get(value, text) for value, text in zip(values, plain, strict=True)
-        ]
+        texts = [text if text in there else written.get(value, text) for value, text in zip(values, plain, strict=True)]
     return pa.chunked_array([pa.array(texts, pa.string()).take(encoded.indices)])
 
 

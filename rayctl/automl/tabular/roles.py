@@ -37,7 +37,11 @@ def weighed(table: pa.Table, target: Target, name: str) -> tuple[Target, np.ndar
     gone = len(target.classes or ()) - len(kept.classes or ())
     shown = examples(weights == 0, positions=target.rows)
     note = f"{len(weights) - len(heavy)} rows with weight 0 in {name!r} are left out (rows {shown})"
-    return kept, weights[heavy] / weights[heavy].mean(), [note + (f", and with them {gone} of the classes." if gone else ".")]
+    return (
+        kept,
+        weights[heavy] / weights[heavy].mean(),
+        [note + (f", and with them {gone} of the classes." if gone else ".")],
+    )
 
 
 def read_weights(table: pa.Table, name: str, positions: np.ndarray | None = None) -> np.ndarray:

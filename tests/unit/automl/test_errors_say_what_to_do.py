@@ -28,7 +28,11 @@ def _without_hint(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for argument in (*node.args.args, *node.args.kwonlyargs):
-                if argument.arg == "hint" and argument.annotation is not None and "None" in ast.unparse(argument.annotation):
+                if (
+                    argument.arg == "hint"
+                    and argument.annotation is not None
+                    and "None" in ast.unparse(argument.annotation)
+                ):
                     yield node.lineno
 
 

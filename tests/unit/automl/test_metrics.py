@@ -33,7 +33,10 @@ def test_names_of_scikit_learn_are_known_and_keep_their_direction() -> None:
     from sklearn.metrics import get_scorer_names
 
     for task, names in (
-        (C, "accuracy balanced_accuracy f1 f1_macro f1_micro f1_weighted precision recall recall_macro roc_auc roc_auc_ovr"),
+        (
+            C,
+            "accuracy balanced_accuracy f1 f1_macro f1_micro f1_weighted precision recall recall_macro roc_auc",
+        ),
         (C, "average_precision neg_log_loss neg_brier_score matthews_corrcoef"),
         (R, "r2 neg_mean_absolute_error neg_mean_squared_error neg_root_mean_squared_error neg_median_absolute_error"),
         (R, "neg_mean_absolute_percentage_error neg_root_mean_squared_log_error"),

@@ -412,7 +412,9 @@ def test_many_rows_are_predicted_in_parts_that_make_no_difference(mixed: bytes, 
 def test_texts_of_numbers_are_the_same_categories_from_another_source() -> None:
     codes = ["01", "02", "07", "11"] * 40
     table = pa.table({"code": codes, "x": RNG.normal(size=160), "y": [code in ("01", "11") for code in codes]})
-    bundle, _ = alone(table, Candidate("linear"), RunRequest(task="classification", target="y", validation={"folds": 2}))
+    bundle, _ = alone(
+        table, Candidate("linear"), RunRequest(task="classification", target="y", validation={"folds": 2})
+    )
     numbers = table.set_column(0, "code", pa.array([int(code) for code in codes]))
     assert ENGINE.predict(bundle, numbers, proba=True).equals(ENGINE.predict(bundle, table, proba=True))
     assert ENGINE.predict(bundle, numbers)["prediction"].to_pylist() == table["y"].to_pylist()

@@ -297,7 +297,7 @@ def test_weights_must_leave_two_values_to_learn() -> None:
     assert "only the value 1.5" in error.message
 
 
-.mark.parametrize(
+@pytest.mark.parametrize(
     "times",
     [
         [dt.datetime(2024, 1, 1) + dt.timedelta(days=(7 * row) % N) for row in range(N)],
@@ -324,7 +324,8 @@ def test_what_cannot_order_rows_is_refused() -> None:
     asked = {"time_column": "kind", "validation": {"scheme": "time_series"}}
     assert defect(table(), **asked).code == "invalid-times"
     late = table(t=[None, *range(N - 1)], kind=list("abcd") * 10)
-    warnings = inspect_table(late, request(time_column="t", metric="accuracy", validation={"scheme": "time_series"})).warnings
+    asked = {"time_column": "t", "metric": "accuracy", "validation": {"scheme": "time_series"}}
+    warnings = inspect_table(late, request(**asked)).warnings
     assert warnings[0] == "1 rows have no time in 't' (rows 0): they count as the first."
 
 
