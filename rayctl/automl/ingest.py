@@ -198,7 +198,7 @@ def _plain_columns(frame: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _mixed_as_text(column: Any) -> Any:
-    """Return texts beside numbers or true/false values as text, like a CSV file would have them; None if it is other."""
+    """Return texts beside numbers or true/false values as text, like a CSV file has them; None for other columns."""
     if column.dtype != object:
         return None
     present = column.notna()

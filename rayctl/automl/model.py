@@ -315,8 +315,8 @@ class LeaderboardRow(Document):
 
     ``fold_scores``: one per fold or window that was scored, also of trials that were given up.
     ``fit_s`` and ``predict_s`` are mean seconds per fold. ``error`` has ``code``, ``message`` and perhaps ``hint``.
-    ``size_bytes``: of the trial's fitted models together. ``weight``: share in the delivered model, 0 if it is not in it
-    (None while the run lasts). ``reused``: taken from an earlier run. ``stopped_at``: fold → rounds after which time
+    ``size_bytes``: of the trial's fitted models together. ``weight``: share in the delivered model, 0 if it is not in
+    it (None while the run lasts). ``reused``: taken from an earlier run. ``stopped_at``: fold → rounds after which time
     ended its fit.
     """
 

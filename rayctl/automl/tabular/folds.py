@@ -71,6 +71,7 @@ def choose_folds(
     folds = validation.folds or min(_default_folds(rows), max(2, rows // 2), groups or rows)
     if rows < max(folds, _MIN_ROWS if validation.folds is None else 0):
         raise _too_few(rows, f"{folds} folds need at least {max(folds, _MIN_ROWS)}")
+    _check_groups(groups, max(folds, 2))
     if class_counts is not None and len(class_counts) == 2:
         # What there is one of is in one test part whatever the number of folds: fewer would not help it.
         smallest = min((count for count in class_groups or class_counts if count > 1), default=folds)
@@ -79,7 +80,6 @@ def choose_folds(
             what = "rows" if class_groups is None else "groups"
             warnings.append(f"A class {has} {smallest} {what}: {smallest} folds instead of {folds}.")
             folds = smallest
-    _check_groups(groups, max(folds, 2))
     return folds, warnings
 
 

@@ -422,7 +422,7 @@ def test_targets_that_single_precision_cannot_hold_are_learned_as_well(
         outcome = evaluate(Candidate(model, params), table, task="regression", metric="r2")
         assert outcome.score is not None
         errors.append(outcome.score)
-    assert errors[0] > 0.5
+    assert errors[0] > 0.3
     assert errors[1] == pytest.approx(errors[0], abs=0.02)
 
 

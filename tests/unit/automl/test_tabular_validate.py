@@ -129,7 +129,7 @@ def test_too_few_rows() -> None:
 
 
 def test_too_few_groups() -> None:
-    data = table(g=["a", "b"] * (N // 2))
+    data = table(g=["a", "a", "b", "b"] * (N // 4))
     assert defect(data, validation={"group_column": "g", "folds": 3}).code == "too-few-groups"
     assert inspect_table(data, request(validation={"group_column": "g"})).features == (
         Feature("size", "number"),
