@@ -150,7 +150,8 @@ class Reporter:
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             text = f"The report could not be built: {type(cause).__name__}: {cause}"
-            raise Unavailable(text[:500], code="report-failed") from error
+            hint = "Try again; the leaderboard and the model are there without it."
+            raise Unavailable(text[:500], code="report-failed", hint=hint) from error
         return await asyncio.to_thread(self._keep, run_id, files)
 
     def _collect(self, run_id: str, view: RunView) -> tuple[ReportOrder, bytes, bytes | None]:
@@ -164,7 +165,11 @@ class Reporter:
                 return None
             found = self._store.get(f"runs/{run_id}/{name}")
             if sha256(found).hexdigest() != names[name]:
-                raise Unavailable(f"The file {name} of run {run_id} is not the one that was stored.", code="changed")
+                raise Unavailable(
+                    f"The file {name} of run {run_id} is not the one that was stored.",
+                    code="changed",
+                    hint="The artifact store was changed or damaged; run it again.",
+                )
             return found
 
         rows = leaderboard_rows(row, self._runs.trials(run_id))

@@ -111,6 +111,7 @@ def forecast_all(
                     f"{candidate.model} failed on more than half of the {len(histories)} series; first on "
                     f"{failures[0]}"[:_MESSAGE_CHARS],
                     code="model-error",
+                    hint="Leave the model out, or use it for series that are longer and without gaps.",
                 )
     return Forecasts(values, len(failures), failures[0][:_MESSAGE_CHARS] if failures else None, stopped)
 
@@ -136,7 +137,11 @@ def blamed_on(candidate: Candidate) -> Iterator[None]:
             hint="Use a smaller model, or give the task more memory.",
         ) from error
     except Exception as error:  # the model is foreign code: any type is possible
-        raise TrialError(f"{candidate.model}: {_describe(error)}"[:_MESSAGE_CHARS], code="model-error") from error
+        raise TrialError(
+            f"{candidate.model}: {_describe(error)}"[:_MESSAGE_CHARS],
+            code="model-error",
+            hint="The model said so itself: change its parameters or its code, or leave it out.",
+        ) from error
 
 
 def _describe(error: Exception) -> str:

@@ -147,7 +147,11 @@ class _GlobalModel:
         ahead = series.lengths[group] - 1 - place
         origins = np.flatnonzero((place + 1 >= least) & (ahead >= 1))
         if not len(origins):
-            raise TrialError("The series are too short to learn from together.", code="model-error")
+            raise TrialError(
+                "The series are too short to learn from together.",
+                code="model-error",
+                hint="Give longer series, or a shorter horizon.",
+            )
         most = np.minimum(ahead[origins], steps)
         ends = np.cumsum(most)
         if ends[-1] <= self.max_rows:
@@ -283,7 +287,11 @@ class GlobalLightGBM(_GlobalModel):
         recursive = self.strategy == "recursive"
         group, origin, step = self._choose(series, 1 if recursive else horizon, seed)
         if len(group) < _LEAST_ROWS:
-            raise TrialError(f"There are only {len(group)} rows to learn from.", code="model-error")
+            raise TrialError(
+                f"There are only {len(group)} rows to learn from.",
+                code="model-error",
+                hint="Give more or longer series.",
+            )
         features, z, _, _ = self._design(series, panel, group, origin, step)
         params = self.params | {"seed": seed & 0x7FFFFFFF}
         whole = lightgbm.Dataset(features, z, params=params, free_raw_data=False)
@@ -398,7 +406,11 @@ class GlobalRidge(_GlobalModel):
             rows = np.flatnonzero(step == ahead)
             if len(rows) < _LEAST_ROWS:
                 if not found:
-                    raise TrialError(f"There are only {len(rows)} rows to learn from.", code="model-error")
+                    raise TrialError(
+                        f"There are only {len(rows)} rows to learn from.",
+                        code="model-error",
+                        hint="Give more or longer series.",
+                    )
                 found.append(found[-1])
                 continue
             features, z, _, _ = self._design(series, panel, group[rows], origin[rows], step[rows])

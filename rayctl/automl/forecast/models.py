@@ -222,7 +222,11 @@ def forecast_series(
         more = {"X": x[:, chosen], "X_future": x_next[:, chosen]} if chosen else {}
     found = _ask(resolved, model, y, h, more)
     if np.maximum(found - high, low - found).max() > _EXPLODED * (high - low):
-        raise TrialError("The model's forecast is far out of the series' range.", code="invalid-prediction")
+        raise TrialError(
+            "The model's forecast is far out of the series' range.",
+            code="invalid-prediction",
+            hint="It has diverged: choose other parameters, or leave it out.",
+        )
     return np.maximum(found, 0.0) if low >= 0 else found
 
 
@@ -261,6 +265,7 @@ def _forecast_array(found: Any, h: int) -> np.ndarray:
             raise TrialError(
                 f"The model's forecast has no 'mean' (it has {', '.join(map(str, list(found)[:5]))}).",
                 code="invalid-prediction",
+                hint="Return an array, or a mapping with the array as mean.",
             )
         found = found["mean"]
     array = np.asarray(found)
@@ -270,8 +275,13 @@ def _forecast_array(found: Any, h: int) -> np.ndarray:
         raise TrialError(
             f"The model's forecast has shape {array.shape} and type {array.dtype}; expected are {h} numbers.",
             code="invalid-prediction",
+            hint="Return one number per step of the horizon.",
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise TrialError("The model's forecast has values that are not finite.", code="invalid-prediction")
+        raise TrialError(
+            "The model's forecast has values that are not finite.",
+            code="invalid-prediction",
+            hint="It may have diverged: choose other parameters, or leave it out.",
+        )
     return array

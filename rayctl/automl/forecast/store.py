@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from rayctl.automl.bundle import Bundle, Member, load_object, read_bundle, write_bundle
+from rayctl.automl.bundle import DAMAGED, Bundle, Member, load_object, read_bundle, write_bundle
 from rayctl.automl.engine import Candidate
 from rayctl.automl.forecast.blend import Rule
 from rayctl.automl.forecast.columns import Columns
@@ -275,7 +275,9 @@ def open_stored(data: bytes) -> Stored:
             raise ValueError("the forecast does not have one horizon per series")
         return Stored(bundle, series, forecast, horizon, int(info["seed"]), rule, levels, widths, weights)
     except (KeyError, TypeError, ValueError, InvalidData, OSError, pa.ArrowException) as error:
-        raise InvalidRequest(f"The model bundle is incomplete: {error!r}.", code="invalid-bundle") from error
+        raise InvalidRequest(
+            f"The model bundle is incomplete: {error!r}.", code="invalid-bundle", hint=DAMAGED
+        ) from error
 
 
 def forecast_table(
