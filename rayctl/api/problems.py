@@ -19,6 +19,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from rayctl.api.browser import is_page
+from rayctl.automl.hints import hint_for
 from rayctl.automl.request import plain_message
 from rayctl.errors import FieldError, InvalidRequest, NotFound, RayctlError
 
@@ -172,7 +173,8 @@ def _invalid(fields: Sequence[FieldError], what: str) -> InvalidRequest:
     first = fields[0]
     place = f" at {first['pointer']}" if first["pointer"] else ""
     more = f" ({len(fields) - 1} more)" if len(fields) > 1 else ""
-    return InvalidRequest(f"{what} is not valid{place}: {first['message']}{more}.", errors=fields)
+    message = f"{what} is not valid{place}: {first['message']}{more}."
+    return InvalidRequest(message, hint=hint_for(fields), errors=fields)
 
 
 def _allowed(request: Request) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayctl.automl.zones import zone_of_offsets
 from rayctl.errors import FieldError, InvalidData
 
 __all__ = ["fingerprint", "from_ipc", "normalize", "to_ipc", "to_table"]
@@ -34,6 +35,7 @@ _READER_HINTS = {
     "arrow": ("Arrow", "Write the file again, or send the data as CSV or Parquet."),
 }
 _HTML = re.compile(rb"<(!doctype|html|\?xml)", re.IGNORECASE)
+_OFFSET = r"(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\x1f\x8b": "gzip-compressed",
@@ -291,6 +293,16 @@ def _read_csv(data: pa.Buffer) -> pa.Table:
     if texts:
         convert.column_types = texts
         table = csv.read_csv(pa.BufferReader(data), read, parse, convert)
+    zoned = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and field.type.tz is not None]
+    if zoned:
+        as_text = csv.ConvertOptions(
+            null_values=_MISSING,
+            strings_can_be_null=True,
+            include_columns=zoned,
+            column_types=dict.fromkeys(zoned, pa.string()),
+        )
+        written = csv.read_csv(pa.BufferReader(data), read, parse, as_text)
+        table = _in_their_zone(table, written)
     undecodable = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if undecodable:
         raise InvalidData(
@@ -314,6 +326,27 @@ def _numbers_rows(column: pa.ChunkedArray) -> bool:
     """Whether a column has a whole number of its own in every row."""
     whole = pa.types.is_integer(column.type) and not column.null_count
     return bool(whole and pc.count_distinct(column).as_py() == len(column))
+
+
+def _in_their_zone(table: pa.Table, written: pa.Table) -> pa.Table:
+    """Return the table with times in the zone of their offsets, which the reader takes off. ``written``: as texts."""
+    for name in written.column_names:
+        texts, times = written.column(name), table.column(name)
+        found = pc.struct_field(pc.extract_regex(texts, _OFFSET), "offset")
+        offsets = {text: _offset_s(text) for text in found.unique().to_pylist() if text is not None}
+        last = found[pc.index(times, pc.max(times)).as_py()].as_py() if offsets else None
+        zone = zone_of_offsets(set(offsets.values()), offsets.get(last, 0))
+        kind = pa.timestamp(times.type.unit, zone)
+        table = table.set_column(table.column_names.index(name), name, times.cast(pa.int64()).cast(kind))
+    return table
+
+
+def _offset_s(text: str) -> int:
+    """Return the seconds of Z, +02, +0200 or +02:00."""
+    if text in ("Z", "z"):
+        return 0
+    minutes = int(text[1:3]) * 60 + int(text[3:].lstrip(":") or 0)
+    return minutes * (-60 if text[0] == "-" else 60)
 
 
 def _refuse_other_text(head: bytes) -> None:
@@ -349,7 +382,7 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + "…"
 
 
-def normalize(table: pa.Table, *, keep_others: bool = False) -> pa.Table:
+def normalize(table: pa.Table, zoned: Container[str] = (), *, keep_others: bool = False) -> pa.Table:
     """Return the table with one of five types per column: int64, float64, bool, string, timestamp[us].
 
     Numbers of any type become int64 if all are whole and none is missing, else float64 (NaN and null are the same:
@@ -358,6 +391,7 @@ def normalize(table: pa.Table, *, keep_others: bool = False) -> pa.Table:
 
     Args:
         table: As `to_table` returns it.
+        zoned: Columns whose times keep their zone.
         keep_others: Leave columns of types that have no normal form (lists, structs, binary, …) as they are: what is
             to be predicted may have some that the model does not look at.
 
@@ -368,7 +402,7 @@ def normalize(table: pa.Table, *, keep_others: bool = False) -> pa.Table:
     columns, errors = [], []
     for field, column in zip(table.schema, table.columns, strict=True):
         try:
-            normal = _normal(column)
+            normal = _normal(column, field.name in zoned)
         except pa.ArrowNotImplementedError:  # categories of intervals, lists, …
             normal = None
         except pa.ArrowInvalid as error:
@@ -397,12 +431,12 @@ def normalize(table: pa.Table, *, keep_others: bool = False) -> pa.Table:
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
-def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+def _normal(column: pa.ChunkedArray, zoned: bool = False) -> pa.ChunkedArray | None:
     dtype, types = column.type, pa.types
     if isinstance(dtype, pa.BaseExtensionType):
-        return _normal(column.cast(dtype.storage_type))
+        return _normal(column.cast(dtype.storage_type), zoned)
     if types.is_dictionary(dtype):
-        return _normal(column.cast(dtype.value_type))
+        return _normal(column.cast(dtype.value_type), zoned)
     if types.is_boolean(dtype):
         return column
     if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
@@ -423,7 +457,7 @@ def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         # Times with a zone are stored as UTC already; only the zone's name goes.
         zone = pa.timestamp("us", tz=dtype.tz)
         micros = column.cast(zone, safe=dtype.unit != "ns")
-        return micros.cast(pa.int64()).cast(pa.timestamp("us"))
+        return micros if zoned else micros.cast(pa.int64()).cast(pa.timestamp("us"))
     return None
 
 
@@ -466,7 +500,7 @@ def _hash_column(column: pa.ChunkedArray) -> list[bytes]:
             values.update(np.ascontiguousarray(np.diff(offsets)).data)
             if len(offsets) and filled.buffers()[2] is not None:
                 data.update(memoryview(filled.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
-        elif column.type in _NORMAL_TYPES:
+        elif column.type in _NORMAL_TYPES or pa.types.is_timestamp(column.type):
             plain = chunk.cast(pa.int64()) if pa.types.is_timestamp(column.type) else chunk
             numbers = plain.fill_null(False if pa.types.is_boolean(column.type) else 0).to_numpy(zero_copy_only=False)
             if numbers.dtype == np.float64:

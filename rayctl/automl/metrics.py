@@ -87,6 +87,7 @@ METRICS: dict[str, Metric] = {
         _metric("mase", False, _F),
         _metric("rmsse", False, _F),
         _metric("smape", False, _R, _F),
+        _metric("wape", False, _F),
     )
 }
 
@@ -131,6 +132,8 @@ _ALIASES = {
     "neg_mean_absolute_error": "mae",
     "r2_score": "r2",
     "mean_absolute_percentage_error": "mape",
+    "weighted_absolute_percentage_error": "wape",
+    "nd": "wape",
     "medae": "median_absolute_error",
 }
 
@@ -406,12 +409,15 @@ def forecast_score(
 ) -> float:
     """Score forecasts: per series, then the mean over series, so that long or large series do not dominate.
 
+    ``wape`` is meant to be dominated by the large ones: the absolute errors of all series together, divided by the
+    absolute test values of all.
+
     Test values that are missing (NaN) are left out, and series without any test value too. ``mape`` leaves out
     zero test values as well. ``smape`` is ``2|e| / (|y| + |f|)``, a fraction from 0 to 2 (0 where both are zero).
     For zero scales in ``mase`` and ``rmsse`` see `series_scale`.
 
     Args:
-        name: mase, rmsse, smape, mae, rmse, mse or mape.
+        name: mase, rmsse, smape, mae, rmse, mse, mape or wape.
         y_true: Per series the test values.
         y_pred: Per series the forecasts, same shapes.
         y_train: Per series the values before the test part (used by mase and rmsse).
@@ -425,6 +431,8 @@ def forecast_score(
     """
     if name not in METRICS or _F not in METRICS[name].tasks:
         raise ValueError(f"{name} is not a metric of forecasts")
+    if name == "wape":
+        return _wape(y_true, y_pred)
     seasons = [season_length] * len(y_true) if isinstance(season_length, int) else list(season_length)
     scores = []
     for truth, forecast, history, season in zip(y_true, y_pred, y_train, seasons, strict=True):
@@ -432,6 +440,17 @@ def forecast_score(
         if value is not None:
             scores.append(value)
     return sum(scores) / len(scores) if scores else float("nan")
+
+
+def _wape(y_true: Sequence[np.ndarray], y_pred: Sequence[np.ndarray]) -> float:
+    import numpy as np
+
+    truth, forecast = np.concatenate(list(y_true)), np.concatenate(list(y_pred))
+    if truth.shape != forecast.shape:
+        raise ValueError(f"forecasts have {forecast.size} values, the test values {truth.size}")
+    usable = ~np.isnan(truth)
+    size = float(np.abs(truth[usable]).sum())
+    return float(np.abs(truth[usable] - forecast[usable]).sum()) / size if size > 0 else float("nan")
 
 
 def _score_series(name: str, truth: np.ndarray, forecast: np.ndarray, history: np.ndarray, season: int) -> float | None:

@@ -111,8 +111,14 @@ def _table(data: bytes | None) -> Any:
 
 
 def _tail(table: pa.Table, request: RunRequest, time_column: str) -> pa.Table:
-    columns = [*request.id_columns, time_column, request.target]
-    return table.select(columns)
+    """Return the history with its times as the forecast has them."""
+    from rayctl.automl.forecast.clocks import Clock
+    from rayctl.automl.forecast.times import read_times
+
+    chosen = table.select([*request.id_columns, time_column, request.target])
+    read = read_times(chosen.column(time_column), time_column)
+    times = Clock(read.zone).array(read.values, read.calendar)
+    return chosen.set_column(chosen.column_names.index(time_column), time_column, times)
 
 
 REPORT = ray.remote(num_cpus=0, max_retries=2)(carrying(build))

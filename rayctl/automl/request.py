@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rayctl.automl.hints import hint_for
 from rayctl.errors import FieldError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -308,4 +309,4 @@ def _invalid(found: list[tuple[tuple[int | str, ...], str]]) -> InvalidRequest:
     first = errors[0]
     where = f"{first['pointer'].lstrip('/')}: " if first["pointer"] != "/" else ""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return InvalidRequest(f"{where}{first['message']}{more}", errors=errors)
+    return InvalidRequest(f"{where}{first['message']}{more}", hint=hint_for(errors), errors=errors)

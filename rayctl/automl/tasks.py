@@ -121,7 +121,12 @@ def stage(data: Any, format: str | None, request: RunRequest | None) -> tuple[di
     from rayctl.automl.ingest import fingerprint, normalize, to_ipc, to_table
     from rayctl.automl.metrics import metric_of
 
-    table = normalize(to_table(_materialize(data), format))
+    table = to_table(_materialize(data), format)
+    if request is None:  # what it will be used for is not known: all is kept
+        zoned = table.column_names
+    else:
+        zoned = [str(request.time_column)] if request.task is TaskType.FORECASTING else []
+    table = normalize(table, zoned)
     found: dict[str, Any] = {"rows": table.num_rows, "columns": table.column_names}
     if request is None:
         found["fingerprint"] = fingerprint(table)
@@ -382,7 +387,10 @@ def predict(bundle: bytes, task: TaskType, data: Any, format: str | None, proba:
     """
     from rayctl.automl.ingest import normalize, to_table
 
-    table = None if data is None else normalize(to_table(_materialize(data), format), keep_others=True)
+    table = None if data is None else to_table(_materialize(data), format)
+    if table is not None:
+        zoned = table.column_names if task is TaskType.FORECASTING else ()
+        table = normalize(table, zoned, keep_others=True)
     try:
         with limited(PREDICT_LIMIT_S, None):
             return engine_for(task).predict(bundle, table, proba=proba, allow_pickle=True)

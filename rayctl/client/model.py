@@ -60,8 +60,12 @@ class LoadedModel:
 
         if isinstance(data, (str, Path)):
             data = _content(Path(data))
-        table = None if data is None else normalize(to_table(data), keep_others=True)
-        engine = engine_for(TaskType(_ENGINES[self.kind]))
+        task = TaskType(_ENGINES[self.kind])
+        table = None if data is None else to_table(data)
+        if table is not None:
+            zoned = table.column_names if task is TaskType.FORECASTING else ()
+            table = normalize(table, zoned, keep_others=True)
+        engine = engine_for(task)
         return engine.predict(self._bundle, table, proba=proba, allow_pickle=self._trust_code)
 
 

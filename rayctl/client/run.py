@@ -215,7 +215,9 @@ class Run:
         frame = pd.DataFrame.from_records(records)
         time_column = ((result.get("reproduce") or {}).get("request") or {}).get("time_column")
         if time_column in frame.columns and frame[time_column].dtype == object:
-            frame[time_column] = pd.to_datetime(frame[time_column])
+            zone = ((result.get("ensemble") or {}).get("settings") or {}).get("time_zone")
+            times = pd.to_datetime(frame[time_column], utc=zone is not None)
+            frame[time_column] = times if zone is None else times.dt.tz_convert(zone)
         return frame
 
     def predict(self, data: Any = None, proba: bool = False) -> pd.DataFrame:

@@ -291,13 +291,17 @@ def _weighted(windows: Sequence[Window]) -> Rule:
 def _loss_of(windows: Sequence[Window], sizes: np.ndarray) -> Callable[[np.ndarray], float]:
     """Return the loss of all windows' forecasts in one array; a weighted sum of absolute errors where it is one."""
     metric = windows[0].scorer.metric
-    if metric.function is not None or metric.name not in ("mae", "mase"):
+    if metric.function is not None or metric.name not in ("mae", "mase", "wape"):
         return lambda values: window_loss(windows, [values[a:b] for a, b in pairwise(sizes)])
     truth = np.concatenate([window.scorer.truth for window in windows])
     usable = ~np.isnan(truth)
     factors = []
     for window in windows:
         seen = ~np.isnan(window.scorer.truth)
+        if metric.name == "wape":
+            actual = float(np.abs(np.where(seen, window.scorer.truth, 0.0)).sum())
+            factors.append(np.where(seen, 1.0, 0.0) / (actual or 1.0) / len(windows))
+            continue
         each = np.where(seen, 1.0, 0.0) / np.maximum(1, seen.sum(axis=1, keepdims=True))
         if metric.name == "mase":
             each = each / window.scorer.scale[:, None]

@@ -1,24 +1,20 @@
-"""Single columns of a long table as numpy arrays: times, target, and the checks that belong to one column alone."""
+"""Single columns of a long table: their roles, the target as numpy, and the checks that belong to one column alone."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 import numpy as np
 import pyarrow as pa
 
 from rayctl.errors import FieldError, InvalidData, InvalidRequest
 
-__all__ = ["Columns", "bad_rows", "check_columns", "defect", "read_target", "read_times"]
+__all__ = ["Columns", "bad_rows", "check_columns", "defect", "label", "read_target"]
 
 _EXAMPLES = 5
-_ISO_MONTH = re.compile(r"\d{4}-\d{2}")
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,13 @@ def bad_rows(bad: np.ndarray) -> str:
     """Return the positions of the first bad rows as text, counted from 0."""
     found = np.flatnonzero(bad)
     return ", ".join(str(row) for row in found[:_EXAMPLES]) + (", …" if len(found) > _EXAMPLES else "")
+
+
+def label(ids: pa.Table, series: int) -> str:
+    """Return how a message names a series. ``ids``: the id columns, one row per series."""
+    if not ids.num_columns:
+        return "the series"
+    return "series " + ", ".join(f"{name}={ids.column(name)[series].as_py()!s:.40}" for name in ids.column_names)
 
 
 def check_columns(names: Sequence[str], columns: Columns, *, with_target: bool = True) -> None:
@@ -76,68 +79,6 @@ def check_columns(names: Sequence[str], columns: Columns, *, with_target: bool =
             raise defect(code, name, f"There is no column {name!r} in the table.", hint)
 
 
-def read_times(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, bool]:
-    """Return (times, int64; True if they are microseconds since 1970, False if they are integers).
-
-    Raises:
-        InvalidData: ``time-type``, ``missing-time``.
-    """
-    dtype = column.type
-    if column.null_count:
-        bad = ~np.asarray(column.combine_chunks().is_valid())
-        raise defect(
-            "missing-time",
-            name,
-            f"{bad.sum()} rows have no time in column {name!r} (rows {bad_rows(bad)}): it cannot be told which step "
-            "they belong to.",
-            "Fill in these times, or drop the rows. A step that is not known may be left out altogether, or have a "
-            "time and an empty target.",
-        )
-    if pa.types.is_timestamp(dtype):
-        return column.cast(pa.int64()).to_numpy(), True
-    if pa.types.is_integer(dtype):
-        return column.cast(pa.int64()).to_numpy(), False
-    if pa.types.is_string(dtype):
-        return _parse_texts(column.to_pylist(), name)
-    raise defect(
-        "time-type",
-        name,
-        f"The time column {name!r} has values of type {dtype}, which are not times.",
-        "Give timestamps, ISO 8601 text (2024-01-31 or 2024-01-31T12:00:00) or whole numbers.",
-    )
-
-
-def _parse_texts(texts: list[str], name: str) -> tuple[np.ndarray, bool]:
-    if texts and all(_WHOLE.fullmatch(text.strip()) for text in texts):
-        return np.array([int(text) for text in texts], np.int64), False
-    micros = [_parse_iso(text) for text in texts]
-    bad = [row for row, value in enumerate(micros) if value is None]
-    if bad:
-        shown = ", ".join(f"row {row}: {texts[row][:40]!r}" for row in bad[:_EXAMPLES])
-        raise defect(
-            "time-type",
-            name,
-            f"{len(bad)} values of the time column {name!r} are not times ({shown}).",
-            "Write them as ISO 8601: 2024-01-31 or 2024-01-31T12:00:00.",
-        )
-    return np.array(micros, np.int64), True
-
-
-def _parse_iso(text: str) -> int | None:
-    text = text.strip()
-    if _ISO_MONTH.fullmatch(text):
-        text += "-01"
-    if text.endswith(("Z", "z")):
-        text = text[:-1] + "+00:00"
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    found = found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found
-    since = found - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
 def read_target(column: pa.ChunkedArray, name: str) -> np.ndarray:
     """Return the target as float64 with NaN for missing values.
 
@@ -150,7 +91,8 @@ def read_target(column: pa.ChunkedArray, name: str) -> np.ndarray:
             "target-type",
             name,
             f"The target {name!r} must be numeric; it has type {column.type} (for example {str(example)[:40]!r}).",
-            "Turn it into numbers, written without thousands separators, units or words (leave missing values empty).",
+            "Turn it into numbers with a decimal point, without thousands separators, units or words (leave missing "
+            "values empty).",
         )
     values = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy().astype(np.float64)
     infinite = np.isinf(values)

@@ -141,10 +141,10 @@ def blended(
         columns: dict[str, Any] = {
             name: prepared.ids.column(name).take(pa.array(rows)) for name in prepared.columns.ids
         }
-        times = pa.array(prepared.frequency.times(positions - prepared.offsets[rows], prepared.origin.take(rows)))
-        columns[prepared.columns.time] = times.cast(pa.timestamp("us")) if prepared.calendar else times
+        columns[prepared.columns.time] = prepared.time_column(rows, positions - prepared.offsets[rows])
+        if "row" not in columns:  # the caller's own column of this name
+            columns["row"] = prepared.rows[positions]
         columns |= {
-            "row": prepared.rows[positions],
             "fold": np.full(len(rows), window.group, np.int32),
             "truth": pa.array(window.scorer.truth.ravel(), from_pandas=True),
             "prediction": forecast.ravel(),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from rayctl.automl.engine import Candidate, Combination, Cost, Fold, FoldOutcome
 from rayctl.automl.forecast import deliver
 from rayctl.automl.forecast.blend import Rule, choose_rule, mixed_windows, window_loss
+from rayctl.automl.forecast.columns import label
 from rayctl.automl.forecast.costs import fold_cost
 from rayctl.automl.forecast.forecaster import Forecasts, blamed_on, forecast_all
 from rayctl.automl.forecast.globals import shared_forecasts
@@ -19,11 +20,12 @@ from rayctl.automl.forecast.models import is_global, resolve
 from rayctl.automl.forecast.outcome import pack_forecasts
 from rayctl.automl.forecast.portfolio import portfolio, spaces
 from rayctl.automl.forecast.predict import from_history, look_up
-from rayctl.automl.forecast.prepare import PreparedSeries, label, prepare_series
+from rayctl.automl.forecast.prepare import PreparedSeries, prepare_series
 from rayctl.automl.forecast.split import Part, make_folds, part_of
 from rayctl.automl.forecast.store import open_stored
 from rayctl.automl.forecast.validate import summarize
 from rayctl.automl.forecast.windows import gather, scorer_of
+from rayctl.automl.ingest import normalize
 from rayctl.automl.metrics import metric_of
 from rayctl.automl.model import DataSummary, RunRequest
 from rayctl.automl.search import Space
@@ -111,7 +113,7 @@ class ForecastEngine:
             raise TrialError(
                 f"{metric.name} is not defined on fold {fold.index} (it came out as {value}).",
                 code="invalid-score",
-                hint="mape cannot score windows that hold zeros only; use another metric.",
+                hint="mape and wape cannot score windows that hold zeros only; use another metric.",
             )
         return FoldOutcome(value, found.values.ravel(), fit_s, 0.0, np.empty(0, np.uint8), found.stopped_at)
 
@@ -131,7 +133,7 @@ class ForecastEngine:
             own = {trial: window_loss(windows, [w.forecasts[trial] for w in windows]) for trial in sorted(outcomes)}
             rule = Rule({min(own, key=lambda trial: (own[trial], trial)): 1.0})
         score = metric.loss(window_loss(windows, mixed_windows(rule, windows, prepared.n_series)))
-        settings = {**rule.settings(), "season_length": int(prepared.seasons[0])}
+        settings = {**rule.settings(), "season_length": int(prepared.seasons[0]), "time_zone": prepared.clock.zone}
         return Combination(rule.weights, score, settings, (score,))
 
     def assemble(
@@ -184,7 +186,7 @@ class ForecastEngine:
         if table is None:
             return stored.forecast
         target = stored.series.columns.target
-        if target in table.column_names and table.column(target).null_count < table.num_rows:
+        if target in table.column_names and normalize(table.select([target])).column(0).null_count < table.num_rows:
             return from_history(stored, table, allow_pickle=allow_pickle)
         return look_up(stored, table)
 

@@ -105,7 +105,7 @@ class Exogenous:
             if levels is None and _is_number(column.type):
                 values = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
                 parts.append(np.where(np.isfinite(values), values, np.nan)[:, None])
-            elif levels is not None and _is_text(column.type):
+            elif levels is not None and (_is_text(column.type) or _is_quantity(column.type)):
                 texts = _texts(column)
                 codes = pc.index_in(texts, value_set=pa.array(levels, pa.string())).fill_null(-1).to_numpy()
                 coded = (codes[:, None] == np.arange(len(levels))).astype(np.float64)
@@ -135,12 +135,22 @@ def _is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype))
 
 
+def _is_quantity(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
+
+
 def _is_text(dtype: pa.DataType) -> bool:
     text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
     return bool(text or (pa.types.is_dictionary(dtype) and _is_text(dtype.value_type)))
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts; numbers as a file has them in which no other level happens to occur."""
+    if _is_quantity(column.type):
+        whole = (
+            int(value) if isinstance(value, float) and value.is_integer() else value for value in column.to_pylist()
+        )
+        return pa.chunked_array([[value if value is None else str(value) for value in whole]], pa.string())
     return column.cast(pa.string())
 
 

@@ -23,10 +23,13 @@ _W = 7 * _D
 _LONGEST_SEASON = 1000
 _JITTER = 20  # a timestamp may be off by this part of a step …
 _CLOCK_CHANGE = _H  # … and the time of day by what summer time makes of it in UTC
+_FIRST_BUSINESS, _LAST_BUSINESS = 0, 32
+_HOLIDAYS = 4  # days
 
 Unit = Literal["step", "us", "month", "business"]
 
 _ALIASES: dict[str, tuple[Unit, int]] = {
+    **dict.fromkeys(("us", "U"), ("us", 1)),
     **dict.fromkeys(("ms", "L"), ("us", 1000)),
     **dict.fromkeys(("S", "s", "sec"), ("us", _S)),
     **dict.fromkeys(("T", "min"), ("us", _MIN)),
@@ -42,7 +45,10 @@ _ALIASES: dict[str, tuple[Unit, int]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the grids of series begin: per series the first time, and the day of month that monthly grids aim at."""
+    """Where the grids of series begin: per series the first time, and the day of month that monthly grids aim at.
+
+    A ``day`` of 0 is the first business day of the month (Monday to Friday), 32 the last.
+    """
 
     first: np.ndarray
     day: np.ndarray
@@ -117,8 +123,10 @@ class Frequency:
             return np.busday_count(first_days, days), clock & np.is_busday(days)
         months = _months(days)
         steps = months - _months(first_days)
-        day = (days - months.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
-        on_grid = clock & (day == np.minimum(origin.day, _month_length(months))) & (steps % self.count == 0)
+        # A bank holiday moves a business day at the edge of the month, but not the month.
+        off = np.abs(_day_of_month(days, months) - _aimed_day(months, origin.day))
+        fits = off <= np.where(_is_business(origin.day), _HOLIDAYS, 0)
+        on_grid = clock & fits & (steps % self.count == 0)
         return steps // self.count, on_grid
 
     def times(self, positions: np.ndarray, origin: Origin) -> np.ndarray:
@@ -130,7 +138,7 @@ class Frequency:
             return np.busday_offset(first_days, positions, roll="forward").astype(np.int64) * _D + clock
         months = _months(first_days) + positions * self.count
         starts = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-        return (starts + np.minimum(origin.day, _month_length(months)) - 1) * _D + clock
+        return (starts + _aimed_day(months, origin.day) - 1) * _D + clock
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form kept in bundles."""
@@ -153,27 +161,60 @@ def _month_length(months: np.ndarray) -> np.ndarray:
     return starts[1] - starts[0]
 
 
+def _day_of_month(days: np.ndarray, months: np.ndarray) -> np.ndarray:
+    return np.asarray((days - months.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1)
+
+
+def _is_business(day: np.ndarray) -> np.ndarray:
+    return np.asarray((day == _FIRST_BUSINESS) | (day == _LAST_BUSINESS))
+
+
+def _aimed_day(months: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """Return the day of month that grids with an origin's day have in months."""
+    length = _month_length(months)
+    aimed = np.minimum(day, length)
+    if not _is_business(day).any():
+        return aimed
+    starts = months.astype("datetime64[M]").astype("datetime64[D]")
+    last = np.busday_offset(starts + length - 1, 0, roll="backward")
+    first = np.busday_offset(starts, 0, roll="forward")
+    aimed = np.where(day == _LAST_BUSINESS, (last - starts).astype(np.int64) + 1, aimed)
+    return np.where(day == _FIRST_BUSINESS, (first - starts).astype(np.int64) + 1, aimed)
+
+
 def origin_of(times: np.ndarray, offsets: np.ndarray, calendar: bool) -> Origin:
     """Return the origin of each series from its own times (ascending; series ``i`` is ``offsets[i]:offsets[i+1]``).
 
-    A series whose rows are all last days of their months aims at the last day, others at their largest day.
+    A series whose rows are all last days of their months aims at the last day, others at their largest day; where that
+    does not fit, at the last or first business day.
     """
     first = times[offsets[:-1]]
     if not calendar:
         return Origin(first, np.ones_like(first))
     days = _days(times)
     months = _months(days)
-    day = (days - months.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    day, length = _day_of_month(days, months), _month_length(months)
     largest = np.maximum.reduceat(day, offsets[:-1])
-    all_last = np.logical_and.reduceat(day == _month_length(months), offsets[:-1])
-    return Origin(first, np.where(all_last, 31, largest))
+    all_last = np.logical_and.reduceat(day == length, offsets[:-1])
+    aim = np.where(all_last, 31, largest)
+    rows = np.repeat(np.arange(len(first)), np.diff(offsets))
+    fits = np.logical_and.reduceat(day == np.minimum(aim[rows], length), offsets[:-1])
+    one_a_month = (np.diff(months) > 0) | (rows[1:] != rows[:-1])
+    if not fits.all() and one_a_month.all():
+        work = np.is_busday(days)
+        for edge in (_LAST_BUSINESS, _FIRST_BUSINESS):
+            near = np.abs(day - _aimed_day(months, np.full_like(day, edge))) <= _HOLIDAYS
+            aim = np.where(~fits & np.logical_and.reduceat(work & near, offsets[:-1]), edge, aim)
+    return Origin(first, aim)
 
 
-def infer_frequency(times: np.ndarray, offsets: np.ndarray, origin: Origin, calendar: bool) -> Frequency | None:
+def infer_frequency(
+    times: np.ndarray, offsets: np.ndarray, origin: Origin, calendar: bool, *, dense: bool = True
+) -> Frequency | None:
     """Return the grid that all times of all series lie on, or None if there is no sensible one.
 
     Tried in order: calendar months, business days, the most common distance, the largest common divisor. Gaps are
-    allowed as long as no more values are missing than there are.
+    allowed as long as no more values are missing than there are (without ``dense`` however many).
     """
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     deltas = np.diff(times)[rows[1:] == rows[:-1]]
@@ -184,7 +225,7 @@ def infer_frequency(times: np.ndarray, offsets: np.ndarray, origin: Origin, cale
         steps, on_grid = candidate.positions(times, by_row)
         if on_grid.all() and (np.diff(steps)[rows[1:] == rows[:-1]] > 0).all():
             wanted = steps[offsets[1:] - 1].sum() + len(offsets) - 1
-            if wanted <= 2 * len(times):
+            if not dense or wanted <= 2 * len(times):
                 return candidate
     return None
 

@@ -173,7 +173,7 @@ class _GlobalModel:
         target = origin + step
         times = None
         if self.layout.calendar:
-            times = series.frequency.times(target - begin, series.origin.take(group))
+            times = series.shown(group, target - begin)
         x_target = series.x[target] if self.layout.exogenous else np.empty((len(target), 0))
         made = make_rows(panel, begin, origin, step, self.layout, times, x_target)
         z = np.clip((panel.y[target] - made.base) / made.scale, -_CLIP, _CLIP)
@@ -202,7 +202,7 @@ class _GlobalModel:
             ahead = first + steps
             times = None
             if self.layout.calendar:
-                times = series.frequency.times(series.lengths[group] + ahead - 1, series.origin.take(group))
+                times = series.shown(group, series.lengths[group] + ahead - 1)
             x_target = series.x_next[group, ahead - 1] if self.layout.exogenous else np.empty((len(group), 0))
             panel = Panel.of(work.ravel())
             origin = row[group] + width - 1 + first

@@ -30,6 +30,8 @@ def conformal_widths(errors: Sequence[np.ndarray], levels: Sequence[int], horizo
     Returns:
         (levels, horizon), not falling with the level nor with the step.
     """
+    if not levels:
+        return np.empty((0, horizon))
     sizes = np.abs(np.concatenate(list(errors))) if errors else np.empty((0, horizon))
     if not np.isfinite(sizes).any():
         return np.full((len(levels), horizon), np.nan)

@@ -156,6 +156,7 @@ def check_entry(position: int, entry: Any, seasons: Sequence[int]) -> None:
             raise InvalidRequest(
                 f"The model {entry.model!r} cannot be created with {shown or 'no parameters'}: {error}",
                 code="invalid-parameter",
+                hint="Correct these parameters, or leave them out for the model's defaults.",
                 errors=[{"pointer": f"{pointer}/params", "message": str(error)[:300]}],
             ) from error
 
@@ -164,7 +165,11 @@ def _build(resolved: ResolvedModel, params: Mapping[str, Any], seed: int) -> Any
     own = {name: value for name, value in params.items() if name != MAX_HISTORY or resolved.has(name)}
     history = params.get(MAX_HISTORY)
     if history is not None and (isinstance(history, bool) or not isinstance(history, int) or history < 1):
-        raise InvalidRequest(f"{MAX_HISTORY} must be a whole number from 1 on.", code="invalid-parameter")
+        raise InvalidRequest(
+            f"{MAX_HISTORY} must be a whole number from 1 on.",
+            code="invalid-parameter",
+            hint="It is from how many last steps the model learns; leave it out for all.",
+        )
     return estimators.build(resolved.cls, resolved.name, own, seed)
 
 

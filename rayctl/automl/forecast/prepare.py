@@ -6,24 +6,33 @@ prediction follow it, so they always agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayctl.automl.forecast.columns import Columns, check_columns, defect, read_target, read_times
+from rayctl.automl.forecast.clocks import Clock, choose_clock
+from rayctl.automl.forecast.columns import Columns, check_columns, defect, label, read_target
 from rayctl.automl.forecast.exogenous import Exogenous, check_known_future, fill_gaps
-from rayctl.automl.forecast.frequency import Frequency, Origin, infer_frequency, origin_of, parse_frequency
+from rayctl.automl.forecast.frequency import Frequency, Origin, origin_of, parse_frequency
+from rayctl.automl.forecast.grid import find_grid
+from rayctl.automl.forecast.times import Times, read_times
 from rayctl.automl.ingest import normalize
 from rayctl.automl.model import RunRequest
+from rayctl.automl.zones import is_fixed
 from rayctl.errors import InvalidData
 
-__all__ = ["PreparedSeries", "clock_shift", "columns_of", "group_rows", "label", "prepare_series", "read_series"]
+__all__ = ["PreparedSeries", "clock_shift", "columns_of", "group_rows", "prepare_series", "read_series"]
 
 _SHOWN = 3
-_HOUR_US = 3_600_000_000
+_HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000
+_CLOCKS_CHANGE = (
+    "The times of day change by an hour (summer time): steps are counted in UTC, and each series is continued on the "
+    "clock of its last row. Times with the name of their zone (in pandas, Arrow or Parquet) follow its clock. Dates "
+    "without a time zone are continued as dates."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class PreparedSeries:
         origin: Where each series' grid begins.
         frequency: The grid, the same for all series.
         calendar: Whether times are microseconds since 1970 (else the caller's integers).
+        clock: In which zone answers are given, and on whose clocks the grid is regular.
         columns: The roles of the columns.
         seasons: Season lengths in steps, the most likely first; metrics are scaled by the first.
         warnings: What was changed about the data, for people.
@@ -45,7 +55,7 @@ class PreparedSeries:
         exogenous: The coding of the columns with a known future.
         x: float64 (steps, coded columns): these columns in history, without missing values.
         x_next: float64 (series, horizon, coded columns): over the horizon after the last value of each series.
-        last: int64 (series): the time of each series' last value, as it was given; empty in an opened bundle.
+        last: int64 (series): the time of each series' last value on the grid's clock; empty in an opened bundle.
         token: Text that is equal for equal contents; caches in task processes are keyed by it.
     """
 
@@ -65,6 +75,7 @@ class PreparedSeries:
     x_next: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
     last: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     token: str = ""
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def n_series(self) -> int:
@@ -75,6 +86,19 @@ class PreparedSeries:
     def lengths(self) -> np.ndarray:
         """Steps per series, int64."""
         return np.diff(self.offsets)
+
+    def times(self, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return what the grid's clocks show at steps of series (``rows``: which series), int64."""
+        return self.frequency.times(steps, self.origin.take(rows))
+
+    def shown(self, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return what clocks of the answers' zone show at steps of series: for features of the calendar."""
+        return self.clock.shown(self.times(rows, steps))
+
+    def time_column(self, rows: np.ndarray, steps: np.ndarray, shift: np.ndarray | int = 0) -> pa.Array:
+        """Return the times of steps of series for an answer, in its zone; ``shift`` is added on the grid's clock."""
+        times = self.times(rows, steps) + shift
+        return self.clock.array(self.clock.moments(times) if self.calendar else times, self.calendar)
 
 
 def columns_of(request: RunRequest) -> Columns:
@@ -99,6 +123,7 @@ def read_series(
     seasons: tuple[int, ...] | None,
     exogenous: Exogenous | None = None,
     horizon: int = 1,
+    clock: Clock | None = None,
 ) -> PreparedSeries:
     """Read a long table (one row per series and time).
 
@@ -113,6 +138,7 @@ def read_series(
         seasons: Season lengths; None: the frequency's usual ones for series of this length.
         exogenous: Columns with a known future; None: none.
         horizon: Steps that their future must be known for.
+        clock: Of a model that the series are forecast with; None: chosen.
 
     Raises:
         InvalidData: ``empty-table``, ``duplicate-columns``, ``missing-target``, ``unknown-column``, ``time-type``,
@@ -130,33 +156,38 @@ def read_series(
             hint="Give a row per series and time with the value of the target.",
         )
     check_known_future(exogenous.names, table.column_names, columns)
-    table = normalize(table.select([*columns.ids, columns.time, columns.target, *exogenous.names]))
-    times, calendar = read_times(table.column(columns.time), columns.time)
+    chosen = table.select([*columns.ids, columns.time, columns.target, *exogenous.names])
+    table = normalize(chosen, zoned=(columns.time,))
+    read = read_times(table.column(columns.time), columns.time, None if clock is None else clock.zone)
+    calendar, moments = read.calendar, read.values
+    warnings = [] if read.warning is None else [read.warning]
     values = read_target(table.column(columns.target), columns.target)
     coded = exogenous.encode(table)
     ids, group = group_rows(table, columns)
-    order = np.lexsort((times, group))
-    times, values, group = times[order], values[order], group[order]
+    order = np.lexsort((moments, group))
+    moments, values, group = moments[order], values[order], group[order]
     same = group[1:] == group[:-1]
-    warnings = []
     if (np.diff(order)[same] < 0).any():
         warnings.append("The rows were not in the order of time within each series; they were sorted.")
-    _refuse_duplicates(times, group, same, ids, columns, calendar)
+    _refuse_duplicates(read, moments, group, same, ids, columns)
     keep, ahead = _between_values(values, group, ids, columns)
     later = ahead if exogenous.names else np.zeros_like(ahead)
-    future_times, future_group, future_rows = times[later], group[later], order[later]
+    future_moments, future_group, future_rows = moments[later], group[later], order[later]
     if dropped := int((~keep & ~later).sum()):
         warnings.append(f"{dropped} rows without a target value at the start or end of a series were left out.")
-    times, values, group, order = times[keep], values[keep], group[keep], order[keep]
+    moments, values, group, order = moments[keep], values[keep], group[keep], order[keep]
     offsets = np.searchsorted(group, np.arange(ids.num_rows if columns.ids else 1)).astype(np.int64)
     offsets = np.append(offsets, len(group))
+    if not calendar:
+        clock = Clock()
+    elif clock is None:
+        clock = choose_clock(moments, offsets, read.zone, frequency)
+    times = clock.on_grid(moments)
     origin = origin_of(times, offsets, calendar)
-    grid, steps = _grid(times, group, offsets, origin, calendar, frequency, columns, ids)
-    if calendar and (np.abs(times - grid.times(steps, origin.take(group))) == _HOUR_US).any():
-        warnings.append(
-            "The times of day change by an hour (summer time): times are kept in UTC, and each series is continued on "
-            "the clock of its last row. Dates without a time zone are continued as dates."
-        )
+    grid, steps = find_grid(times, group, offsets, origin, calendar, clock, frequency, columns, ids)
+    off = np.abs(times - grid.times(steps, origin.take(group)))
+    if calendar and is_fixed(clock.grid) and (off == _HOUR_US).any():
+        warnings.append(_CLOCKS_CHANGE)
     full = np.append(0, np.cumsum(steps[offsets[1:] - 1] + 1)).astype(np.int64)
     y = np.full(full[-1], np.nan)
     y[full[group] + steps] = values
@@ -168,6 +199,7 @@ def read_series(
         no_row = len(y) - len(values)
         warnings.append(
             f"{missing} of {len(y)} steps have no value ({no_row} have no row at all); they were interpolated."
+            + (" Where no row means 0, add rows with 0." if no_row else "")
         )
         # Every gap lies inside its series, because the ends were trimmed: one pass serves all.
         places = np.arange(len(y))
@@ -179,13 +211,11 @@ def read_series(
     x[full[group] + steps] = coded[order]
     x_next = np.full((len(lengths), horizon if exogenous.names else 0, exogenous.width), np.nan)
     if exogenous.names:
-        at, on_grid = grid.positions(future_times, origin.take(future_group))
+        at, on_grid = grid.positions(clock.on_grid(future_moments), origin.take(future_group))
         at = at - lengths[future_group]
         fits = on_grid & (at >= 0) & (at < horizon)
         x_next[future_group[fits], at[fits]] = coded[future_rows[fits]]
-        _refuse_missing_future(x_next, lengths, ids, grid, origin, calendar, exogenous)
-    token = sha256(y.tobytes() + full.tobytes() + x.tobytes() + x_next.tobytes() + observed.tobytes()).hexdigest()
-    return PreparedSeries(
+    found = PreparedSeries(
         y=y,
         observed=observed,
         offsets=full,
@@ -201,46 +231,56 @@ def read_series(
         x=fill_gaps(x, full),
         x_next=x_next,
         last=times[offsets[1:] - 1],
-        token=token,
+        clock=clock,
     )
+    _refuse_missing_future(found)
+    return replace(found, token=_token(found))
+
+
+def _token(series: PreparedSeries) -> str:
+    """Return a digest of everything that a forecast depends on, the calendar and the seasons too."""
+    digest = sha256(repr((series.frequency, series.seasons, series.calendar, series.clock)).encode())
+    arrays = (
+        series.y,
+        series.observed,
+        series.offsets,
+        series.origin.first,
+        series.origin.day,
+        series.x,
+        series.x_next,
+    )
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def clock_shift(series: PreparedSeries) -> np.ndarray:
     """Return by how many microseconds the clock of each series' last value is off its grid's: an hour or 0, int64.
 
-    Daily times of a zone with summer time begin at another hour of UTC after the change; the grid begins with the
-    first row.
+    Without the name of a zone, daily times of a place with summer time begin at another hour of UTC after the change;
+    the grid begins with the first row. The clocks of a named zone are followed by the grid itself.
     """
-    if not series.calendar or not len(series.last):
+    if not series.calendar or not len(series.last) or not is_fixed(series.clock.grid):
         return np.zeros(series.n_series, np.int64)
-    every = np.arange(series.n_series)
-    shift = series.last - series.frequency.times(series.lengths - 1, series.origin.take(every))
+    shift = series.last - series.times(np.arange(series.n_series), series.lengths - 1)
     return np.where(np.abs(shift) == _HOUR_US, shift, 0)
 
 
-def _refuse_missing_future(
-    x_next: np.ndarray,
-    lengths: np.ndarray,
-    ids: pa.Table,
-    grid: Frequency,
-    origin: Origin,
-    calendar: bool,
-    exogenous: Exogenous,
-) -> None:
-    missing = np.isnan(x_next)
+def _refuse_missing_future(series: PreparedSeries) -> None:
+    missing = np.isnan(series.x_next)
     if not missing.any():
         return
-    series, step, column = (int(found) for found in np.argwhere(missing)[0])
-    name = exogenous.features[column].partition("=")[0]
-    time = grid.times(np.array([lengths[series] + step]), origin.take(np.array([series])))[0]
+    one, step, column = (int(found) for found in np.argwhere(missing)[0])
+    name = series.exogenous.features[column].partition("=")[0]
+    time = series.times(np.array([one]), np.array([series.lengths[one] + step]))[0]
     count = int(missing.any(axis=(1, 2)).sum())
     raise defect(
         "missing-future",
         name,
-        f"The future of the column {name!r} is not known for {count} of {len(lengths)} series, for example "
-        f"{label(ids, series)} at {show_time(time, calendar)}.",
-        f"Add rows with a missing target for the {x_next.shape[1]} steps after the end of each series, "
-        "or leave the column out of known_future.",
+        f"The future of the column {name!r} is not known for {count} of {series.n_series} series, for example "
+        f"{label(series.ids, one)} at {series.clock.text(time, series.calendar)}.",
+        f"Add rows with a missing target for the {series.x_next.shape[1]} steps after the end of each series. For a "
+        "new model the column may also be left out of known_future.",
     )
 
 
@@ -270,31 +310,20 @@ def group_rows(table: pa.Table, columns: Columns) -> tuple[pa.Table, np.ndarray]
     return table.select(list(columns.ids)).take(pa.array(first)), group
 
 
-def label(ids: pa.Table, series: int) -> str:
-    """Return how a message names a series."""
-    if not ids.num_columns:
-        return "the series"
-    return "series " + ", ".join(f"{name}={ids.column(name)[series].as_py()!s:.40}" for name in ids.column_names)
-
-
-def show_time(time: int, calendar: bool) -> str:
-    """Return a time as text for messages."""
-    return str(pa.scalar(int(time), pa.timestamp("us")).as_py()) if calendar else str(time)
-
-
 def _refuse_duplicates(
-    times: np.ndarray, group: np.ndarray, same: np.ndarray, ids: pa.Table, columns: Columns, calendar: bool
+    read: Times, moments: np.ndarray, group: np.ndarray, same: np.ndarray, ids: pa.Table, columns: Columns
 ) -> None:
-    repeated = np.flatnonzero(same & (times[1:] == times[:-1]))
+    repeated = np.flatnonzero(same & (moments[1:] == moments[:-1]))
     if len(repeated):
+        clock = Clock(read.zone)
         shown = "; ".join(
-            f"{label(ids, int(group[row]))} at {show_time(times[row], calendar)}" for row in repeated[:_SHOWN]
+            f"{label(ids, int(group[row]))} at {clock.text(moments[row], read.calendar)}" for row in repeated[:_SHOWN]
         )
+        hint = "Aggregate them to one value, or name the columns that tell the series apart in id_columns."
+        if read.calendar and read.zone is None and (moments[repeated] % _DAY_US).any():
+            hint += " Local times repeat an hour when summer time ends: give them with their time zone."
         raise defect(
-            "duplicate-timestamps",
-            columns.time,
-            f"{len(repeated)} rows repeat a time of their series ({shown}).",
-            "Aggregate them to one value, or name the columns that tell the series apart in id_columns.",
+            "duplicate-timestamps", columns.time, f"{len(repeated)} rows repeat a time of their series ({shown}).", hint
         )
 
 
@@ -312,70 +341,9 @@ def _between_values(
             "empty-series",
             columns.target,
             f"{len(empty)} series have no target value at all ({shown}).",
-            "Leave these series out.",
+            "Leave these series out, or fill in values.",
         )
     starts = np.append(0, np.cumsum(found))
     first, last = present[starts[:-1]], present[starts[1:] - 1]
     rows = np.arange(len(values))
     return (rows >= first[group]) & (rows <= last[group]), rows > last[group]
-
-
-def _grid(
-    times: np.ndarray,
-    group: np.ndarray,
-    offsets: np.ndarray,
-    origin: Origin,
-    calendar: bool,
-    wanted: Frequency | None,
-    columns: Columns,
-    ids: pa.Table,
-) -> tuple[Frequency, np.ndarray]:
-    """Return the frequency and the step of every row on its series' grid."""
-    if wanted is not None and (wanted.unit == "step") == calendar:
-        kinds = ("timestamps", "h, D, M or the like") if calendar else ("whole numbers", "a whole number")
-        raise defect(
-            "frequency-mismatch",
-            columns.time,
-            f"The column {columns.time!r} holds {kinds[0]}; the frequency {wanted.name!r} does not fit them.",
-            f"Give {kinds[1]}, or leave frequency out.",
-        )
-    inferred = infer_frequency(times, offsets, origin, calendar)
-    frequency = wanted or inferred
-    if frequency is None:
-        raise _no_frequency(times, group, columns, ids, calendar)
-    steps, on_grid = frequency.positions(times, origin.take(group))
-    same = group[1:] == group[:-1]
-    crowded = bool((np.diff(steps)[same] <= 0).any())
-    sparse = steps[offsets[1:] - 1].sum() + len(offsets) - 1 > 2 * len(times)
-    if not on_grid.all() or crowded or sparse:
-        row = int(np.flatnonzero(~on_grid)[0]) if not on_grid.all() else 0
-        example = f"{label(ids, int(group[row]))} at {show_time(times[row], calendar)}"
-        what = f"for example {example}" if not on_grid.all() else "more steps would be missing than there are"
-        raise defect(
-            "frequency-mismatch",
-            columns.time,
-            f"The times do not have the frequency {frequency.name!r} ({what}).",
-            f"They look like {inferred.name!r}." if inferred else "Bring the data to a regular frequency first.",
-        )
-    return frequency, steps
-
-
-def _no_frequency(times: np.ndarray, group: np.ndarray, columns: Columns, ids: pa.Table, calendar: bool) -> InvalidData:
-    same = group[1:] == group[:-1]
-    if not same.any():
-        return defect(
-            "too-few-rows",
-            columns.time,
-            "No series has two rows, so the frequency is unknown and nothing can be learned.",
-            "Check id_columns: every series needs several times.",
-        )
-    deltas = np.where(same, np.diff(times), -1)
-    common, counts = np.unique(deltas[same], return_counts=True)
-    odd = int(np.flatnonzero(same & (deltas != common[counts.argmax()]))[0])
-    return defect(
-        "irregular-frequency",
-        columns.time,
-        f"The times are irregular, for example in {label(ids, int(group[odd]))} from "
-        f"{show_time(times[odd], calendar)} to {show_time(times[odd + 1], calendar)}.",
-        "Aggregate the data to a regular frequency (for example per day), or give the frequency if there is one.",
-    )

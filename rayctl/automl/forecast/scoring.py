@@ -82,6 +82,9 @@ class WindowScorer:
         elif name == "smape":
             both = np.where(usable, np.abs(self.truth) + np.abs(forecast), 0.0)
             error = np.divide(2 * error, both, out=np.zeros_like(error), where=both != 0)
+        if name == "wape":  # its mean over series is the sum of all errors over the sum of all values
+            actual = np.abs(np.where(usable, self.truth, 0.0)).sum() / max(1, int((size > 0).sum()))
+            size = np.where((size > 0) & (actual > 0), actual, 0.0)
         mean = np.divide(error.sum(axis=1), size, out=np.full(len(size), np.nan), where=size > 0)
         if name in ("mase", "rmsse"):
             mean /= self.scale

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rayctl.automl.engine import Fold
+from rayctl.automl.forecast.columns import label
 from rayctl.automl.forecast.costs import chunk_count, windows_worth
-from rayctl.automl.forecast.prepare import PreparedSeries, label
+from rayctl.automl.forecast.prepare import PreparedSeries
 from rayctl.automl.metrics import resolve_metric
 from rayctl.automl.model import RunRequest
 from rayctl.errors import InvalidData
@@ -101,29 +102,35 @@ def make_folds(prepared: PreparedSeries, request: RunRequest) -> list[Fold]:
 
     ``test`` holds the window's positions series by series, exactly the horizon's length for each; ``train`` all
     positions before them. Series too short for a window are in neither. ``weight`` is the chunk's share of the
-    window's series that can be scored, so that the weighted mean of a window's chunks is the mean of its series.
+    window's series that can be scored (of their values, for wape), so that the weighted mean of a window's chunks is
+    the window's score.
     Raises as `choose_windows`.
     """
     windows, _ = choose_windows(prepared, request)
     horizon = int(request.horizon or 1)
     usable = prepared.observed.copy()
-    if request.custom_metric is None and resolve_metric(request.metric, request.task).name == "mape":
+    metric = "" if request.custom_metric is not None else resolve_metric(request.metric, request.task).name
+    if metric in ("mape", "wape"):
         usable &= prepared.y != 0
     folds: list[Fold] = []
     for window in [*range(windows), None]:
         cuts, fits = window_cuts(prepared, window, horizon)
         series = np.flatnonzero(fits)
         lengths = (cuts - prepared.offsets[:-1])[series]
-        scorable: np.ndarray = np.ones(len(series), bool)
+        mass: np.ndarray = np.ones(len(series))
         if window is not None:
-            scorable = np.asarray(usable[cuts[series][:, None] + np.arange(horizon)].any(axis=1))
-        for first, last in _chunks(lengths, scorable, prepared.seasons):
+            places = cuts[series][:, None] + np.arange(horizon)
+            seen = usable[places]
+            mass = np.asarray(seen.any(axis=1), np.float64)
+            if metric == "wape":
+                mass = np.asarray(np.abs(np.where(seen, prepared.y[places], 0.0)).sum(axis=1))
+        for first, last in _chunks(lengths, mass > 0, prepared.seasons):
             chosen = series[first:last]
             train = [np.arange(prepared.offsets[one], cuts[one], dtype=np.int32) for one in chosen]
             test = np.empty(0, np.int32)
             if window is not None:
                 test = (cuts[chosen][:, None] + np.arange(horizon)).astype(np.int32).ravel()
-            share = float(scorable[first:last].sum() / max(1, scorable.sum()))
+            share = float(mass[first:last].sum() / mass.sum()) if mass.any() else 0.0
             group = windows if window is None else window
             folds.append(Fold(len(folds), np.concatenate(train), test, group, share, window is not None))
     return folds

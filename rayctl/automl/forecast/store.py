@@ -19,6 +19,7 @@ import pyarrow.parquet
 from rayctl.automl.bundle import DAMAGED, Bundle, Member, load_object, read_bundle, write_bundle
 from rayctl.automl.engine import Candidate
 from rayctl.automl.forecast.blend import Rule
+from rayctl.automl.forecast.clocks import Clock
 from rayctl.automl.forecast.columns import Columns
 from rayctl.automl.forecast.exogenous import Exogenous
 from rayctl.automl.forecast.forecaster import Forecasts
@@ -28,6 +29,7 @@ from rayctl.automl.forecast.models import ResolvedModel, is_own, resolve
 from rayctl.automl.forecast.prepare import PreparedSeries, clock_shift
 from rayctl.automl.forecast.scoring import series_scales
 from rayctl.automl.ingest import from_ipc, to_ipc
+from rayctl.automl.zones import UTC, is_known
 from rayctl.errors import InvalidData, InvalidRequest
 
 __all__ = ["KIND", "MemberModel", "Stored", "forecast_table", "open_stored", "write_stored"]
@@ -151,6 +153,8 @@ def write_stored(
         "horizon": combined.shape[1],
         "frequency": series.frequency.to_json(),
         "calendar": series.calendar,
+        "zone": series.clock.zone,
+        "clock": series.clock.grid,
         "seasons": list(series.seasons),
         "series": series.n_series,
         "levels": list(levels) if np.isfinite(widths).all() else [],
@@ -227,11 +231,25 @@ def _future(members: Mapping[str, Member], shape: tuple[int, int, int]) -> np.nd
     return np.stack([found.column(f"x:{place}").to_numpy() for place in range(shape[2])], axis=1).reshape(shape)
 
 
+def _clock(info: Mapping[str, Any]) -> Clock:
+    """Return the clock; bundles of older versions have none: their times are in UTC, and the answers name no zone."""
+    zone, grid = info.get("zone"), str(info.get("clock", UTC))
+    clock = Clock(None if zone is None else str(zone), grid)
+    unknown = [name for name in (clock.zone, grid) if name is not None and not is_known(name)]
+    if unknown:
+        raise InvalidRequest(
+            f"The model's times are in the zone {unknown[0]!r}, which is not known here.",
+            code="unknown-zone",
+            hint="Install the time zones of this machine, or the Python package tzdata.",
+        )
+    return clock
+
+
 def open_stored(data: bytes) -> Stored:
     """Open a bundle. Runs no code of it.
 
     Raises:
-        InvalidRequest: ``invalid-bundle`` and the other codes of `rayctl.automl.bundle.read_bundle`.
+        InvalidRequest: ``invalid-bundle``, ``unknown-zone`` and the other codes of `rayctl.automl.bundle.read_bundle`.
     """
     bundle = read_bundle(data, kind=KIND)
     info, members = bundle.info, bundle.members
@@ -259,6 +277,7 @@ def open_stored(data: bytes) -> Stored:
             exogenous=exogenous,
             x=x,
             x_next=_future(members, shape),
+            clock=_clock(info),
         )
         forecast = pyarrow.parquet.read_table(pa.BufferReader(members[_FORECAST].data))
         rule = Rule.of({int(item["trial"]): float(item["weight"]) for item in info["members"]}, info["rule"])
@@ -296,9 +315,8 @@ def forecast_table(
     count, horizon = values.shape
     rows = np.repeat(np.arange(count), horizon)
     steps = np.repeat(series.lengths, horizon) + np.tile(np.arange(horizon), count)
-    times = pa.array(series.frequency.times(steps, series.origin.take(rows)) + clock_shift(series)[rows])
     columns = {name: series.ids.column(name).take(pa.array(rows)) for name in series.columns.ids}
-    columns[series.columns.time] = times.cast(pa.timestamp("us")) if series.calendar else times
+    columns[series.columns.time] = series.time_column(rows, steps, clock_shift(series)[rows])
     columns["prediction"] = pa.array(values.ravel())
     if widths is not None and len(levels) and np.isfinite(widths).all():
         history = np.where(series.observed, series.y, np.nan)

@@ -21,7 +21,8 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
 
     Raises:
         InvalidData: as `rayctl.automl.forecast.prepare.read_series`, and ``too-few-rows``.
-        InvalidRequest: ``unknown-metric``, ``unknown-frequency``, ``invalid-season``, and as `check_entry`.
+        InvalidRequest: ``unknown-metric``, ``unknown-frequency``, ``invalid-season``, ``reserved-column``, and as
+            `check_entry`.
     """
     metric_of(request)
     bad = [season for season in request.season_length or [1] if season < 1]
@@ -32,6 +33,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
             hint="For example 12 for months, [24, 168] for hours with days and weeks; leave it out to have it found.",
             errors=[{"pointer": "/season_length", "message": "must be 1 or more"}],
         )
+    _refuse_reserved(request)
     prepared = prepare_series(table, request)
     _, window_warnings = choose_windows(prepared, request)
     warnings = [*without_effect(request), *prepared.warnings, *window_warnings]
@@ -55,3 +57,16 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         zero_share=round(float((prepared.y == 0.0).mean()), 4),
         warnings=warnings,
     )
+
+
+def _refuse_reserved(request: RunRequest) -> None:
+    """Refuse ids and times whose names the columns of forecasts have."""
+    edges = (f"{edge}_{level}" for level in request.levels for edge in ("lower", "upper"))
+    reserved = {"fold", "truth", *edges}
+    for name in (*request.id_columns, str(request.time_column)):
+        if name in reserved:
+            raise InvalidRequest(
+                f"An id or time column cannot be named {name!r}.",
+                code="reserved-column",
+                hint="Rename it: a column of the forecasts has this name.",
+            )

@@ -39,12 +39,15 @@ class Window:
 
 def scorer_of(prepared: PreparedSeries, part: Part, metric: Metric, horizon: int) -> tuple[WindowScorer, np.ndarray]:
     """Return (the scorer of a part of a window, the scale of each series' naive errors)."""
-    truth = np.where(prepared.observed, prepared.y, np.nan)
+
+    def seen(positions: np.ndarray) -> np.ndarray:
+        return np.where(prepared.observed[positions], prepared.y[positions], np.nan)
+
     lengths = part.cuts - part.begins
     offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
     # Positions of all histories, one after the other.
-    history = truth[np.arange(offsets[-1]) + np.repeat(part.begins - offsets[:-1], lengths)]
-    test = truth[part.cuts[:, None] + np.arange(horizon)]
+    history = seen(np.arange(offsets[-1]) + np.repeat(part.begins - offsets[:-1], lengths))
+    test = seen(part.cuts[:, None] + np.arange(horizon))
     season = prepared.seasons[0]
     return WindowScorer.of(metric, test, history, offsets, season), series_scales(history, offsets, season)
 

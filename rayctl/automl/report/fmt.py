@@ -49,6 +49,7 @@ _METRIC_NAMES = {
     "rmsse": "RMSSE",
     "roc_auc": "ROC AUC",
     "smape": "sMAPE",
+    "wape": "WAPE",
 }
 
 

@@ -71,6 +71,7 @@ def _json_times(times: np.ndarray) -> list[Any]:
     """Return ISO 8601 texts, or whole numbers."""
     if times.dtype.kind != "M":
         return times.tolist()
-    texts = np.datetime_as_string(times, unit="s")
+    whole_seconds = not (times.astype("datetime64[us]").astype(np.int64) % 1_000_000).any()
+    texts = np.datetime_as_string(times, unit="s" if whole_seconds else "us")
     whole_days = all(text.endswith("T00:00:00") for text in texts.tolist())
     return [text[:10] if whole_days else text for text in texts.tolist()]

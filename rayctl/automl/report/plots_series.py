@@ -18,6 +18,7 @@ __all__ = ["draw_by_series", "draw_by_step", "draw_forecasts", "draw_panel"]
 Document = dict[str, Any]
 _TOGETHER = 4
 _YEAR = 365.25 * 86400
+_FEW_SECONDS, _FEW_MINUTES = 10.0, 300.0
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -123,7 +124,7 @@ def _panel(axes: Axes, panel: dict[str, Any]) -> None:
 def _x(times: list[Any]) -> np.ndarray:
     """Return positions on the time axis: seconds, or the whole numbers themselves."""
     if times and isinstance(times[0], str):
-        return np.array(times, dtype="datetime64[s]").astype(np.int64).astype(np.float64)
+        return np.asarray(np.array(times, dtype="datetime64[us]").astype(np.int64) / 1e6)
     return np.array(times, dtype=np.float64)
 
 
@@ -145,7 +146,10 @@ def _time_ticks(axes: Axes, panel: dict[str, Any], calendar: bool) -> None:
 
 
 def _time_text(at: float, span: float) -> str:
-    """Return a time in UTC in as few words as the span (seconds) allows. English, whatever the machine's language."""
+    """Return a time (written as if it were UTC) in as few words as the span (seconds) allows.
+
+    English, whatever the machine's language.
+    """
     from datetime import datetime, timezone
 
     time = datetime.fromtimestamp(at, timezone.utc)
@@ -154,4 +158,8 @@ def _time_text(at: float, span: float) -> str:
         return str(time.year)
     if span > 0.6 * _YEAR:
         return f"{month} {time.year}"
+    if span < _FEW_SECONDS:
+        return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
+    if span < _FEW_MINUTES:
+        return f"{time:%H:%M:%S}"
     return f"{time.day} {month}" if span > _YEAR / 90 else f"{time.day} {month} {time.hour:02d}:{time.minute:02d}"

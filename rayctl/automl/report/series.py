@@ -11,6 +11,7 @@ import numpy as np
 from rayctl.automl.metrics import series_scale
 from rayctl.automl.report.panels import panels
 from rayctl.automl.report.regression import histogram
+from rayctl.automl.zones import to_clocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ _WINDOWS = 6000  # scaled one by one up to this number
 class Part:
     """Rows of one table in the order series, fold, time. ``series`` are places in `Series.labels`.
 
-    ``time`` is datetime64[us], int64, or (where times cannot be read) the order of the rows.
+    ``time`` is datetime64[us] (on clocks of its zone), int64, or (where times cannot be read) the order of the rows.
     ``values``: column name → float64 (n,).
     """
 
@@ -171,10 +172,14 @@ def _part(table: pa.Table, series: np.ndarray, time_column: str, rename: Mapping
 
 
 def _times(column: pa.ChunkedArray) -> np.ndarray:
+    """Return times as the clocks of their zone show them."""
     import pyarrow as pa
 
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy(), dtype=np.int64)
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        moments = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()).to_numpy()
+        return np.asarray(to_clocks(moments, column.type.tz)).astype("datetime64[us]")
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) or pa.types.is_string(column.type):
         try:
             return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy(), dtype="datetime64[us]")
@@ -231,6 +236,11 @@ def forecast_scores(rows: Series, also: str = "") -> dict[str, dict[int, float]]
                 for k in np.unique(fold)
                 if (usable & (fold == k)).any()
             }
+    # Of all series together, as the metric is defined.
+    actual = np.abs(truth)
+    sums = {int(k): (error[part.fold == k].sum(), actual[part.fold == k].sum()) for k in np.unique(part.fold)}
+    if wape := {k: float(off / all_) for k, (off, all_) in sums.items() if all_ > 0}:
+        found["wape"] = wape
     return found
 
 

@@ -23,7 +23,8 @@ DAY, NOON = dt.datetime(2024, 5, 1), dt.datetime(2024, 5, 1, 12)
         (MICROS, [DAY, NOON], ["2024-05-01 00:00:00", "2024-05-01 12:00:00"]),
         (MICROS, [NOON.replace(microsecond=250_000)], ["2024-05-01 12:00:00.250000"]),
         (pa.timestamp("ns"), [DAY], ["2024-05-01"]),
-        (ZONED, [DAY.replace(tzinfo=dt.timezone.utc)], ["2024-05-01 02:00:00+0200"]),
+        (ZONED, [DAY.replace(tzinfo=dt.timezone.utc)], ['"2024-05-01 02:00:00+02:00"']),
+        (ZONED, [NOON.replace(tzinfo=dt.timezone.utc), None], ['"2024-05-01 14:00:00+02:00"', ""]),
         (pa.int64(), [7], ["7"]),
     ],
 )

@@ -44,7 +44,7 @@ def test_scales_of_all_series_are_those_of_each(season: int, squared: bool) -> N
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mase", "rmsse", "smape", "mae", "rmse", "mape"])
+@pytest.mark.parametrize("name", ["mase", "rmsse", "smape", "mae", "rmse", "mape", "wape"])
 def test_scores_are_those_of_the_loop(name: str) -> None:
     y, offsets = _ragged()
     rng = np.random.default_rng(1)

@@ -90,6 +90,98 @@ def test_text_times() -> None:
     assert _prepare(_frame([f"2023-{month:02}" for month in range(1, 13)])).frequency.name == "M"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "freq", "name"),
+    [
+        *[("%Y/%m/%d", "D", "D"), ("%Y.%m.%d", "D", "D"), ("%Y-%-m-%-d", "D", "D"), ("%Y/%m/%d %H:%M", "h", "h")],
+        *[("%Y/%-m/%-d %-H:%M:%S", "15min", "15min"), ("%Y-%m-%d %H:%M:%S.%f", "500ms", "500ms"), ("%Y-%m", "MS", "M")],
+    ],
+)
+def test_dates_with_the_year_first_are_read(pattern: str, freq: str, name: str) -> None:
+    times = _dates(freq, 15, "2023-01-01")
+    prepared = _prepare(_frame(times.strftime(pattern)))
+    assert prepared.frequency.name == name
+    assert prepared.origin.first[0] == times[0].value // 1000
+    assert prepared.last[0] == times[-1].value // 1000
+
+
+def test_quarters_are_read() -> None:
+    prepared = _prepare(_frame(pd.period_range("2019Q3", periods=12, freq="Q").astype(str)))
+    assert prepared.frequency.name == "Q"
+    assert str(_next_times(prepared)[0].date()) == "2022-07-01"
+
+
+@pytest.mark.parametrize("text", ["01/02/2023", "1.2.2023", "31-01-2023 10:00", "01/02/23", "2011/12", "2023-02-30"])
+def test_dates_in_another_order_are_refused(text: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        _summary(_GOOD.assign(ds=text))
+    assert (caught.value.code, "2024-01-31" in str(caught.value.hint)) == ("time-type", True)
+    assert ("day or the month" in str(caught.value.hint)) == (not text.startswith("20"))
+
+
+@pytest.mark.parametrize("frequency", [None, "D"])
+def test_whole_numbers_that_are_dates_are_not_taken_as_steps(frequency: str | None) -> None:
+    numbers = _dates("D", 60).strftime("%Y%m%d").astype(int)
+    with pytest.raises(InvalidData) as caught:
+        _summary(_frame(numbers), frequency=frequency)
+    assert "2024-01-31" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("freq", ["BME", "BMS", "BQE-DEC", "BYE"])
+def test_business_days_at_the_edge_of_months(freq: str) -> None:
+    times = _dates(freq, 30, "2015-01-31")
+    prepared = _prepare(_frame(times[:20]))
+    steps = np.arange(20, 30)
+    found = prepared.frequency.times(steps, prepared.origin.take(np.zeros(10, np.int64)))
+    assert found.astype("datetime64[us]").tolist() == times[20:].to_pydatetime().tolist()
+
+
+def test_the_last_day_before_a_holiday_is_the_last_of_its_month() -> None:
+    times = _dates("BME", 20, "2023-06-30").to_series().replace(pd.Timestamp("2024-03-29"), pd.Timestamp("2024-03-28"))
+    prepared = _prepare(_frame(pd.DatetimeIndex(times)))
+    assert (prepared.frequency.name, prepared.lengths.tolist()) == ("M", [20, 20])
+
+
+def test_missing_rows_and_irregular_times_are_told_apart() -> None:
+    rare = _dates("D", 200)[np.random.default_rng(0).random(200) < 0.3]
+    with pytest.raises(InvalidData, match="'D' more are missing than there are") as caught:
+        _summary(_frame(rare))
+    assert "add rows with 0" in str(caught.value.hint)
+    with pytest.raises(InvalidData, match="The times are irregular"):
+        _summary(_frame(pd.to_datetime(np.cumsum(np.arange(20) ** 2 + 17), unit="s")))
+
+
+def test_two_rows_of_one_step_are_named() -> None:
+    with pytest.raises(InvalidData, match="2023-01-31 00:00:00 and 2023-01-31 00:30:00 are in one step") as caught:
+        _summary(_frame(pd.DatetimeIndex([*_dates("D", 9), "2023-01-31 00:30:00"])), frequency="D")
+    assert caught.value.code == "frequency-mismatch"
+
+
+def test_fractions_of_milliseconds_have_a_name_that_is_understood() -> None:
+    assert parse_frequency(_prepare(_frame(_dates("500us"))).frequency.name).count == 500
+
+
+def test_the_token_tells_calendars_and_seasons_apart() -> None:
+    frame = _frame(_dates("D", 60))
+    moved = frame.assign(ds=frame["ds"] + pd.Timedelta(days=1))
+    prepared = [_prepare(frame), _prepare(frame), _prepare(moved), _prepare(frame, season_length=[5])]
+    assert len({one.token for one in prepared}) == 3
+
+
+@pytest.mark.parametrize("name", ["fold", "truth", "lower_80", "upper_95"])
+def test_names_of_the_forecasts_columns_are_reserved(name: str) -> None:
+    assert _code(_GOOD.rename(columns={"id": name}), id_columns=[name]) == "reserved-column"
+
+
+@pytest.mark.parametrize(
+    "ids", [[True, False], [7, 11], [1.5, 2.5], ["ü", "日本"], list(pd.to_datetime(["2024-01-01", "2023-01-01"]))]
+)
+def test_ids_of_any_kind(ids: Any) -> None:
+    frame = _frame(_dates("D"))
+    frame["id"] = frame["id"].map(dict(zip(("s0", "s1"), ids, strict=True)))
+    assert _prepare(frame).n_series == 2
+
+
 def test_summer_time_in_utc_is_daily() -> None:
     local = pd.date_range("2023-03-01", periods=40, freq="D", tz="Europe/Berlin")
     prepared = _prepare(_frame(local))

@@ -157,7 +157,7 @@ def test_interpolated_values_are_not_scored() -> None:
     assert outcome.score == pytest.approx(np.mean(expected))
 
 
-@pytest.mark.parametrize("metric", ["mase", "rmsse", "smape", "mae", "rmse", "mape"])
+@pytest.mark.parametrize("metric", ["mase", "rmsse", "smape", "mae", "rmse", "mape", "wape"])
 def test_every_metric(prepared: PreparedSeries, metric: str) -> None:
     assert _evaluate(prepared, Candidate("SeasonalNaive"), metric=metric).score > 0
 

@@ -207,7 +207,7 @@ def test_the_scores_of_forecasts_are_those_of_the_leaderboard() -> None:
     assert inputs.validation is not None
     assert inputs.history is not None
     frame, past = inputs.validation.to_pandas(), inputs.history.to_pandas()
-    for name in ("smape", "mae", "rmse", "mape", "rmsse"):
+    for name in ("smape", "mae", "rmse", "mape", "rmsse", "wape"):
         expected = []
         for _, window in frame.groupby("fold"):
             parts = [part for _, part in window.groupby("series")]
