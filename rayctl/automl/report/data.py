@@ -15,7 +15,7 @@ from rayctl.automl.report.command import brief, submit_command
 from rayctl.automl.report.fmt import percent, plural
 from rayctl.automl.report.inputs import ReportInputs
 from rayctl.automl.report.regression import Numbers, read_numbers, regression_data
-from rayctl.automl.report.scores import class_scores, number_scores
+from rayctl.automl.report.scores import class_scores, constant_scores, number_scores
 from rayctl.automl.report.series import Series, forecast_scores, read_series, series_data
 from rayctl.automl.report.trials import costs, leaderboard, score_over_time, weights
 from rayctl.automl.report.verdict import verdict
@@ -136,9 +136,7 @@ def _metrics(
                     rows.truth[at], None if rows.proba is None else rows.proba[at], rows.decided[at], k, wanted
                 )
             )
-        share = np.bincount(rows.truth, minlength=k) / len(rows.truth)
-        same = np.tile(share, (len(rows.truth), 1)) if rows.proba is not None else None
-        constant = class_scores(rows.truth, same, np.full(len(rows.truth), int(share.argmax())), k, wanted)
+        constant = constant_scores(rows.truth, k, proba=rows.proba is not None, also=wanted)
     elif isinstance(rows, Numbers):
         whole = number_scores(rows.truth, rows.predicted, wanted)
         for fold in np.unique(rows.fold):

@@ -85,8 +85,11 @@ def short_each(values: Sequence[Any], limit: int = 28) -> list[str]:
         return shown
     begin = _common(distinct)
     end = min(_common([text[::-1] for text in distinct]), min(map(len, distinct)) - begin)
+    start = max(0, begin - max(0, limit - 2 - max(len(text) - begin - end for text in distinct)))
+    if start:  # as much of what they begin with as there is room for, from a whole word on
+        start += distinct[0][start:begin].find(" ") + 1
     shown = [
-        short(f"{'…' if begin else ''}{text[begin : len(text) - end]}{'…' if end else ''}", limit) for text in texts
+        short(f"{'…' if start else ''}{text[start : len(text) - end]}{'…' if end else ''}", limit) for text in texts
     ]
     if len(set(shown)) == len(distinct):
         return shown

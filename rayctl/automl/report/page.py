@@ -25,6 +25,7 @@ __all__ = ["render"]
 _SHOWN_DONE = 100
 _SHOWN_OTHERS = 50
 _DOTS_WIDTH = 132.0
+_CLASS = 24
 _PAGE_LIGHT = {
     "page": "#f5f6f8",
     "soft": "#eef1f5",
@@ -90,6 +91,7 @@ def render(document: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
         hidden=hidden,
         dots=_dots(shown),
         unmeasured=_unmeasured(document),
+        called=_class_names(document),
         style=Markup(folder.joinpath("style.css").read_text(encoding="utf-8") + _variables()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -173,6 +175,12 @@ def _other_trials(verdict: Mapping[str, Any]) -> str:
     if verdict["reused"]:
         texts.append(f"{verdict['reused']:,} from earlier runs")
     return ", ".join(texts) or ("all came to an end" if counts["done"] else "")
+
+
+def _class_names(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return class → what it is called in tables, where long names stay different."""
+    classes = (document["classification"] or {}).get("classes") or []
+    return dict(zip(classes, fmt.short_each(classes, _CLASS), strict=True))
 
 
 def _unmeasured(document: Mapping[str, Any]) -> int:

@@ -55,6 +55,14 @@ def _together(document: Document) -> str:
     return "The smaller classes are counted together; grey: right, or mixed up among themselves." if many else ""
 
 
+def _one_by_one(document: Document) -> str:
+    data = document["classification"]
+    count, drawn = len(data["classes"]), len(data["curves"])
+    if count == 2:
+        return ""
+    return "Each class against the rest" + (f"; the {drawn} largest of {count:,}." if drawn < count else ".")
+
+
 def _thinned(document: Document) -> str:
     count = len(document["score_over_time"]["trials"])
     return f"{trials.DOTS:,} of the {count:,} trials are drawn." if count > trials.DOTS else ""
@@ -122,6 +130,7 @@ PLOTS = [
         "quality",
         classes.draw_roc,
         png=True,
+        more=_one_by_one,
     ),
     Plot(
         "precision_recall",
@@ -130,6 +139,7 @@ PLOTS = [
         "quality",
         classes.draw_pr,
         png=True,
+        more=_one_by_one,
     ),
     Plot(
         "calibration",

@@ -36,7 +36,7 @@ def draw_confusion(document: Document) -> Figure | None:
     if data is None:
         return None
     matrix, labels = _largest(np.array(data["confusion"]), data["classes"])
-    shown = short_each(labels, 14)
+    shown = [*short_each(labels[:-1], 14), labels[-1]] if others_shown(len(data["classes"])) else short_each(labels, 14)
     k, longest = len(labels), max(map(len, shown))
     side = 2.4 if k <= 6 else 3.3
     left = 0.55 + 0.07 * longest

@@ -17,6 +17,7 @@ __all__ = ["draw_by_series", "draw_by_step", "draw_forecasts", "draw_panel"]
 
 Document = dict[str, Any]
 _TOGETHER = 4
+_BAND = 0.16
 _YEAR = 365.25 * 86400
 _FEW_SECONDS, _FEW_MINUTES = 10.0, 300.0
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -106,19 +107,20 @@ def _panel(axes: Axes, panel: dict[str, Any]) -> None:
     ahead = panel["forecast"]
     if ahead:
         x = _x(ahead["time"])
-        for level in sorted((name.removeprefix("lower_") for name in ahead if name.startswith("lower_")), reverse=True):
-            if f"upper_{level}" in ahead:
-                axes.fill_between(
-                    x,
-                    _y(ahead[f"lower_{level}"]),
-                    _y(ahead[f"upper_{level}"]),
-                    color=ink.SERIES[0],
-                    alpha=0.16,
-                    lw=0,
-                    label=f"{level}%",
-                )
+        names = (name.removeprefix("lower_") for name in ahead if name.startswith("lower_"))
+        levels = [level for level in sorted(names, key=_width, reverse=True) if f"upper_{level}" in ahead]
+        for place, level in enumerate(levels, 1):
+            low, high = _y(ahead[f"lower_{level}"]), _y(ahead[f"upper_{level}"])
+            axes.fill_between(x, low, high, color=ink.SERIES[0], alpha=_BAND, lw=0)
+            # In the legend as it looks: on all wider ones.
+            depth = 1 - (1 - _BAND) ** place
+            axes.fill_between(x[:1], low[:1], low[:1], color=ink.SERIES[0], alpha=depth, lw=0, label=f"{level}%")
         axes.plot(x, _y(ahead["prediction"]), color=ink.SERIES[0], lw=1.6, label="forecast")
     _time_ticks(axes, panel, calendar)
+
+
+def _width(level: str) -> float:
+    return float(level) if level.isdecimal() else 0.0
 
 
 def _x(times: list[Any]) -> np.ndarray:

@@ -49,7 +49,7 @@ def draw_progress(document: Document) -> Figure | None:
     values = [value for _, value in data["best"] + data["ensemble"]]
     low, high = window(scores + values, up)
     low, high = min(low, *values, high) if values else low, max(high, *values, low) if values else high
-    figure, axes = ink.canvas(height=3.2, left=0.72, top=0.5)
+    figure, axes = ink.canvas(height=3.2, left=0.86, top=0.5)
     ink.ticks(axes)
     end = max(data["end_s"], data["budget_s"] or 0.0) * 1.02 or 1.0
     unit, unit_s = ink.time_unit(end)
@@ -196,7 +196,7 @@ def draw_latency(document: Document) -> Figure | None:
     rows = [*rows[:DOTS], *(row for row in rows[DOTS:] if (row["predict_s"], row["score"]) in front)]
     families = list(dict.fromkeys(row["family"] for row in rows))
     lines = (min(len(families), 8) + 1) // 2
-    figure, axes = ink.canvas(height=2.8 + 0.2 * lines, left=0.72, top=0.14 + 0.19 * lines)
+    figure, axes = ink.canvas(height=2.8 + 0.2 * lines, left=0.86, top=0.14 + 0.19 * lines)
     ink.ticks(axes, x=False)
     axes.set_xscale("log")
     for place, family in enumerate(families[:8]):

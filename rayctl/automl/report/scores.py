@@ -5,11 +5,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rayctl.automl.metrics import METRICS, score
 
-__all__ = ["average_precision", "class_scores", "confusion", "label_scores", "number_scores", "pr_points", "roc_points"]
+__all__ = [
+    "average_precision",
+    "class_scores",
+    "confusion",
+    "constant_scores",
+    "label_scores",
+    "number_scores",
+    "pr_points",
+    "roc_points",
+]
 
 
 def confusion(truth: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
@@ -91,16 +102,36 @@ def class_scores(
         found[also] = score(asked_for, truth, decided, n_classes)
     if proba is None:
         return found
-    for name in ("roc_auc", "log_loss", *(["brier"] if n_classes == 2 or also == "brier" else [])):
+    found["roc_auc"] = math.nan  # its place
+    for name in ("log_loss", *(["brier"] if n_classes == 2 or also == "brier" else [])):
         found[name] = score(METRICS[name], truth, proba, n_classes)
-    asked = [1] if n_classes == 2 else range(n_classes)
-    areas = []
-    for code in asked:
+    ranked, stepped = [], []  # areas under the two curves of each class, which take sorting once
+    for code in [1] if n_classes == 2 else range(n_classes):
         positive = truth == code
         if positive.any() and not positive.all():
-            recall, precision, _ = pr_points(positive, proba[:, code])
-            areas.append(average_precision(recall, precision))
-    found["average_precision"] = float(np.mean(areas)) if areas else float("nan")
+            hits, alarms, _ = _cumulated(positive, proba[:, code])
+            middle = (hits + np.concatenate([[0.0], hits[:-1]])) / 2
+            ranked.append(float((middle * np.diff(alarms, prepend=0.0)).sum() / (hits[-1] * alarms[-1])))
+            stepped.append(average_precision(hits / hits[-1], hits / (hits + alarms)))
+    found["roc_auc"] = float(np.mean(ranked)) if ranked else math.nan
+    found["average_precision"] = float(np.mean(stepped)) if stepped else math.nan
+    return found
+
+
+def constant_scores(truth: np.ndarray, n_classes: int, *, proba: bool, also: str = "") -> dict[str, float]:
+    """Return `class_scores` of the same answer for every row: the share of each class, and the largest class."""
+    share = np.bincount(truth, minlength=n_classes) / len(truth)
+    same = np.full(len(truth), int(share.argmax()))
+    found = class_scores(truth, None, same, n_classes, also)
+    if not proba:
+        return found
+    asked = share[[1]] if n_classes == 2 else share
+    there = asked[(asked > 0) & (asked < 1)]
+    found["roc_auc"] = 0.5 if len(there) else math.nan
+    found["log_loss"] = float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    if n_classes == 2 or also == "brier":
+        found["brier"] = float(1 - (share**2).sum()) / (2 if n_classes == 2 else 1)
+    found["average_precision"] = float(there.mean()) if len(there) else math.nan
     return found
 
 

@@ -7,7 +7,14 @@ import pytest
 from sklearn import metrics as sk
 
 from rayctl.automl.report.fmt import short_each
-from rayctl.automl.report.scores import class_scores, confusion, label_scores, pr_points, roc_points
+from rayctl.automl.report.scores import (
+    class_scores,
+    confusion,
+    constant_scores,
+    label_scores,
+    pr_points,
+    roc_points,
+)
 
 
 def _sample(k: int, seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +83,22 @@ def test_curves_equal_those_of_scikit_learn() -> None:
 
 def test_names_that_stand_beside_each_other_stay_different() -> None:
     names = [f"class number {place} with a long name" for place in range(12)]
-    assert short_each(names, 14)[:2] == ["…0…", "…1…"]
+    assert short_each(names, 14)[:2] == ["…number 0…", "…number 1…"]
     assert len(set(short_each(names, 14))) == 12
     assert short_each(["yes", "no"], 14) == ["yes", "no"]
-    assert short_each(["a" * 30, "a" * 31, "a" * 30], 14) == ["…", "…a", "…"]
+    assert short_each(["a" * 30, "a" * 31, "a" * 30], 14) == ["…" + "a" * 11, "…" + "a" * 12, "…" + "a" * 11]
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("missing", [False, True], ids=["all-there", "one-missing"])
+@pytest.mark.parametrize("also", ["", "brier", "cohen_kappa"])
+def test_the_scores_of_a_constant_answer_need_no_answer_per_row(k: int, missing: bool, also: str) -> None:
+    truth, _ = _sample(k)
+    truth = np.where(truth == k - 1, 0, truth) if missing else truth
+    share = np.bincount(truth, minlength=k) / len(truth)
+    decided = np.full(len(truth), share.argmax())
+    for proba in (True, False):
+        expected = class_scores(truth, np.tile(share, (len(truth), 1)) if proba else None, decided, k, also)
+        found = constant_scores(truth, k, proba=proba, also=also)
+        assert list(found) == list(expected)
+        assert found == pytest.approx(expected, nan_ok=True)
