@@ -105,7 +105,9 @@ def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
     metrics = (data.get("metrics") or [])[:_METRICS]
     if metrics:
         columns = ["METRIC", "VALUE", "±", "NO MODEL"]
-        rows = [[_metric(m), *(number(m.get(k)) for k in ("value", "std", "constant"))] for m in metrics]
+        rows = [
+            [_metric(m), number(m.get("value")), number(m.get("std"), 2), number(m.get("constant"))] for m in metrics
+        ]
         _table(settings, columns, rows)
     members = (data.get("weights") or {}).get("trials") or []
     if members:
@@ -122,6 +124,8 @@ def _summary(settings: Settings, data: Mapping[str, Any]) -> None:
         rows = [[item["feature"], number(item.get("importance"), 3), _bar(item, top)] for item in features[:_FEATURES]]
         _table(settings, ["FEATURE", "IMPORTANCE", ""], rows)
         _more(features, _FEATURES)
+    if metrics and run.get("task") != "forecasting":
+        settings.note("VALUE is of all validation rows together, ± over folds; the score above is the mean over folds.")
     warn(settings, data.get("warnings") or [])
     if verdict.get("score") is None:
         settings.note(f"`rayctl automl why {clean(run.get('id'))}` says what became of each trial.")

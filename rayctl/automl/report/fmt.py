@@ -168,11 +168,11 @@ def percent(share: Any, places: int = 1) -> str:
 
 
 def seconds(value: Any) -> str:
-    """Return a duration: ``4.1 ms``, ``21.3 s``, ``6 m 12 s``, ``2 h 05 m``."""
+    """Return a duration: ``0.14 ms``, ``4.1 ms``, ``21.3 s``, ``6 m 12 s``, ``2 h 05 m``."""
     if value is None or not math.isfinite(value):
         return NONE
     if value < 0.001:
-        return "< 1 ms" if value > 0 else "0 s"
+        return f"{value * 1e3:.2g} ms" if value >= 1e-5 else "< 0.01 ms" if value > 0 else "0 s"
     if value < 0.9995:
         return f"{value * 1e3:.3g} ms"
     if value < 99.95:

@@ -219,8 +219,8 @@ def test_two_numbers_look_equal_only_if_they_are(first: float, second: float | N
 
 
 def test_durations_sizes_and_shares_as_people_read_them() -> None:
-    assert [seconds(v) for v in (0, 0.0004, 0.0041, 0.9996, 21.34, 99.97, 372, 3960)] == [
-        *("0 s", "< 1 ms", "4.1 ms", "1 s", "21.3 s", "1 m 40 s", "6 m 12 s", "1 h 06 m")
+    assert [seconds(v) for v in (0, 1e-6, 0.000137, 0.0041, 0.9996, 21.34, 99.97, 372, 3960)] == [
+        *("0 s", "< 0.01 ms", "0.14 ms", "4.1 ms", "1 s", "21.3 s", "1 m 40 s", "6 m 12 s", "1 h 06 m")
     ]
     assert [bytes_text(v) for v in (812, 999_700, 1234567, None)] == ["812 B", "1 MB", "1.23 MB", "–"]
     assert [percent(v) for v in (0, 0.0004, 0.5, 0.9996, 1, None)] == [
