@@ -30,7 +30,7 @@ __all__ = ["fit_model", "is_about_means"]
 _WATCHED_SHARE = 0.12
 _WATCHED_MAX = 10_000
 _FIRST_FIT_SHARE = 0.45
-_SINGLE_PRECISION = frozenset({"lightgbm", "catboost"})  # which keep targets as float32
+_SINGLE_PRECISION = frozenset({"lightgbm", "catboost", "extra_trees", "random_forest"})  # targets or leaves are float32
 _SINGLE_RANGE, _SINGLE_DIGITS = (1e-30, 1e30), 1e4
 _RELATIVE_LOSSES = ("mape", "poisson", "gamma", "tweedie")
 _MEDIANS = frozenset({"mae", "median_absolute_error", "mape", "smape", "rmsle"})
@@ -125,7 +125,7 @@ def fit_model(
 
 def _safe_transform(params: Mapping[str, Any], y: np.ndarray) -> str:
     """Return the scale on which single precision tells targets apart: as they are, or standardised."""
-    loss = str(params.get("objective") or params.get("loss_function") or "").lower()
+    loss = str(params.get("objective") or params.get("loss_function") or params.get("criterion") or "").lower()
     peak, spread = float(np.abs(y).max()), float(y.std())
     lost = not _SINGLE_RANGE[0] < peak < _SINGLE_RANGE[1] or peak > _SINGLE_DIGITS * spread
     # Losses of relative errors need the numbers as they are.

@@ -148,7 +148,7 @@ def adapt(candidate: Candidate, summary: DataSummary, request: RunRequest) -> Ca
         name = "n_estimators" if candidate.model == "lightgbm" else "iterations"
         params[name] = min(int(params.get(name, 10_000)), _rounds_limit(rate, summary))
         params.setdefault("early_stopping_rounds", _patience(rate, rows))
-        if losses is not None:
+        if losses is not None and not params.get("linear_tree"):  # which LightGBM fits by squared errors only
             params |= {"objective": losses[0]} if candidate.model == "lightgbm" else {"loss_function": losses[1]}
         if candidate.model == "lightgbm" and classes > 2:
             # Without it, leaves of rows that are all but certain grow without bound, and the loss with them.

@@ -15,13 +15,15 @@ __all__ = ["Outcomes", "explained", "target_means"]
 
 _PARTS = 5
 _SHRINK = (1.0, 100.0)
+_LEAST, _MOST = 1e-30, 1e30
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """The target of the training rows, as numbers.
 
-    ``values``: float64 (rows, k): the target, or one indicator per class. ``weights``: float64 (rows,) or None.
+    ``values``: float64 (rows, k): the target (very large and small ones in a unit of their own), or one indicator per
+    class. ``weights``: float64 (rows,) or None.
     ``parts``: int64 (rows,), which of the five parts a row belongs to; groups are never split.
     """
 
@@ -41,7 +43,7 @@ class Outcomes:
         """Build from the target of the training rows; ``classes``: the codes that get an indicator."""
         rng = np.random.default_rng(seed)
         if classes is None:
-            values = target.astype(np.float64)[:, None]
+            values = _in_single_precision(target.astype(np.float64))[:, None]
         else:
             values = (target[:, None] == np.asarray(classes)[None, :]).astype(np.float64)
         units, members = (len(target), None) if groups is None else _number(groups)
@@ -51,6 +53,12 @@ class Outcomes:
     def take(self, rows: np.ndarray) -> Outcomes:
         """Return the outcomes of some rows."""
         return Outcomes(self.values[rows], None if self.weights is None else self.weights[rows], self.parts[rows])
+
+
+def _in_single_precision(target: np.ndarray) -> np.ndarray:
+    """Return the target in a unit in which its means are float32 numbers: as it is, but for very large and small ones."""
+    peak = float(np.abs(target).max())
+    return target if _LEAST < peak < _MOST or peak == 0 else target / peak
 
 
 def _number(groups: np.ndarray) -> tuple[int, np.ndarray]:

@@ -173,3 +173,13 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     value["steps"][0]["table"].pop()
     with pytest.raises(ValueError, match="does not fit"):
         DerivedFeatures.from_json(value)
+
+
+def test_means_of_enormous_targets_are_numbers() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1e60, 1e-60):
+        prepared = prepare(kind=rng.choice(list("abcde"), 200), x=rng.normal(size=200), y=size * rng.normal(size=200))
+        derived, values = DerivedFeatures.fit(prepared, np.arange(150), ("target_mean", "groups"), 0)
+        assert np.isfinite(values).all()
+        assert np.isfinite(derived.transform(prepared.tree[150:])).all()
+        assert len(np.unique(values[:, 0])) > 5

@@ -410,7 +410,7 @@ def test_weights_of_rows_count_in_kernels(table: pa.Table) -> None:
     assert not np.allclose(plain.predictions, heavy.predictions)
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "catboost"])
+@pytest.mark.parametrize("model", ["lightgbm", "catboost", "extra_trees", "random_forest"])
 @pytest.mark.parametrize(("factor", "offset"), [(1.0, 1e9), (1e40, 0.0), (1e-40, 0.0)])
 def test_targets_that_single_precision_cannot_hold_are_learned_as_well(
     model: str, factor: float, offset: float
@@ -418,11 +418,11 @@ def test_targets_that_single_precision_cannot_hold_are_learned_as_well(
     errors = []
     for y in (NOISY, NOISY * factor + offset):
         table = pa.table({**COLUMNS, "y": y})
-        params = {"lightgbm": {"n_estimators": 30}, "catboost": {"iterations": 30}}[model]
+        params = {"iterations" if model == "catboost" else "n_estimators": 30}
         outcome = evaluate(Candidate(model, params), table, task="regression", metric="r2")
         assert outcome.score is not None
         errors.append(outcome.score)
-    assert errors[0] > 0.3
+    assert errors[0] > 0.2
     assert errors[1] == pytest.approx(errors[0], abs=0.02)
 
 
