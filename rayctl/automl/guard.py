@@ -6,6 +6,7 @@ Both work without killing the process where possible, so that the warm worker su
 from __future__ import annotations
 
 import _thread
+import os
 import resource
 import signal
 import threading
@@ -23,6 +24,9 @@ HARD_GRACE_CPU_S = 10
 IMPORT_PATIENCE_S = 15.0
 """An import is not interrupted before this time: what it leaves behind would break every later task of the process."""
 _LOOK_AGAIN_S = 0.05
+_ASK_AGAIN_S = 1.0
+_MOST_ASKED = 4
+"""So often code is interrupted after its time; what goes on all the same would keep process and CPU for good."""
 
 
 class TimeCapReached(BaseException):
@@ -34,8 +38,9 @@ def limited(seconds: float | None, memory_bytes: int | None) -> Iterator[None]:
     """Run the block with at most ``seconds`` of wall time and ``memory_bytes`` of additional memory.
 
     The time cap interrupts Python code and system calls (`TimeCapReached`). Native code that holds the interpreter
-    for good is ended by the kernel's CPU-time timer, with its process. The memory cap makes allocations fail
-    (`MemoryError`); it counts private writable memory (``RLIMIT_DATA``) above what the process has already.
+    for good is ended by the kernel's CPU-time timer, with its process; code that goes on after several interruptions is
+    ended with its process as well. The memory cap makes allocations fail (`MemoryError`); it counts private writable
+    memory (``RLIMIT_DATA``) above what the process has already.
 
     Neither the time cap nor a cancellation interrupts an import that is under way (for `IMPORT_PATIENCE_S`); a memory
     cap cannot wait, so whatever the block needs should be imported before. Outside of a main thread signals cannot be
@@ -101,16 +106,22 @@ def _time_cap(seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    asked = 0
+
     def again() -> None:
-        signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S, 1.0)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S, _ASK_AGAIN_S)
 
     def act() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > _MOST_ASKED:
+            os.kill(os.getpid(), signal.SIGKILL)
         raise TimeCapReached
 
     seconds = max(seconds, 0.001)
     before = signal.signal(signal.SIGALRM, _after_imports(again, act))
-    # Repeats: a model that catches even BaseException is interrupted again.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    # Repeats: a model that catches even BaseException is interrupted again, and at last ended with its process.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _ASK_AGAIN_S)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, seconds + HARD_GRACE_CPU_S)
     try:

@@ -56,7 +56,7 @@ class Outcomes:
 
 
 def _in_single_precision(target: np.ndarray) -> np.ndarray:
-    """Return the target in a unit in which its means are float32 numbers: as it is, but for very large and small ones."""
+    """Return the target in a unit in which its means are float32 numbers: its own, unless they are huge or tiny."""
     peak = float(np.abs(target).max())
     return target if _LEAST < peak < _MOST or peak == 0 else target / peak
 

@@ -6,6 +6,7 @@ import _thread
 import importlib
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -96,3 +97,19 @@ def test_a_cancellation_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.
         work()
     assert sys.modules[name].ready
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_model_that_swallows_every_interruption_is_ended_with_its_process() -> None:
+    code = (
+        "from rayctl.automl import guard\n"
+        "guard._ASK_AGAIN_S = 0.02\n"
+        "with guard.limited(0.02, None):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            sum(range(1000))\n"
+        "        except BaseException:\n"
+        "            print('no', flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert ended.stdout.split() == ["no"] * 4

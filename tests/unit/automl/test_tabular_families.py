@@ -423,7 +423,7 @@ def test_targets_that_single_precision_cannot_hold_are_learned_as_well(
         assert outcome.score is not None
         errors.append(outcome.score)
     assert errors[0] > 0.2
-    assert errors[1] == pytest.approx(errors[0], abs=0.02)
+    assert errors[1] == pytest.approx(errors[0], abs=0.06)
 
 
 def test_losses_of_relative_errors_see_targets_as_they_are() -> None:
