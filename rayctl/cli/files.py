@@ -12,7 +12,7 @@ import click
 
 from rayctl.cli.context import Settings, global_options, pass_settings
 from rayctl.cli.output import Column, emit, say
-from rayctl.errors import InvalidRequest
+from rayctl.errors import InvalidRequest, NotFound
 
 __all__ = ["download", "predict"]
 
@@ -102,10 +102,17 @@ def download(settings: Settings, run_id: str, names: tuple[str, ...], everything
         if not names and not everything:
             emit(settings, known, rows=known, columns=_FILES, empty="This run has no files.")
             return
+        wanted = [str(item["name"]) for item in known] if everything else list(names)
         saved = []
         directory.mkdir(parents=True, exist_ok=True)
-        for name in [str(item["name"]) for item in known] if everything else names:
-            saved.append({"name": name, "path": str(run.download(name, directory))})
+        for name in wanted:
+            try:
+                path = run.download(name, directory)
+            except NotFound as error:
+                there = ", ".join(str(item["name"]) for item in known) or "none yet"
+                hint = f"Its files: {there}. Where they go is said with -d, --directory."
+                raise NotFound(error.message, code=error.code, hint=hint) from error
+            saved.append({"name": name, "path": str(path)})
             if settings.for_people:
                 say(saved[-1]["path"])
         if not settings.for_people:

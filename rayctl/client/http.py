@@ -126,7 +126,8 @@ class HttpTransport:
 
     def artifact(self, run_id: str, name: str) -> Iterator[bytes]:
         if any(part in ("", ".", "..") for part in name.split("/")):
-            raise NotFound(f"A run has no file {name!r}.", code="artifact-not-found")
+            hint = "Give a name from the list of its files, without a path."
+            raise NotFound(f"A run has no file {name!r}.", code="artifact-not-found", hint=hint)
         with self._streaming("GET", f"{_run(run_id)}/artifacts/{quote(name)}") as response:
             yield from response.iter_bytes()
 

@@ -262,7 +262,11 @@ def test_download(run: Run, submit: Submit) -> None:
     result = run("automl", "download", run_id, "--all", "-d", "out")
     assert result.exit_code == 0, result.stderr
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == FILES
-    assert run("automl", "download", run_id, "no.zip", "-d", "out").exit_code == 3
+    for name in ("no.zip", "/somewhere/model.zip"):
+        refused = run("automl", "download", run_id, name, "-d", "out")
+        assert refused.exit_code == 3
+        assert "model.zip" in refused.stderr
+        assert "--directory" in refused.stderr
     assert len(list(Path("out").iterdir())) == 2
 
 
