@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 NONE = "–"
+EMPTY = "(empty)"
 
 _METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -65,7 +66,7 @@ def clean(value: Any) -> str:
 
 def short(value: Any, limit: int = 28) -> str:
     """Return clean text of at most ``limit`` characters; what is cut off is cut from the middle."""
-    text = clean(value)
+    text = clean(value) or EMPTY
     if len(text) <= limit:
         return text
     tail = (limit - 1) // 3
@@ -78,7 +79,7 @@ def short_each(values: Sequence[Any], limit: int = 28) -> list[str]:
     Where cutting in the middle would make different names look the same, what they have in common is left out; names
     that still look the same are numbered.
     """
-    texts = [clean(value) for value in values]
+    texts = [clean(value) or EMPTY for value in values]
     shown = [short(text, limit) for text in texts]
     distinct = list(dict.fromkeys(texts))
     if len(set(shown)) == len(distinct):
@@ -148,6 +149,8 @@ def apart(first: float | None, second: float | None, digits: int = 4) -> tuple[s
 def compact(value: float, digits: int = 4) -> str:
     """Return a number for the tick of an axis: ``25k``, ``1.5M``, ``0.25``."""
     size = abs(value)
+    if size >= 1e15:
+        return f"{value:.{digits}g}".replace("-", "−")
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):.{digits}g}{unit}".replace("-", "−")

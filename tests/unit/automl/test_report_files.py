@@ -236,6 +236,7 @@ def test_durations_sizes_and_shares_as_people_read_them() -> None:
 
 def test_names_as_people_read_them() -> None:
     assert short("a" * 10 + "b" * 30, 12) == "aaaaaaaa…bbb"
+    assert (short(""), short_each(["", "b"])) == ("(empty)", ["(empty)", "b"])
     assert clean("a\x1b[0m\ud800b") == "a [0m b"
     middle = "x" * 20
     alike = [f"p{middle}0{middle}r", f"p{middle}1{middle}r", f"q{middle}0{middle}s"]

@@ -161,6 +161,7 @@ def test_ticks_beside_each_other_differ() -> None:
     assert [ink.tick(value, 243100, 243110) for value in (243102.0, 243104.0)] == ["243.102k", "243.104k"]
     assert [ink.tick(value, 0, 100) for value in (-1e-15, 20.0)] == ["0", "20"]
     assert ink.tick(2e-12, 0, 1e-11) == "2e−12"
+    assert ink.tick(2e299, 0, 1e300) == "2e+299"
 
 
 def test_equally_quick_trials_have_ticks_too() -> None:

@@ -143,7 +143,7 @@ def test_the_page_says_what_became_of_the_trials_and_what_could_not_be_measured(
     assert "#50: Given up: 0.5 on the first fold." in page
     assert "The importance of the columns was not measured: ValueError: odd column." in page
     assert "could not be measured" in _page(replace(made, importance=[made.importance[0]] if made.importance else None))
-    assert "expect a little less on new ones" in page
+    assert "expect slightly worse on new ones" in page
     request = page[page.index("<summary>Request</summary>") :]
     assert request.split("<pre>")[1].startswith("{\n  &#34;metric&#34;: &#34;roc_auc&#34;,\n")
 
