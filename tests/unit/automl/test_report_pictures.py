@@ -50,7 +50,7 @@ def _laid_out(figure: Any) -> Any:
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_pr, draw_calibration, draw_thresholds])
-@pytest.mark.parametrize("classes", [2, 3, 30])
+@pytest.mark.parametrize("classes", [2, 30])
 def test_legends_lie_beside_the_curves_and_inside_the_figure(draw: Any, classes: int) -> None:
     with ink.style():
         figure = draw(_document(classes))
