@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from rayctl.client.figures import number_text
+
 __all__ = ["best_scores", "score_plot"]
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 240, 64, 34, 12, 12
@@ -47,19 +49,19 @@ def score_plot(rows: Sequence[Mapping[str, Any]], metric: str, greater_is_better
         if best != before or number == last:
             steps += f"H{x(number):.1f}V{y(best):.1f}"
     dots = "".join(
-        f'<circle class="dot" cx="{x(number):.1f}" cy="{y(score):.1f}" r="3"><title>trial {number}: {score:.5g}</title>'
-        "</circle>"
+        f'<circle class="dot" cx="{x(number):.1f}" cy="{y(score):.1f}" r="3">'
+        f"<title>trial {number}: {number_text(score, 5)}</title></circle>"
         for number, score, _ in points[:: -(-len(points) // _DOTS)]
     )
     lines = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
+        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{number_text(value)}</text>'
         for value in _ticks(low, high)
     )
     outside = sum(not low <= score <= high for _, score, _ in points)
     edge = f"{outside} worse at the edge" if outside else ""
     name = escape(metric)
-    text = f"{name} of {len(points)} trials; the best is {points[-1][2]:.5g}"
+    text = f"{name} of {len(points)} trials; the best is {number_text(points[-1][2], 5)}"
     bottom = _HEIGHT - 8
     return Markup(
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text}">{lines}'

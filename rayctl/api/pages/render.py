@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
-from rayctl.client.figures import share_text
+from rayctl.client.figures import number_text, share_text
 from rayctl.clock import format_duration
 from rayctl.telemetry.redaction import Redactor
 from rayctl.views.readiness import moment
@@ -88,7 +88,7 @@ def _code(text: str) -> Markup:
 
 
 def _score(value: Any) -> str:
-    return "–" if value is None else f"{float(value):.5g}"
+    return number_text(None if value is None else float(value), 5)
 
 
 def _yaml(document: Mapping[str, Any]) -> str:

@@ -301,6 +301,9 @@ def test_plots() -> None:
     for number in re.findall(r'cy="([-\d.]+)"', drawn):
         assert 0 <= float(number) <= 240
     assert "nan" not in str(score_plot([{"trial": 0, "score": 0.0}, {"trial": 1, "score": 0.0}], "x", False))
+    prices = str(score_plot([{"trial": n, "score": 24000.0 + 900 * n} for n in range(4)], "rmse", False))
+    assert ">26000</text>" in prices
+    assert "e+" not in prices
     many = str(score_plot([{"trial": n, "score": n % 97 / 97} for n in range(9_999)], "auc", True))
     assert 900 <= many.count("<circle") <= 1000
     assert many.count("H") < 200, "a line needs its corners only"
