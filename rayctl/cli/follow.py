@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from rayctl.cli.context import Settings
+from rayctl.cli.output import json_text
 from rayctl.cli.progress import Progress
 from rayctl.errors import DeadlineExceeded, RunFailed
 
@@ -38,7 +38,7 @@ def follow(settings: Settings, run: Run, *, stream: TextIO, events_as_json: bool
             for event in _events(run, settings.timeout_s):
                 if event is not None:
                     progress.apply(event)
-                    print(json.dumps(event, ensure_ascii=False), file=stream, flush=True)
+                    print(json_text(event), file=stream, flush=True)
         elif settings.quiet:
             for event in _events(run, settings.timeout_s):
                 if event is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,10 @@ from rayctl.cli.context import Settings
 from rayctl.client.figures import number_text as number
 from rayctl.clock import format_duration
 
-__all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "number", "say", "warn"]
+__all__ = ["age", "clean", "duration_text", "emit", "emit_document", "emit_table", "json_text", "number", "say", "warn"]
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+_C1 = re.compile("[\x7f-\x9f]")
 
 
 def emit(
@@ -51,7 +53,12 @@ def emit_document(settings: Settings, document: Any) -> None:
 
         say(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip("\n"))
     else:
-        say(json.dumps(document, indent=2, ensure_ascii=False))
+        say(json_text(document, indent=2))
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """Return JSON that is safe on a terminal: what JSON leaves as it is of control characters is escaped as well."""
+    return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(document, indent=indent, ensure_ascii=False))
 
 
 def emit_table(settings: Settings, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

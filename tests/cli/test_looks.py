@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 
 import click
@@ -14,7 +15,7 @@ from rayctl.cli.automl import automl
 from rayctl.cli.context import Settings
 from rayctl.cli.explain import explain_run, explain_trial
 from rayctl.cli.live import live_view, render
-from rayctl.cli.output import emit_table
+from rayctl.cli.output import emit_document, emit_table
 from rayctl.cli.progress import Progress
 from rayctl.client.figures import apart, number_text, share_text
 from rayctl.client.leaderboard import Leaderboard
@@ -143,3 +144,12 @@ def test_a_trial_with_some_of_its_folds_says_so() -> None:
     message = "Only 1 of 3 folds ended in time; its score is their mean."
     row = RICH[0] | {"error": {"code": "incomplete", "message": message}}
     assert message in explain_trial(VIEW, row, [row])["because"]
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x9b31mb\x1b[31m\x7f ä 数"
+    emit_document(Settings(output="json"), {"name": name})
+    text = capsys.readouterr().out
+    assert all(char.isprintable() for line in text.splitlines() for char in line)
+    assert "ä 数" in text
+    assert json.loads(text) == {"name": name}
