@@ -122,7 +122,7 @@ def explain_trial(view: Row, row: Row, rows: Sequence[Row]) -> Document:
     """Return ``summary``, ``because`` and ``you_can`` for one trial of a run."""
     error = row.get("error") or {}
     code = error.get("code")
-    meaning, todo = meaning_of("", code), remedy_of(code)
+    meaning, todo = meaning_of("", code), str(error.get("hint") or "") or remedy_of(code)
     message = str(error.get("message") or "")
     texts = [meaning, message] if row["state"] != "done" else [*_standing(view, row, rows), message]
     texts += _circumstances(row)

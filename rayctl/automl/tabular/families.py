@@ -66,11 +66,18 @@ class Resolved:
     family: Family | None
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """Refuse unknown parameters (InvalidRequest ``unknown-parameter``)."""
+        """Refuse parameters of one candidate (InvalidRequest).
+
+        ``unknown-parameter``: it has no such; ``invalid-parameter``: a value of rayctl's own that no fit could use.
+        """
         if self.family is None:
             estimators.check_parameters(self.cls, self.model, params)
             return
         own_parameters(self, params)
+        if self.family.name == "kernel":
+            from rayctl.automl.tabular.kernel_model import check_values
+
+            check_values(params)
         known = {*OWN_PARAMETERS, *self.family.extra}
         rest = [name for name in params if name not in known]
         if rest and not self.family.class_parameters:

@@ -59,7 +59,7 @@ def choose_folds(
     warnings = _singletons(class_counts)
     if _is_holdout(rows, validation):
         if rows < 4:
-            raise _too_few(rows, "a holdout needs at least 4")
+            raise _too_few(rows, "a holdout needs at least 4", least=True)
         _check_groups(groups, 2)
         return 1, warnings
     if validation.scheme == "time_series":
@@ -70,7 +70,7 @@ def choose_folds(
         return folds, []
     folds = validation.folds or min(_default_folds(rows), max(2, rows // 2), groups or rows)
     if rows < max(folds, _MIN_ROWS if validation.folds is None else 0):
-        raise _too_few(rows, f"{folds} folds need at least {max(folds, _MIN_ROWS)}")
+        raise _too_few(rows, f"{folds} folds need at least {max(folds, _MIN_ROWS)}", least=folds <= 2)
     _check_groups(groups, max(folds, 2))
     if class_counts is not None and len(class_counts) == 2:
         # What there is one of is in one test part whatever the number of folds: fewer would not help it.
@@ -101,11 +101,11 @@ def _singletons(class_counts: Sequence[int] | None) -> list[str]:
     return [f"{have} a single row: models cannot be both trained and scored on such a class."]
 
 
-def _too_few(rows: int, need: str) -> InvalidData:
+def _too_few(rows: int, need: str, *, least: bool = False) -> InvalidData:
     return InvalidData(
         f"The table has {rows} usable rows; {need}.",
         code="too-few-rows",
-        hint="Add rows, or ask for fewer folds in validation.folds.",
+        hint="Add rows." if least else "Add rows, or ask for fewer folds in validation.folds.",
         errors=[{"pointer": "/validation/folds", "message": need}],
     )
 

@@ -12,9 +12,9 @@ from rayctl.automl.bundle import DAMAGED, Member, dump_arrays, load_arrays
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.network_model import NetworkPredictor
 from rayctl.automl.tabular.training import Part, TrainingData
-from rayctl.errors import InvalidRequest, TrialError
+from rayctl.errors import InvalidRequest
 
-__all__ = ["DEFAULT_LANDMARKS", "KernelPredictor", "fit_kernel"]
+__all__ = ["DEFAULT_LANDMARKS", "KernelPredictor", "check_values", "fit_kernel"]
 
 Kernel = Literal["laplacian", "rbf"]
 
@@ -85,11 +85,11 @@ def fit_kernel(data: TrainingData, params: Mapping[str, Any], seed: int, clock: 
     errors, for classes by the rows that may be watched.
 
     Raises:
-        TrialError: ``invalid-parameter``.
+        InvalidRequest: ``invalid-parameter``.
     """
     from sklearn.kernel_approximation import Nystroem
 
-    kernel, width, most = _parameters(params)
+    kernel, width, most = check_values(params)
     clock.start()
     x = data.train.x.astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -112,7 +112,12 @@ def fit_kernel(data: TrainingData, params: Mapping[str, Any], seed: int, clock: 
     return KernelPredictor(mapping.components_.astype(np.float32), kernel, gamma, network)
 
 
-def _parameters(params: Mapping[str, Any]) -> tuple[Kernel, float, int]:
+def check_values(params: Mapping[str, Any]) -> tuple[Kernel, float, int]:
+    """Return kernel, width and number of landmarks.
+
+    Raises:
+        InvalidRequest: ``invalid-parameter``.
+    """
     kernel = params.get("kernel", "laplacian")
     width, most = params.get("width", _DEFAULT_WIDTH), params.get("n_components", DEFAULT_LANDMARKS)
     if kernel not in _METRICS:
@@ -125,8 +130,8 @@ def _parameters(params: Mapping[str, Any]) -> tuple[Kernel, float, int]:
     return cast(Kernel, kernel), float(width), int(most)
 
 
-def _refused(message: str, hint: str) -> TrialError:
-    return TrialError(message, code="invalid-parameter", hint=hint)
+def _refused(message: str, hint: str) -> InvalidRequest:
+    return InvalidRequest(message, code="invalid-parameter", hint=hint)
 
 
 def _kernels(x: np.ndarray, landmarks: np.ndarray, kernel: Kernel, gamma: float) -> np.ndarray:

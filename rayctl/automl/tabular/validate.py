@@ -164,7 +164,10 @@ def check_search_space(request: RunRequest) -> list[str]:
                 ],
             )
         resolved = resolve(entry.model, entry.pickled_class, request.task)
-        resolved.check(entry.params)
+        resolved.check({name: values[0] for name, values in entry.params.items()})
+        for name, values in entry.params.items():
+            for value in values[1:]:
+                resolved.check({name: value})
         if weighs and not resolved.takes_weights:
             unweighed.append(f"The model {entry.model!r} takes no weights of rows when it learns.")
     return unweighed

@@ -18,8 +18,6 @@ ROOT = Path(automl.__file__).parent
 CLASSES = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 FILES = [*sorted(ROOT.rglob("*.py")), *(ROOT.parent / name for name in ("api/tables.py", "client/model.py"))]
 
-OPEN = {"automl/forecast/models.py", "automl/request.py"}  # their hints come with those of series
-
 
 def _without_hint(tree: ast.AST) -> Iterator[int]:
     """Yield the lines that make an error without a hint, or whose own parameter for it may be None."""
@@ -40,7 +38,7 @@ def _without_hint(tree: ast.AST) -> Iterator[int]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if str(path.relative_to(ROOT.parent)) not in OPEN],
+    FILES,
     ids=lambda path: str(path.relative_to(ROOT.parent)),
 )
 def test_errors_have_hints(path: Path) -> None:

@@ -451,6 +451,24 @@ def test_request_errors_are_found_before_the_run() -> None:
         assert raised.value.code == code
 
 
+def test_every_value_of_a_grid_is_checked_on_its_own() -> None:
+    data = table(y=1.5 * np.arange(N))
+    for space, code in (
+        ({"linear": {"target_transform": ["log", "standard"]}}, None),
+        ({"lightgbm": {"derived": [["target_mean", "counts"], [], "arithmetic"]}}, None),
+        ({"kernel": {"kernel": ["rbf", "laplacian"], "width": [1, 2.5]}}, None),
+        ({"linear": {"target_transform": ["log", "square"]}}, "invalid-parameter"),
+        ({"lightgbm": {"derived": [[], ["means"]]}}, "invalid-parameter"),
+        ({"kernel": {"width": [1.0, -1]}}, "invalid-parameter"),
+    ):
+        if code is None:
+            ENGINE.validate(data, request(task="regression", search_space=space))
+            continue
+        with pytest.raises(InvalidRequest) as raised:
+            ENGINE.validate(data, request(task="regression", search_space=space))
+        assert raised.value.code == code
+
+
 def test_a_logarithmic_error_of_negative_targets_is_refused() -> None:
     data = pa.table({"x": np.arange(N) % 7, "y": np.arange(N) - 1.0})
     with pytest.raises(InvalidRequest, match="at least 0") as raised:
