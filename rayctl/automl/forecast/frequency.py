@@ -241,7 +241,19 @@ def _candidates(times: np.ndarray, deltas: np.ndarray, rows: np.ndarray, calenda
         found += [Frequency("business", 1)] if np.is_busday(_days(times)).all() else []
     divisor = int(np.gcd.reduce(deltas))
     unit: Unit = "us" if calendar else "step"
-    return found + [Frequency(unit, size) for size in dict.fromkeys((most_common, gcd(divisor, most_common)))]
+    sizes = [most_common, gcd(divisor, most_common)]
+    if calendar and (deltas % most_common).any():
+        sizes.insert(0, _rounded(most_common))  # of measured times no distance is the step itself
+    return found + [Frequency(unit, size) for size in dict.fromkeys(sizes)]
+
+
+def _rounded(size: int) -> int:
+    """Return the days, hours, minutes or seconds that a distance is within a hundredth of, else the distance."""
+    for unit in (_D, _H, _MIN, _S):
+        near = round(size / unit) * unit
+        if near and abs(size - near) <= size // 100:
+            return near
+    return size
 
 
 def _mode(values: np.ndarray) -> int:

@@ -27,6 +27,10 @@ _DATE = re.compile(
 )
 _ANY_ORDER = re.compile(r"\d{1,2}([-/. ])\d{1,2}\1\d{2,4}\b.*")
 _COMPACT = re.compile(r"(18|19|20|21)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_AS_NUMBERS = (
+    "The times look like dates written as 20240131, but are whole numbers and counted as such: 20240131 is followed by "
+    "20240132. If they are dates, write 2024-01-31."
+)
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -77,7 +81,7 @@ def read_times(column: pa.ChunkedArray, name: str, local: str | None = None) -> 
             return Times(values, True, dtype.tz)
         return Times(values, True, UTC, f"The time zone {dtype.tz!r} is not known here: times are answered in UTC.")
     if pa.types.is_integer(dtype):
-        return Times(column.cast(pa.int64()).to_numpy(), False)
+        return _numbers(column.cast(pa.int64()).to_numpy())
     if pa.types.is_string(dtype):
         return _read_texts(column, name, local)
     raise defect(
@@ -88,13 +92,17 @@ def read_times(column: pa.ChunkedArray, name: str, local: str | None = None) -> 
     )
 
 
+def _numbers(values: np.ndarray) -> Times:
+    return Times(values, False, warning=_AS_NUMBERS if looks_compact(values) else None)
+
+
 def _read_texts(column: pa.ChunkedArray, name: str, local: str | None) -> Times:
     # Series share their times: each text is read once.
     coded = column.combine_chunks().dictionary_encode()
     texts = coded.dictionary.to_pylist()
     codes = coded.indices.to_numpy(zero_copy_only=False)
     if texts and all(_WHOLE.fullmatch(text.strip()) for text in texts):
-        return Times(np.array([int(text) for text in texts], np.int64)[codes], False)
+        return _numbers(np.array([int(text) for text in texts], np.int64)[codes])
     found = [_read(text.strip()) for text in texts]
     wrong = np.array([item is None for item in found], bool)[codes]
     if wrong.any():
@@ -107,7 +115,11 @@ def _read_texts(column: pa.ChunkedArray, name: str, local: str | None) -> Times:
         without = np.array([offset is None for offset in offsets], bool)
         shown[without] = to_moments(shown[without], local)
     moments = shown - np.array([offset or 0 for offset in offsets], np.int64) * 1_000_000
-    return Times(moments[codes], True, _zone(moments, offsets))
+    warning = None
+    if None in offsets and any(offset is not None for offset in offsets):
+        warning = "Some times have an offset from UTC and some have none: the latter were taken as "
+        warning += f"{UTC if local is None else local}."
+    return Times(moments[codes], True, _zone(moments, offsets), warning)
 
 
 def _zone(moments: np.ndarray, offsets: list[int | None]) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
+from rayctl.automl.forecast.columns import defect, label
 from rayctl.automl.forecast.models import check_entry
-from rayctl.automl.forecast.prepare import columns_of, prepare_series
+from rayctl.automl.forecast.prepare import PreparedSeries, columns_of, prepare_series
 from rayctl.automl.forecast.split import choose_windows
 from rayctl.automl.ingest import fingerprint
 from rayctl.automl.metrics import metric_of
@@ -14,6 +16,8 @@ from rayctl.automl.relevance import without_effect
 from rayctl.errors import InvalidRequest
 
 __all__ = ["summarize"]
+
+_YEAR_9999 = int(np.datetime64("9999", "us").astype(np.int64))
 
 
 def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
@@ -35,6 +39,7 @@ def summarize(table: pa.Table, request: RunRequest) -> DataSummary:
         )
     _refuse_reserved(request)
     prepared = prepare_series(table, request)
+    _refuse_the_end_of_time(prepared, request)
     _, window_warnings = choose_windows(prepared, request)
     warnings = [*without_effect(request), *prepared.warnings, *window_warnings]
     for position, entry in enumerate(request.search_space or ()):
@@ -70,3 +75,15 @@ def _refuse_reserved(request: RunRequest) -> None:
                 code="reserved-column",
                 hint="Rename it: a column of the forecasts has this name.",
             )
+
+
+def _refuse_the_end_of_time(prepared: PreparedSeries, request: RunRequest) -> None:
+    ends = prepared.times(np.arange(prepared.n_series), prepared.lengths - 1 + int(request.horizon or 1))
+    if prepared.calendar and ends.max() >= _YEAR_9999:
+        one = int(ends.argmax())
+        raise defect(
+            "out-of-range",
+            prepared.columns.time,
+            f"The forecast of {label(prepared.ids, one)} would reach beyond the year 9998.",
+            "Check the dates: 9999-12-31 often stands for a date that is not known. Leave such rows out.",
+        )

@@ -463,3 +463,23 @@ def test_summary() -> None:
     summary = _summary(_GOOD.assign(extra=1))
     assert (summary.rows, summary.series, summary.frequency, len(summary.fingerprint)) == (40, 2, "D", 64)
     assert any("'extra'" in warning for warning in summary.warnings)
+
+
+@pytest.mark.parametrize(("freq", "name"), [("D", "D"), ("h", "h"), ("15min", "15min"), ("W-MON", "W")])
+def test_measured_times_have_the_frequency_that_is_meant(freq: str, name: str) -> None:
+    jitter = pd.to_timedelta(np.random.default_rng(0).integers(0, 9000, 30), unit="ms")
+    assert _prepare(_frame(_dates(freq, 30) + jitter)).frequency.name == name
+    odd = pd.date_range("2023-01-31", periods=30, freq="86374s")
+    assert _prepare(_frame(odd)).frequency.name == "86374s"
+
+
+def test_numbers_that_look_like_dates_and_mixed_offsets_are_warnings() -> None:
+    assert any("20240132" in warning for warning in _summary(_frame(np.arange(20240101, 20240121))).warnings)
+    mixed = [f"2024-01-{day:02}" + "T00:00:00+00:00" * (day % 2) for day in range(1, 21)]
+    assert any("have none" in warning for warning in _summary(_frame(mixed)).warnings)
+
+
+def test_forecasts_end_before_the_calendar_does() -> None:
+    with pytest.raises(InvalidData) as caught:
+        _summary(_frame([f"{year}-01-01" for year in range(9980, 10000)]))
+    assert caught.value.code == "out-of-range"
