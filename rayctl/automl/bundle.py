@@ -26,6 +26,7 @@ from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from rayctl.automl import own_classes
 from rayctl.errors import InvalidRequest, TooLarge
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ DAMAGED = "Download the model again; if that does not help, train it again."
 
 _MAX_MEMBERS = 10_000
 _PACKED = frozenset({"arrays", "bundle", "skops"})  # compressed inside; a second time would only cost time
+_SMALL = 2048
+"""Bytes up to which a part is not compressed: that would take longer than all else that is done with it."""
 _MANIFEST = "manifest.json"
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, OSError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal members give equal bytes
@@ -142,9 +145,10 @@ def write_bundle(kind: str, info: Mapping[str, Any], members: Mapping[str, Membe
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         text = json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
-        archive.writestr(_entry(_MANIFEST), text)
+        archive.writestr(_entry(_MANIFEST, packed=len(text) <= _SMALL), text)
         for name, member in sorted(members.items()):
-            archive.writestr(_entry(name, packed=member.stored in _PACKED), member.data)
+            packed = member.stored in _PACKED or len(member.data) <= _SMALL
+            archive.writestr(_entry(name, packed=packed), member.data)
     return buffer.getvalue()
 
 
@@ -197,7 +201,8 @@ def dump_arrays(arrays: Mapping[str, np.ndarray]) -> Member:
         for name, array in sorted(arrays.items()):
             part = io.BytesIO()
             npy.write_array(part, array, allow_pickle=False)
-            archive.writestr(_entry(f"{name}.npy"), part.getvalue(), compresslevel=1)
+            data = part.getvalue()
+            archive.writestr(_entry(f"{name}.npy", packed=len(data) <= _SMALL), data, compresslevel=1)
     return Member(buffer.getvalue(), "arrays")
 
 
@@ -227,19 +232,18 @@ def load_arrays(member: Member, *, max_bytes: int = MAX_BYTES) -> dict[str, np.n
 
 def dump_object(obj: Any, extra_types: frozenset[str] = frozenset()) -> Member:
     """Store an object as ``skops`` if it consists of `ALLOWED_TYPES` (and ``extra_types``) only, else as ``pickle``."""
-    import cloudpickle
-    import skops.io
-    from skops.io.exceptions import UnsupportedTypeException
-
     name = f"{type(obj).__module__}.{type(obj).__qualname__}"
     if name in ALLOWED_TYPES or name in extra_types:
+        import skops.io
+        from skops.io.exceptions import UnsupportedTypeException
+
         try:
             data = skops.io.dumps(obj, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         except (UnsupportedTypeException, TypeError):
             data = None  # a parameter holds something that skops cannot express
         if data is not None and not _untrusted(data, extra_types):
             return Member(data, "skops")
-    return Member(cloudpickle.dumps(obj), "pickle")
+    return Member(own_classes.dumps(obj), "pickle")
 
 
 def load_object(member: Member, *, allow_pickle: bool = False, extra_types: frozenset[str] = frozenset()) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from rayctl.automl import own_classes
 from rayctl.errors import InvalidRequest
 
 __all__ = [
@@ -106,11 +107,17 @@ def accepted_parameters(cls: type) -> frozenset[str] | None:
     return frozenset(names)
 
 
-def _signature(cls: type) -> list[inspect.Parameter]:
+def _signature(cls: type) -> tuple[inspect.Parameter, ...]:
+    return _parameters(cls, cls.__init__, cls.__new__)  # type: ignore[misc]
+
+
+@lru_cache(maxsize=64)
+def _parameters(cls: type, init: Any, new: Any) -> tuple[inspect.Parameter, ...]:
+    """Look once per class: with many parameters it takes longer than some fits. A class may get other methods."""
     try:
-        return list(inspect.signature(cls).parameters.values())
+        return tuple(inspect.signature(cls).parameters.values())
     except (TypeError, ValueError):
-        return [inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD)]  # not inspectable: let it decide
+        return (inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD),)  # not inspectable: let it decide
 
 
 @lru_cache(maxsize=8)
@@ -185,9 +192,7 @@ def load_function(path: str, pickled: bytes | None = None) -> Callable[..., Any]
     """
     try:
         if pickled is not None:
-            import cloudpickle
-
-            found = cloudpickle.loads(pickled)
+            found = own_classes.load(pickled)
         else:
             module, _, name = path.replace(":", ".").rpartition(".")
             found = getattr(importlib.import_module(module), name)
@@ -207,10 +212,8 @@ def load_function(path: str, pickled: bytes | None = None) -> Callable[..., Any]
 
 
 def _unpickle_class(model: str, pickled_class: bytes) -> type:
-    import cloudpickle
-
     try:
-        found = cloudpickle.loads(pickled_class)
+        found = own_classes.load(pickled_class)
     except Exception as error:  # the caller's code: anything can come out
         raise InvalidRequest(
             f"The class of model {model!r} cannot be loaded: {type(error).__name__}: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 BATCH_S = 0.02
-"""Trials that end within this time are written in one transaction."""
+"""Trials that end within this time are written in one transaction, unless they are the last ones."""
+PAUSE, LONGEST_PAUSE_S = 2.0, 0.1
+"""So many times as long as a write took is no other begun: cheap trials shall not mostly be written down."""
 
 
 class Journal:
@@ -50,29 +53,45 @@ class Journal:
         self._files = files
         self._outcomes = outcomes
         self._under_way = under_way
-        self._waiting: asyncio.Queue[RecordTrial | None] = asyncio.Queue()
+        self._waiting: list[RecordTrial] = []
+        self._news = asyncio.Event()
+        self._closed = False
 
     def add(self, record: RecordTrial) -> None:
         """Write an ended trial soon."""
-        self._waiting.put_nowait(record)
+        self._waiting.append(record)
+        self._news.set()
 
     def close(self) -> None:
         """No more will be added: `work` returns when everything is written."""
-        self._waiting.put_nowait(None)
+        self._closed = True
+        self._news.set()
 
     async def work(self, written: Callable[[Mapping[str, Any]], Awaitable[None]]) -> None:
         """Write in batches until it is closed. ``written`` gets the proxy's answer to each."""
-        open_end = True
-        while open_end:
-            batch = [await self._waiting.get()]
-            if batch[0] is not None:
-                await asyncio.sleep(BATCH_S)
-            while not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            open_end = None not in batch
-            records = [record for record in batch if record is not None]
+        not_before = 0.0
+        while True:
+            await self._news.wait()
+            await self._gather(not_before)
+            self._news.clear()
+            records, self._waiting = self._waiting, []
             if records:
-                await written(await self.write(records))
+                began = time.monotonic()
+                answer = await self.write(records)
+                ended = time.monotonic()
+                not_before = ended + max(BATCH_S, min(PAUSE * (ended - began), LONGEST_PAUSE_S))
+                await written(answer)
+            if self._closed and not self._waiting:
+                return
+
+    async def _gather(self, until: float) -> None:
+        """Wait for more trials, but not if there will be none: what has ended then is written at once."""
+        while not self._closed and self._under_way() and (left := until - time.monotonic()) > 0:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except asyncio.TimeoutError:
+                return
 
     async def write(self, records: Sequence[RecordTrial]) -> Mapping[str, Any]:
         """Write these trials; return the proxy's answer. Repeats until it is done."""
@@ -92,10 +111,10 @@ class Journal:
         """Store trials; predictions and models only of those that may still be needed. Safe to repeat."""
         found: list[tuple[RecordTrial, dict[int, FoldOutcome]]] = []
         for record in records:
-            if record.row.reused or not record.results:
+            if record.row.reused or not record.results or not self._files.keeps(record.candidate):
                 continue
-            there = self._outcomes(record)
-            found.append((record, {fold: await there[fold] for fold in record.results if fold in there}))
+            refs = {fold: ref for fold, ref in self._outcomes(record).items() if fold in record.results}
+            found.append((record, dict(zip(refs, await asyncio.gather(*refs.values()), strict=True))))
 
         def save() -> None:
             for record, outcomes in found:

@@ -13,7 +13,7 @@ __all__ = ["Pace"]
 _NEWEST = 0.4
 """Weight of the newest measurement in a family's correction."""
 QUICK_S = 0.02
-"""Folds below this are quick: the way to a worker and back takes a good part of it."""
+"""Folds below this are quick in any run: the way to a worker and back takes a good part of it."""
 _FORGETS = 0.7
 """How soon a fold that took longer than the others of its model is forgotten."""
 _TINY_S = 0.05
@@ -58,11 +58,14 @@ class Pace:
             correction = median(self._corrections[model] for model in self._telling) if self._telling else 0.0
         return predicted.seconds * math.exp(correction)
 
-    def quick_s(self, candidate: Candidate) -> float | None:
-        """Predict the seconds of a fold that is sure to be quick, because those of its model were; None: it may not."""
+    def quick_s(self, candidate: Candidate, longest_s: float = 0.0) -> float | None:
+        """Predict the seconds of a fold that is sure to be quick, because those of its model were; None: it may not.
+
+        ``longest_s``: what the folds of one task may take together. At least two have to fit in.
+        """
         seconds = self.seconds(candidate)
         slowest = self._slowest.get(candidate.model)
-        if seconds is None or slowest is None or max(seconds, slowest) > QUICK_S:
+        if seconds is None or slowest is None or max(seconds, slowest) > max(QUICK_S, longest_s / 2):
             return None
         return seconds
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rayctl.automl.actions import Action, Combine, FinishRun, FoldResult, FoldShape, RecordTrial, StartFold, StopTask
-from rayctl.automl.batches import most_in_flight
+from rayctl.automl.batches import longest_task_s, most_in_flight
 from rayctl.automl.delivery import INCOMPLETE, Delivery
 from rayctl.automl.engine import Candidate, Combination
 from rayctl.automl.leaderboard import trial_row
@@ -116,7 +116,8 @@ class Schedule:
         self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
         self._taken_up = self._finished = False
         self._fold_s: float | None = None
-        self._quick = False
+        self._quick_s: float | None = None
+        self._longest_task_s = longest_task_s(limits.budget_s, strategy.race)
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
         self.delivery = Delivery(
@@ -138,6 +139,11 @@ class Schedule:
         return [self._rows[number] for number in sorted(self._rows)]
 
     @property
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return len(self._rows)
+
+    @property
     def in_flight(self) -> int:
         """Tasks that occupy a worker or wait for one, those being stopped included."""
         running = sum(len(trial.running) for trial in self._active.values())
@@ -147,6 +153,11 @@ class Schedule:
     def running_trials(self) -> int:
         """Trials that have begun and not ended."""
         return len(self._active)
+
+    @property
+    def longest_task_s(self) -> float:
+        """What the folds of one task may be predicted to take together (`rayctl.automl.batches`)."""
+        return self._longest_task_s
 
     @property
     def stop_searching_at(self) -> float | None:
@@ -207,7 +218,8 @@ class Schedule:
             return
         active = self._active[trial]
         del active.running[fold]
-        active.losses += 1
+        if not (active.alone and fold in active.shared):  # of folds that shared a task the first one says it for all
+            active.losses += 1
         active.alone = True
         if active.losses >= (MAX_LOSSES_OF_A_GOOD_TRIAL if active.results else MAX_LOSSES):
             no_fault = error.get("code") == "deadline"  # its task looks at the clock a moment before this schedule does
@@ -465,7 +477,9 @@ class Schedule:
         Not before there is an answer: what is submitted ahead of its last folds may hang.
         """
         ahead = self._strategy.prefetch and self._fold_s is not None and not self.delivery.has_no_answer
-        return most_in_flight(self.slots, self._fold_s or 0.0, self._quick) if ahead else self.slots
+        if not ahead:
+            return self.slots
+        return most_in_flight(self.slots, self._fold_s or 0.0, self._quick_s, self._longest_task_s)
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
@@ -480,17 +494,22 @@ class Schedule:
                 if number is None:
                     return
             trial = self._active[number]
-            quick_s = self._pace.quick_s(trial.candidate) if self._strategy.prefetch and not trial.alone else None
-            if self._quick and quick_s is None:
-                self._quick = False  # fewer may be in flight now
-                continue
-            self._quick = quick_s is not None
+            before, self._quick_s = self._quick_s, self._quick_s_of(trial)
+            if self._quick_s != before and self.in_flight >= self._most_in_flight:
+                return  # fewer may be in flight now
+            quick_s = self._quick_s
             fold = trial.waiting.pop(0)
             trial.running[fold] = now
             (trial.shared.discard if quick_s is None else trial.shared.add)(fold)
             soft = None if soft_s is None else soft_s * self._pace.peak(trial.candidate)
             stop_at = self._stop_at(number, fold)
             actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft, stop_at, quick_s))
+
+    def _quick_s_of(self, trial: _Trial) -> float | None:
+        """Predict what a fold of a trial takes, if it may share a task with others."""
+        if not self._strategy.prefetch or trial.alone:
+            return None
+        return self._pace.quick_s(trial.candidate, self._longest_task_s)
 
     def _wants_breadth(self, number: int) -> bool:
         """Whether another trial should be begun before this one gets a further fold."""

@@ -63,8 +63,9 @@ __all__ = [
 
 NOT_BEGUN = "not-begun"
 """Code of a fold that was left, because others of the same task took too long. It never reaches a leaderboard."""
-GIVE_BACK_S = 0.1
-"""After this time no further fold of a task that was to evaluate several quick ones is begun."""
+GIVE_BACK_S, GIVE_BACK = 0.1, 1.5
+"""No further fold of a task that was to evaluate several is begun after this time, or so many times as long as they
+were predicted to take together."""
 PREDICT_LIMIT_S = 600.0
 """Longer no prediction may take: a model of a caller's own class that hangs would keep its process for good."""
 SELF_STOP_S = 0.3
@@ -184,13 +185,17 @@ def _parsed(request: str) -> RunRequest:
 
 @dataclass(frozen=True)
 class FoldJob:
-    """One fold of one candidate that a task evaluates, within its own caps. ``stop_at``: see `Engine.evaluate`."""
+    """One fold of one candidate that a task evaluates, within its own caps.
+
+    ``stop_at``: see `Engine.evaluate`. ``predicted_s``: what it should take, where it shares a task.
+    """
 
     candidate: Candidate
     fold: ray.ObjectRef
     seed: int
     caps: Caps
     stop_at: int | None = None
+    predicted_s: float = 0.0
 
 
 def train_and_evaluate(
@@ -215,9 +220,9 @@ def train_and_evaluate(
     if len(jobs) == 1:
         return _evaluate(data, there[jobs[0].fold], jobs[0], request)
     outcomes: list[FoldOutcome | TaskFailure] = []
-    began = time.monotonic()
+    until = time.monotonic() + max(GIVE_BACK_S, GIVE_BACK * sum(job.predicted_s for job in jobs))
     for job in jobs:
-        if outcomes and time.monotonic() - began > GIVE_BACK_S:
+        if outcomes and time.monotonic() > until:
             outcomes.append(TaskFailure(NOT_BEGUN, "Folds of the same task took longer than predicted."))
             continue
         try:

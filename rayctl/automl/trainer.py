@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
-from itertools import zip_longest
 from typing import Any
 
 import ray
@@ -33,7 +32,6 @@ from rayctl.automl.actions import (
     StopTask,
 )
 from rayctl.automl.baseline import falls_back, is_baseline, next_number
-from rayctl.automl.batches import in_batches
 from rayctl.automl.delivery import INCOMPLETE
 from rayctl.automl.engine import Candidate, Combination, Fold, FoldOutcome, engine_for
 from rayctl.automl.failures import TaskFailure, failure_of, failure_of_task
@@ -122,9 +120,9 @@ class TrainerActor:
         self._closed = False
         self._slots: int | None = None
         self._running: dict[tuple[int, int], FoldTask] = {}
-        self._turns = Turns(lambda: 1 if self._schedule is None else self._schedule.slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._outcomes: dict[int, dict[int, ray.ObjectRef]] = {}
+        self._kept: tuple[int, tuple[int, ...]] = (0, ())
 
     async def ping(self) -> bool:
         """Answer once the process is up."""
@@ -174,6 +172,7 @@ class TrainerActor:
         self._evaluate = lru_cache(lambda count: tasks.TRAIN_AND_EVALUATE.options(num_returns=count, **trial_options))
         self._fold_refs = [ray.put(fold) for fold in self._folds]
         self._schedule = schedule = self._make_schedule(known)
+        self._turns = Turns(lambda: schedule.slots, schedule.longest_task_s)
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
         reused = f", {len(known)} trials of earlier runs can be used" if known else ""
         rows = f"{order.summary.rows} rows, {len(self._folds)} folds"
@@ -276,8 +275,7 @@ class TrainerActor:
                 schedule.close()
             now = time.time()
             actions = schedule.plan(now)
-            for starts in in_batches([action for action in actions if isinstance(action, StartFold)], schedule.slots):
-                self._background(self._run_folds(starts))
+            self._start([action for action in actions if isinstance(action, StartFold)])
             for action in actions:
                 if isinstance(action, FinishRun):
                     return action
@@ -290,7 +288,7 @@ class TrainerActor:
 
     def _perform(self, action: Action) -> None:
         if isinstance(action, StopTask):
-            self._background(self._stop_task(action))
+            self._stop_fold(action)
         elif isinstance(action, RecordTrial):
             self._journal.add(action)
         elif isinstance(action, Combine):
@@ -301,41 +299,52 @@ class TrainerActor:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 
+    def _stop_fold(self, action: StopTask) -> None:
+        assert self._schedule is not None
+        if self._turns.drop((action.trial, action.fold)):
+            self._schedule.fold_left(action.trial, action.fold)
+            self._wake.set()
+        else:
+            self._background(self._stop_task(action))
+
     async def _stop_task(self, action: StopTask) -> None:
         """Cancel a task. Soft cancellation interrupts Python code and keeps the worker; force ends the process.
 
         Not at once: Ray 2.60 crashes the process that cancels a task in the very moment in which it hands that task to
         a worker (its pull requests 52703 and 54798 mended two more races like this), and both happen when a fold ends.
         """
-        task = self._running.get((action.trial, action.fold))
+        key = (action.trial, action.fold)
+        task = self._running.get(key)
         await asyncio.sleep(STOP_DELAY_S)
-        if task is None or self._running.get((action.trial, action.fold)) is not task:
-            return
-        if action.force not in task.asked:  # for another of its folds
-            task.asked.add(action.force)
-            if task.refs:
-                ray.cancel(task.refs[0], force=action.force, recursive=True)
-            else:
-                self._turns.drop(task)
+        if task is not None and self._running.get(key) is task and task.stop(key, action.force):
+            ray.cancel(task.refs[0], force=action.force, recursive=True)
 
-    async def _run_folds(self, starts: Sequence[StartFold]) -> None:
-        """Run a task; what becomes of its folds is told all at once, so that their successors share tasks, too."""
-        task = FoldTask()
-        self._running |= {(start.trial, start.fold): task for start in starts}
-        if starts[0].quick_s is None:
-            self._turns.begin(task)
-        else:
-            await self._turns.wait(task)
-        outcomes: Sequence[FoldOutcome | TaskFailure | BaseException]
-        try:
-            if task.asked:
-                outcomes = [TaskFailure(tasks.NOT_BEGUN, "It was stopped before.")] * len(starts)
+    def _start(self, starts: Sequence[StartFold]) -> None:
+        for start in starts:
+            if start.quick_s is None:
+                self._run(self._turns.begin([start]))
             else:
-                task.refs = self._submit(starts)
-                outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
+                self._turns.wait(start)
+        self._next_tasks()
+
+    def _next_tasks(self) -> None:
+        while (task := self._turns.next()) is not None:
+            self._run(task)
+
+    def _run(self, task: FoldTask) -> None:
+        task.refs = self._submit(task.starts)
+        self._running |= dict.fromkeys(task.keys, task)
+        self._background(self._run_folds(task))
+
+    async def _run_folds(self, task: FoldTask) -> None:
+        """Wait for a task; what becomes of its folds is told all at once, so that their successors share tasks, too."""
+        try:
+            outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
         finally:
             self._turns.end(task)
-        for start, ref, outcome in zip_longest(starts, task.refs, outcomes):
+        if not self._stopped and not self._closed:
+            self._next_tasks()  # before anything else: a worker waits
+        for start, ref, outcome in zip(task.starts, task.refs, outcomes, strict=True):
             del self._running[(start.trial, start.fold)]
             self._tell(start, ref, outcome)
         self._wake.set()
@@ -367,7 +376,7 @@ class TrainerActor:
         # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
         caps = replace(self._caps(schedule.fold_ends_at(start.fold)), soft_s=start.soft_s)
         seed = derive_seed(self._order.request.seed, seed_key(candidate), start.fold)
-        return tasks.FoldJob(candidate, self._fold_refs[start.fold], seed, caps, start.stop_at)
+        return tasks.FoldJob(candidate, self._fold_refs[start.fold], seed, caps, start.stop_at, start.quick_s or 0.0)
 
     async def _run_combine(self, action: Combine) -> None:
         schedule = self._schedule
@@ -436,7 +445,10 @@ class TrainerActor:
 
     def _worth_keeping(self) -> tuple[int, ...]:
         assert self._schedule is not None
-        return worth_keeping(self._schedule.rows, self._order.greater_is_better)
+        ended = self._schedule.ended
+        if self._kept[0] != ended:  # asked for each trial
+            self._kept = ended, worth_keeping(self._schedule.rows, self._order.greater_is_better)
+        return self._kept[1]
 
     def _to_keep(self, record: RecordTrial) -> Mapping[int, ray.ObjectRef]:
         """Return the outcomes of a trial that others may need: it has no score yet, or may be delivered."""

@@ -116,6 +116,10 @@ class TrialFiles:
         self._store = store
         self._folder = folder
 
+    def keeps(self, candidate: Candidate) -> bool:
+        """Whether trials of a candidate are kept: not of a caller's own pickled class, which is never found again."""
+        return candidate.pickled_class is None
+
     def save(
         self,
         candidate: Candidate,
@@ -125,9 +129,9 @@ class TrialFiles:
     ) -> None:
         """Keep a trial. ``outcomes``: with predictions and models, or empty if only its results are worth keeping.
 
-        One of a caller's own pickled class is not kept: it must never be found again (see `find`).
+        Nothing is kept of a candidate that it does not keep (see `keeps`).
         """
-        if candidate.pickled_class is not None:
+        if not self.keeps(candidate):
             return
         key = candidate_key(candidate)
         index = {

@@ -1,69 +1,92 @@
-"""When the trainer submits a task: at once, or, for one of quick folds, when it will not have to wait for a CPU.
+"""Which task begins next: short folds wait in the trainer, and share tasks as slots become free.
 
-For a task that waits for a CPU, Ray starts a process as soon as another task waits for its data. A new process takes
-longer than many quick folds.
+They do not wait in Ray: for a task that waits for a CPU, it starts a process as soon as another task waits for its data.
+A new process takes longer than many quick folds. And how many folds should share a task shows only when it begins.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from rayctl.automl.actions import StartFold
+from rayctl.automl.batches import share
 
 if TYPE_CHECKING:
     import ray
 
-__all__ = ["FoldTask", "Turns"]
+__all__ = ["FoldTask", "Key", "Turns"]
+
+Key = tuple[int, int]
+"""(trial, fold)"""
 
 
 @dataclass(eq=False)
 class FoldTask:
-    """A task of one or more folds: references to their outcomes, and how it was asked to stop (True: by force)."""
+    """A task of one or more folds.
 
+    ``refs``: to their outcomes. ``unwanted``: its folds that are to be stopped. ``asked``: how the task itself was asked
+    to stop (True: by force).
+    """
+
+    starts: tuple[StartFold, ...]
     refs: list[ray.ObjectRef] = field(default_factory=list)
+    unwanted: set[Key] = field(default_factory=set)
     asked: set[bool] = field(default_factory=set)
+
+    @property
+    def keys(self) -> list[Key]:
+        """Its folds."""
+        return [(start.trial, start.fold) for start in self.starts]
+
+    def stop(self, key: Key, force: bool) -> bool:
+        """One of its folds is to be stopped. Returns whether the task is: when nothing in it is wanted any more."""
+        self.unwanted.add(key)
+        if len(self.unwanted) < len(self.starts) or force in self.asked:
+            return False
+        self.asked.add(force)
+        return True
 
 
 class Turns:
-    """Counts the tasks that run and lets those of quick folds begin in order.
+    """The tasks that run and the folds that wait to share one.
 
     Args:
         slots: Returns how many tasks may run at once.
+        longest_s: What the folds of one task may take together (`rayctl.automl.batches.longest_task_s`).
     """
 
-    def __init__(self, slots: Callable[[], int]) -> None:
+    def __init__(self, slots: Callable[[], int], longest_s: float) -> None:
         self._slots = slots
+        self._longest_s = longest_s
         self._running: set[FoldTask] = set()
-        self._waiting: deque[tuple[FoldTask, asyncio.Event]] = deque()
+        self._waiting: dict[Key, StartFold] = {}
 
-    def begin(self, task: FoldTask) -> None:
-        """A task begins at once."""
+    def begin(self, starts: Sequence[StartFold]) -> FoldTask:
+        """Return a task of these folds that begins at once."""
+        task = FoldTask(tuple(starts))
         self._running.add(task)
-
-    async def wait(self, task: FoldTask) -> None:
-        """Return when it is a task's turn, or when it was dropped."""
-        turn = asyncio.Event()
-        self._waiting.append((task, turn))
-        self._next()
-        await turn.wait()
-
-    def drop(self, task: FoldTask) -> None:
-        """A task that waits for its turn is not to begin any more; nothing happens if it does not wait."""
-        for place, (waiting, turn) in enumerate(self._waiting):
-            if waiting is task:
-                del self._waiting[place]
-                turn.set()
-                return
+        return task
 
     def end(self, task: FoldTask) -> None:
-        """A task has ended, or did not begin."""
+        """A task has ended."""
         self._running.discard(task)
-        self._next()
 
-    def _next(self) -> None:
-        while self._waiting and len(self._running) < max(1, self._slots()):
-            task, turn = self._waiting.popleft()
-            self._running.add(task)
-            turn.set()
+    def wait(self, start: StartFold) -> None:
+        """A fold that may share a task is to begin when it is its turn."""
+        self._waiting[(start.trial, start.fold)] = start
+
+    def drop(self, key: Key) -> bool:
+        """A fold is not to begin any more. Returns whether it was waiting."""
+        return self._waiting.pop(key, None) is not None
+
+    def next(self) -> FoldTask | None:
+        """Return the next task of folds that waited, if there are any and a slot is free."""
+        slots = max(1, self._slots())
+        free = slots - len(self._running)
+        if free <= 0 or not self._waiting:
+            return None
+        seconds = [start.quick_s or 0.0 for start in self._waiting.values()]
+        keys = list(self._waiting)[: share(seconds, slots, free, self._longest_s)]
+        return self.begin([self._waiting.pop(key) for key in keys])

@@ -27,11 +27,9 @@ _NOT_NATIVE = frozenset(
 )
 _DEFAULT_ROUNDS = 100
 _AFTER_TREE_S, _AFTER_LEAF_S = 3e-5, 4e-6  # to write, parse and compress
-_LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
+_LEAVES = "num_leaves="
 _OBJECTIVE = re.compile(r"^objective=(.*)$", re.MULTILINE)
-_NOT_NEEDED = re.compile(
-    r"^(?:tree_sizes|split_gain|leaf_weight|internal_weight|internal_value)=.*\n|\nparameters:\n[\s\S]*", re.MULTILINE
-)
+_NOT_NEEDED = ("tree_sizes=", "split_gain=", "leaf_weight=", "internal_weight=", "internal_value=")
 _MAX_SEED = 2**31 - 1
 
 
@@ -56,7 +54,8 @@ class LightgbmPredictor:
     @property
     def row_us(self) -> float:
         """Trees times their depth."""
-        sizes = [int(leaves) for leaves in _LEAVES.findall(self.text)]
+        lines = (line.removeprefix(_LEAVES) for line in self.text.split("\n") if line.startswith(_LEAVES))
+        sizes = [int(leaves) for leaves in lines if leaves.isdigit()]
         return sum(0.01 + 0.008 * math.log2(1 + leaves) for leaves in sizes)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -78,7 +77,8 @@ class LightgbmPredictor:
 
 def _slim(text: str) -> str:
     """Return a model's text without what is not needed to predict: half of it."""
-    return _NOT_NEEDED.sub("", text)
+    lines = text.partition("\nparameters:\n")[0].split("\n")
+    return "\n".join([line for line in lines if not line.startswith(_NOT_NEEDED)])
 
 
 def _booster(text: str) -> Any:
