@@ -1,11 +1,11 @@
-"""Folds of milliseconds share tasks: how many, in which order, and what becomes of one that goes another way."""
+"""Short folds share tasks: how many, in which order, and what becomes of one that goes another way."""
 
 from __future__ import annotations
 
 import pytest
 
 from rayctl.automl.actions import StartFold, StopTask
-from rayctl.automl.batches import in_batches, most_in_flight
+from rayctl.automl.batches import LONGEST_TASK_S, TASK_S, longest_task_s, most_in_flight, share
 from rayctl.automl.engine import Candidate
 from rayctl.automl.pace import Pace
 from rayctl.automl.strategy import Strategy
@@ -14,40 +14,65 @@ from tests.unit.automl.simulated import Cluster, Fate, make
 QUICK = Fate(seconds=0.002)
 
 
-def start(trial: int, quick_s: float | None) -> StartFold:
-    return StartFold(trial, 0, Candidate("m"), 0, quick_s=quick_s)
-
-
 @pytest.mark.parametrize(
-    ("count", "seconds", "slots", "sizes"),
+    ("waiting", "slots", "free", "taken"),
     [
-        (1, 0.001, 2, [1]),
-        (2, 0.001, 2, [1, 1]),
-        (10, 0.001, 2, [5, 5]),
-        (11, 0.001, 2, [6, 5]),
-        (64, 0.001, 2, [10, 9, 9, 9, 9, 9, 9]),
-        (64, 0.0, 2, [13, 13, 13, 13, 12]),
-        (4, 0.02, 1, [2, 1, 1]),
-        (3, 0.001, 100, [1, 1, 1]),
+        ([0.001], 2, 2, 1),
+        ([0.001] * 2, 2, 2, 1),  # each slot gets one
+        ([0.001] * 11, 2, 2, 6),
+        ([0.001] * 11, 2, 1, 11),
+        ([0.001] * 64, 2, 1, 16),
+        ([0.014] * 64, 2, 1, 16),
+        ([0.1] * 64, 2, 1, 3),
+        ([0.1] * 64, 100, 1, 1),  # the fewer wait, the fewer are taken
+        ([0.1] * 500, 100, 1, 2),
+        ([0.1] * 900, 100, 100, 3),
+        ([0.1] * 8, 2, 1, 2),
+        ([0.1] * 5, 2, 1, 1),
+        ([0.15, 0.001, 0.001, 0.15], 1, 1, 2),
+        ([5.0, 0.001], 1, 1, 1),  # always at least one
     ],
 )
-def test_quick_folds_share_tasks_evenly_and_in_order(count: int, seconds: float, slots: int, sizes: list[int]) -> None:
-    batches = list(in_batches([start(trial, seconds) for trial in range(count)], slots))
-    assert [len(batch) for batch in batches] == sizes
-    assert [fold.trial for batch in batches for fold in batch] == list(range(count))
+def test_a_task_takes_a_part_of_the_folds_that_wait(waiting: list[float], slots: int, free: int, taken: int) -> None:
+    assert share(waiting, slots, free, LONGEST_TASK_S) == taken
 
 
-def test_others_have_their_own_task() -> None:
-    batches = list(in_batches([start(0, None), start(1, 0.001), start(2, None), start(3, 0.001)], 1))
-    assert [[fold.trial for fold in batch] for batch in batches] == [[0], [2], [1, 3]]
+@pytest.mark.parametrize("slots", [1, 2, 16, 100])
+@pytest.mark.parametrize("fold_s", [0.001, 0.02, 0.1, 0.15])
+def test_the_last_tasks_are_small_so_that_no_slot_waits_long_for_another(slots: int, fold_s: float) -> None:
+    """All folds take what was predicted: the slots end within one fold, or the time that a task may always take."""
+    waiting, ends = [fold_s] * (slots * 40 + 7), [0.0] * slots
+    while waiting:
+        count = share(waiting, slots, 1, LONGEST_TASK_S)
+        ends[ends.index(min(ends))] += fold_s * count
+        del waiting[:count]
+    assert max(ends) - min(ends) <= max(TASK_S, fold_s) + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("slots", "fold_s", "quick", "most"),
-    [(2, 1.0, False, 2), (2, 0.002, False, 8), (2, 0.0, True, 48), (2, 0.018, True, 6), (100, 0.001, True, 256)],
+    ("budget_s", "race", "seconds"),
+    [(None, False, LONGEST_TASK_S), (None, True, TASK_S), (3.0, False, TASK_S), (20.0, False, 0.1), (60.0, True, TASK_S)],
 )
-def test_what_may_be_in_flight(slots: int, fold_s: float, quick: bool, most: int) -> None:
-    assert most_in_flight(slots, fold_s, quick) == most
+def test_tasks_are_short_where_trials_are_given_up_or_little_time_is_there(
+    budget_s: float | None, race: bool, seconds: float
+) -> None:
+    assert longest_task_s(budget_s, race) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("slots", "fold_s", "shared_s", "most"),
+    [
+        (2, 1.0, None, 2),
+        (2, 0.002, None, 8),
+        (2, 0.0, 0.0, 48),
+        (2, 0.1, 0.1, 18),
+        (2, 1.0, 0.15, 12),
+        (16, 0.1, 0.1, 144),
+        (100, 0.001, 0.001, 900),
+    ],
+)
+def test_what_may_be_in_flight(slots: int, fold_s: float, shared_s: float | None, most: int) -> None:
+    assert most_in_flight(slots, fold_s, shared_s, LONGEST_TASK_S) == most
 
 
 def quick_cluster(fate: object = lambda a: QUICK, **limits: object) -> Cluster:
@@ -92,3 +117,27 @@ def test_folds_of_a_task_that_hangs_are_tried_by_themselves_before_their_trials_
     killed = {stop.trial for _, stop in cluster.stops if stop.force}
     assert killed == set(range(3, 10))
     assert all(isinstance(stop, StopTask) for _, stop in cluster.stops)
+
+
+def test_folds_of_a_tenth_of_a_second_share_tasks_too_unless_trials_may_be_given_up() -> None:
+    def most(race: bool) -> int:
+        strategy = Strategy(prefetch=True, race=race)
+        one_model = [Candidate("m", {"x": number}) for number in range(40)]
+        cluster = make(lambda a: Fate(seconds=0.1), scored=1, max_trials=40, fixed=one_model, strategy=strategy)
+        return cluster.run().most_in_flight
+
+    assert most(race=False) == 18
+    assert most(race=True) == 2
+
+
+@pytest.mark.parametrize(("lost", "state"), [(1, "done"), (3, "done"), (4, "failed")])
+def test_a_death_of_a_worker_under_several_folds_of_a_trial_is_one_loss(lost: int, state: str) -> None:
+    def fate(action: StartFold) -> Fate:
+        return Fate("lost", 0.002) if action.trial == 3 and action.attempt < lost else QUICK
+
+    one_model = [Candidate("m", {"x": number}) for number in range(6)]
+    strategy = Strategy(prefetch=True)
+    cluster = make(fate, scored=8, max_trials=6, fixed=one_model, strategy=strategy, pace=Pace(lambda _: None)).run()
+    assert [row.state.value for row in cluster.recorded if row.trial == 3] == [state]
+    alone = [action for action in cluster.started if action.trial == 3 and action.quick_s is None]
+    assert alone

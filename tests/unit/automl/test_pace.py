@@ -91,3 +91,13 @@ def test_folds_are_quick_once_their_model_was_and_no_longer_when_one_was_not(pac
     for _ in range(3):
         pace.learn(line, 0.004)
     assert pace.quick_s(line) is not None
+
+
+def test_what_is_quick_depends_on_what_a_task_may_take(pace: Pace) -> None:
+    line = Candidate("line")
+    pace.learn(line, 0.1)
+    assert pace.quick_s(line) is None
+    assert pace.quick_s(line, 0.19) is None
+    assert pace.quick_s(line, 0.21) == pytest.approx(0.1)
+    pace.learn(line, 0.2)
+    assert pace.quick_s(line, 0.21) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestRegressor
 from rayctl.automl.bundle import Member, dump_arrays, load_arrays
 from rayctl.automl.engine import Candidate, Fold, FoldOutcome
 from rayctl.automl.model import RunRequest, TaskType
-from rayctl.automl.tabular import catboost_model
+from rayctl.automl.tabular import catboost_model, lightgbm_model
 from rayctl.automl.tabular.clock import Clock
 from rayctl.automl.tabular.engine import ENGINE
 from rayctl.automl.tabular.families import resolve
@@ -277,6 +278,23 @@ def test_class_weights_of_lightgbm_become_weights_of_rows() -> None:
     with pytest.raises(TrialError) as raised:
         evaluate(Candidate("lightgbm", {**params, "class_weight": {0: 1.0}}))
     assert raised.value.code == "invalid-parameter"
+
+
+def test_a_stored_lightgbm_model_lacks_only_what_predicting_does_not_need() -> None:
+    import lightgbm
+
+    settings = {"verbose": -1, "num_leaves": 7, "num_threads": 1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(X, label=NOISY), num_boost_round=20)
+    text = booster.model_to_string()
+    unneeded = r"^(?:tree_sizes|split_gain|leaf_weight|internal_weight|internal_value)=.*\n|\nparameters:\n[\s\S]*"
+    slim = lightgbm_model._slim(text)
+    assert slim == re.sub(unneeded, "", text, flags=re.MULTILINE)
+    assert lightgbm_model._slim(slim) == slim
+    model = lightgbm_model.LightgbmPredictor(slim, None)
+    assert np.array_equal(model.predict(X), booster.predict(X))
+    leaves = [int(found) for found in re.findall(r"^num_leaves=(\d+)$", slim, re.MULTILINE)]
+    assert len(leaves) == 20
+    assert model.row_us == pytest.approx(sum(0.01 + 0.008 * np.log2(1 + count) for count in leaves))
 
 
 def test_catboost_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
