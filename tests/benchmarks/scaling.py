@@ -67,7 +67,7 @@ def cluster(cpus: int, nodes: int) -> Iterator[Any]:
     folder = Path(tempfile.mkdtemp(prefix="rcs-"))
     os.environ["RAY_num_workers_soft_limit"] = str(2 * cpus)  # noqa: SIM112 (Ray reads it in lower case)
     made = None
-    common: dict[str, Any] = {"object_store_memory": 300_000_000 // nodes}
+    common: dict[str, Any] = {"object_store_memory": 400_000_000 // nodes}
     try:
         if nodes == 1:
             ray.init(
