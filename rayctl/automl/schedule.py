@@ -472,7 +472,7 @@ class Schedule:
 
     @property
     def _most_in_flight(self) -> int:
-        """Folds of milliseconds are submitted ahead, or workers would mostly wait for the next one.
+        """Short folds are handed over ahead, or workers would mostly wait for the next one.
 
         Not before there is an answer: what is submitted ahead of its last folds may hang.
         """

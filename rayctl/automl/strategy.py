@@ -20,8 +20,9 @@ class Strategy:
     """How a run searches.
 
     ``ensemble``: what is delivered is combined from trials (else the best trial). ``race``: give up hopeless trials.
-    ``prefetch``: more folds than slots may wait for a worker while folds take milliseconds. ``replay``: the run that
-    is repeated; only what ended in it is run. ``bounded``: not every trial may be delivered: it may predict too slowly.
+    ``prefetch``: more folds than slots may wait for a worker, and share tasks, while they are short. ``replay``: the
+    run that is repeated; only what ended in it is run. ``bounded``: not every trial may be delivered: it may predict
+    too slowly.
     """
 
     ensemble: bool = True

@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
 import ray
 
+from rayctl import __version__
 from rayctl.automl.actions import FoldResult, FoldShape
 from rayctl.automl.baseline import BASELINE, baseline_row
 from rayctl.automl.csv_times import with_short_times
@@ -187,11 +189,12 @@ def _parsed(request: str) -> RunRequest:
 class FoldJob:
     """One fold of one candidate that a task evaluates, within its own caps.
 
-    ``stop_at``: see `Engine.evaluate`. ``predicted_s``: what it should take, where it shares a task.
+    ``fold``: its place among the folds. ``stop_at``: see `Engine.evaluate`. ``predicted_s``: what it should take, where
+    it shares a task.
     """
 
     candidate: Candidate
-    fold: ray.ObjectRef
+    fold: int
     seed: int
     caps: Caps
     stop_at: int | None = None
@@ -199,13 +202,13 @@ class FoldJob:
 
 
 def train_and_evaluate(
-    prepared: Sequence[ray.ObjectRef], jobs: Sequence[FoldJob], request_json: str
+    data: Sequence[ray.ObjectRef], jobs: Sequence[FoldJob], request_json: str
 ) -> FoldOutcome | TaskFailure | list[FoldOutcome | TaskFailure]:
     """Fit candidates on folds and score them, one after the other; return the outcome of one, or a list of several.
 
-    ``prepared``: a reference to the prepared data. It and the folds are fetched in here and not by Ray, because a
-    cancellation that interrupts Ray's unpacking in a new process would leave half-imported libraries behind, and every
-    later task of that process would fail.
+    ``data``: references to the prepared data and to the list of folds. They are fetched in here and not by Ray, because
+    a cancellation that interrupts Ray's unpacking in a new process would leave half-imported libraries behind, and
+    every later task of that process would fail.
 
     ``request_json`` is the `RunRequest` as JSON text: a worker parses it once for all tasks of a run.
     """
@@ -214,11 +217,9 @@ def train_and_evaluate(
     # Before the caps: an import that time or memory interrupts would break every later task of this process.
     for model in dict.fromkeys(job.candidate.model for job in jobs):
         _import_for(request.task, model)
-    refs = dict.fromkeys(job.fold for job in jobs)
-    data, *folds = ray.get([*prepared, *refs])
-    there = dict(zip(refs, folds, strict=True))
+    prepared, folds = ray.get(list(data))
     if len(jobs) == 1:
-        return _evaluate(data, there[jobs[0].fold], jobs[0], request)
+        return _evaluate(prepared, folds[jobs[0].fold], jobs[0], request)
     outcomes: list[FoldOutcome | TaskFailure] = []
     until = time.monotonic() + max(GIVE_BACK_S, GIVE_BACK * sum(job.predicted_s for job in jobs))
     for job in jobs:
@@ -226,7 +227,7 @@ def train_and_evaluate(
             outcomes.append(TaskFailure(NOT_BEGUN, "Folds of the same task took longer than predicted."))
             continue
         try:
-            outcomes.append(_evaluate(data, there[job.fold], job, request))
+            outcomes.append(_evaluate(prepared, folds[job.fold], job, request))
         except Exception as error:  # only this candidate's own
             outcomes.append(failure_of(error))
     return outcomes
@@ -440,7 +441,11 @@ def _import(modules: Sequence[str]) -> None:
 
 def _remote(function: Any, **options: Any) -> Any:
     """Make a function remote; it takes its tenant's envelope beside its arguments."""
-    return ray.remote(**options)(carrying(function))
+    made = ray.remote(**options)(carrying(function))
+    # Ray gives each process's copy a random identity, so that every worker would fetch and unpickle the functions of
+    # every new trainer, a few milliseconds each. Where it does not look at this any more, nothing is lost but these.
+    made._uuid = uuid5(NAMESPACE_URL, f"rayctl://{__version__}/{function.__module__}/{function.__qualname__}")
+    return made
 
 
 # A trial's task is never repeated by Ray itself: the trainer knows how often it may be, and for what reason.

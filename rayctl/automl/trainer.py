@@ -68,8 +68,8 @@ class TrainingOrder:
 
     ``folder``: where the trials' files are kept, and looked for; ``earlier_folder``: also looked at (the run that this
     one continues). ``recorded`` are the trials that ended before (after a crash); ``replay``: the run that is repeated.
-    ``slots`` is how many tasks may be in flight, and ``prefetch`` whether tasks of milliseconds may queue up beyond
-    that (they may not where a ceiling is to be kept). ``helper_cpus``: what the tasks beside the trials reserve.
+    ``slots`` is how many tasks may be in flight, and ``prefetch`` whether short folds may wait beyond that, and share
+    tasks (they may not where a ceiling is to be kept). ``helper_cpus``: what the tasks beside the trials reserve.
     ``runtime_env``: of the tasks, the tenant's included;
     ``envelope``: the tenant's configuration.
     """
@@ -156,13 +156,13 @@ class TrainerActor:
         data = await asyncio.to_thread(self._store.get, order.data_key)
         trial_options = _options(order.request.resources, order.runtime_env)
         options = trial_options | {"num_cpus": order.helper_cpus}
-        self._prepared, folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
+        self._prepared, self._folds_ref = tasks.PREPARE.options(**options, num_returns=2).remote(
             ray.put(data), order.request, **self._carried
         )
         del data
         self._warming = asyncio.ensure_future(self._warm())
         try:
-            self._folds: list[Fold] = await folds_ref
+            self._folds: list[Fold] = await self._folds_ref
         except RayError as error:
             return Outcome(None, None, "failed", failure_of_task(error).as_error)
         self._files, *self._earlier_files = self._open_files()
@@ -170,7 +170,6 @@ class TrainerActor:
         # Made once: both cost more than the submission of a task.
         self._request_json = order.request.model_dump_json(exclude_unset=True)
         self._evaluate = lru_cache(lambda count: tasks.TRAIN_AND_EVALUATE.options(num_returns=count, **trial_options))
-        self._fold_refs = [ray.put(fold) for fold in self._folds]
         self._schedule = schedule = self._make_schedule(known)
         self._turns = Turns(lambda: schedule.slots, schedule.longest_task_s)
         again = f", {len(order.recorded)} trials were there already" if order.recorded else ""
@@ -367,7 +366,8 @@ class TrainerActor:
     def _submit(self, starts: Sequence[StartFold]) -> list[ray.ObjectRef]:
         """Submit one task; return a reference to each fold's outcome."""
         jobs = [self._job(start) for start in starts]
-        refs = self._evaluate(len(jobs)).remote([self._prepared], jobs, self._request_json, **self._carried)
+        data = [self._prepared, self._folds_ref]
+        refs = self._evaluate(len(jobs)).remote(data, jobs, self._request_json, **self._carried)
         return [refs] if len(jobs) == 1 else list(refs)
 
     def _job(self, start: StartFold) -> tasks.FoldJob:
@@ -376,7 +376,7 @@ class TrainerActor:
         # A fold ends itself when searching stops: an interrupted worker stays warm, a killed one does not.
         caps = replace(self._caps(schedule.fold_ends_at(start.fold)), soft_s=start.soft_s)
         seed = derive_seed(self._order.request.seed, seed_key(candidate), start.fold)
-        return tasks.FoldJob(candidate, self._fold_refs[start.fold], seed, caps, start.stop_at, start.quick_s or 0.0)
+        return tasks.FoldJob(candidate, start.fold, seed, caps, start.stop_at, start.quick_s or 0.0)
 
     async def _run_combine(self, action: Combine) -> None:
         schedule = self._schedule

@@ -1,7 +1,7 @@
 """Which task begins next: short folds wait in the trainer, and share tasks as slots become free.
 
-They do not wait in Ray: for a task that waits for a CPU, it starts a process as soon as another task waits for its data.
-A new process takes longer than many quick folds. And how many folds should share a task shows only when it begins.
+They do not wait in Ray: for a task that waits for a CPU, it starts a process as soon as another task waits for its
+data. A new process takes longer than many quick folds. And how many folds should share a task shows only when it begins.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Key = tuple[int, int]
 class FoldTask:
     """A task of one or more folds.
 
-    ``refs``: to their outcomes. ``unwanted``: its folds that are to be stopped. ``asked``: how the task itself was asked
-    to stop (True: by force).
+    ``refs``: to their outcomes. ``unwanted``: its folds that are to be stopped. ``asked``: how the task itself was
+    asked to stop (True: by force).
     """
 
     starts: tuple[StartFold, ...]

@@ -91,7 +91,7 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_class_that_a_fit_has_changed_is_loaded_anew_and_kept_as_it_is_with_a_model(plain: bytes, change: Any) -> None:
+def test_a_class_that_a_fit_has_changed_is_loaded_anew_and_a_model_keeps_the_change(plain: bytes, change: Any) -> None:
     cls = own_classes.load(plain)
     change(cls)
     data = own_classes.dumps(cls())
