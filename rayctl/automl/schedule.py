@@ -116,7 +116,7 @@ class Schedule:
         self._closed: Literal["", "deadline", "finished-early", "cancelled"] = ""
         self._taken_up = self._finished = False
         self._fold_s: float | None = None
-        self._quick_s: float | None = None
+        self._next: tuple[float, float | None] = (0.0, None)
         self._longest_task_s = longest_task_s(limits.budget_s, strategy.race)
         finals = [fold for fold, shape in enumerate(shapes) if not shape.scored]
         delivered = None if strategy.replay is None else strategy.replay.delivered
@@ -285,8 +285,8 @@ class Schedule:
     def next_check(self, now: float) -> float | None:
         """Return when `plan` has to be asked again even if nothing happens; None: only after events."""
         times = self._stops.due_at(now)
-        for trial in self._active.values():
-            times.extend(at + self.limits.overdue_s for at in trial.running.values())
+        begun = (min(trial.running.values()) for trial in self._active.values() if trial.running)
+        times.extend(at + self.limits.overdue_s for at in begun)
         stop_at = self.stop_searching_at
         if stop_at is not None and not self._closed:
             times.append(stop_at)
@@ -479,7 +479,8 @@ class Schedule:
         ahead = self._strategy.prefetch and self._fold_s is not None and not self.delivery.has_no_answer
         if not ahead:
             return self.slots
-        return most_in_flight(self.slots, self._fold_s or 0.0, self._quick_s, self._longest_task_s)
+        seconds, quick_s = self._next
+        return most_in_flight(self.slots, max(self._fold_s or 0.0, seconds), quick_s, self._longest_task_s)
 
     def _plan_folds(self, now: float, actions: list[Action]) -> None:
         soft_s = self.limits.soft_fold_s(self.slots, len(self._scored))
@@ -494,10 +495,10 @@ class Schedule:
                 if number is None:
                     return
             trial = self._active[number]
-            before, self._quick_s = self._quick_s, self._quick_s_of(trial)
-            if self._quick_s != before and self.in_flight >= self._most_in_flight:
+            before, self._next = self._next, self._predict(trial)
+            if self._next != before and self.in_flight >= self._most_in_flight:
                 return  # fewer may be in flight now
-            quick_s = self._quick_s
+            quick_s = self._next[1]
             fold = trial.waiting.pop(0)
             trial.running[fold] = now
             (trial.shared.discard if quick_s is None else trial.shared.add)(fold)
@@ -505,11 +506,11 @@ class Schedule:
             stop_at = self._stop_at(number, fold)
             actions.append(StartFold(number, fold, trial.candidate, trial.losses, soft, stop_at, quick_s))
 
-    def _quick_s_of(self, trial: _Trial) -> float | None:
-        """Predict what a fold of a trial takes, if it may share a task with others."""
-        if not self._strategy.prefetch or trial.alone:
-            return None
-        return self._pace.quick_s(trial.candidate, self._longest_task_s)
+    def _predict(self, trial: _Trial) -> tuple[float, float | None]:
+        """Return what a fold of a trial takes (0 if nobody knows), and again if it may share a task with others."""
+        seconds = self._pace.seconds(trial.candidate) or 0.0
+        shares = self._strategy.prefetch and not trial.alone
+        return seconds, self._pace.quick_s(trial.candidate, self._longest_task_s) if shares else None
 
     def _wants_breadth(self, number: int) -> bool:
         """Whether another trial should be begun before this one gets a further fold."""

@@ -320,10 +320,10 @@ class TrainerActor:
 
     def _start(self, starts: Sequence[StartFold]) -> None:
         for start in starts:
-            if start.quick_s is None:
-                self._run(self._turns.begin([start]))
-            else:
+            if self._folds[start.fold].scored:
                 self._turns.wait(start)
+            else:  # for what is delivered: nothing that is being stopped holds it up
+                self._run(self._turns.begin([start]))
         self._next_tasks()
 
     def _next_tasks(self) -> None:

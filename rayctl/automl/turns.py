@@ -1,4 +1,4 @@
-"""Which task begins next: short folds wait in the trainer, and share tasks as slots become free.
+"""Which task begins next: folds wait in the trainer, and short ones share tasks as slots become free.
 
 They do not wait in Ray: for a task that waits for a CPU, it starts a process as soon as another task waits for its
 data. A new process takes longer than many quick folds. And how many folds should share a task shows only when it begins.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from rayctl.automl.actions import StartFold
@@ -50,7 +51,7 @@ class FoldTask:
 
 
 class Turns:
-    """The tasks that run and the folds that wait to share one.
+    """The tasks that run and the folds that wait for one.
 
     Args:
         slots: Returns how many tasks may run at once.
@@ -74,7 +75,7 @@ class Turns:
         self._running.discard(task)
 
     def wait(self, start: StartFold) -> None:
-        """A fold that may share a task is to begin when it is its turn."""
+        """A fold is to begin when it is its turn: alone, if it does not say what it takes (``quick_s``)."""
         self._waiting[(start.trial, start.fold)] = start
 
     def drop(self, key: Key) -> bool:
@@ -87,6 +88,7 @@ class Turns:
         free = slots - len(self._running)
         if free <= 0 or not self._waiting:
             return None
-        seconds = [start.quick_s or 0.0 for start in self._waiting.values()]
-        keys = list(self._waiting)[: share(seconds, slots, free, self._longest_s)]
-        return self.begin([self._waiting.pop(key) for key in keys])
+        quick = takewhile(lambda start: start.quick_s is not None, self._waiting.values())
+        seconds = [start.quick_s or 0.0 for start in quick]
+        count = share(seconds, slots, free, self._longest_s) if seconds else 1
+        return self.begin([self._waiting.pop(key) for key in list(self._waiting)[:count]])

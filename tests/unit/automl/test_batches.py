@@ -6,7 +6,7 @@ import pytest
 
 from rayctl.automl.actions import StartFold, StopTask
 from rayctl.automl.batches import LONGEST_TASK_S, TASK_S, longest_task_s, most_in_flight, share
-from rayctl.automl.engine import Candidate
+from rayctl.automl.engine import Candidate, Cost
 from rayctl.automl.pace import Pace
 from rayctl.automl.strategy import Strategy
 from tests.unit.automl.simulated import Cluster, Fate, make
@@ -141,3 +141,15 @@ def test_a_death_of_a_worker_under_several_folds_of_a_trial_is_one_loss(lost: in
     assert [row.state.value for row in cluster.recorded if row.trial == 3] == [state]
     alone = [action for action in cluster.started if action.trial == 3 and action.quick_s is None]
     assert alone
+
+
+def test_folds_that_are_predicted_to_be_long_are_not_handed_over_ahead_because_others_were_short() -> None:
+    costs = {"short": 0.002, "long": 1.0}
+    pace = Pace(lambda candidate: Cost(costs[candidate.model], 1e6))
+    models = [Candidate("short", {"x": 0}), *(Candidate("long", {"x": number}) for number in range(6))]
+
+    def fate(action: StartFold) -> Fate:
+        return Fate(seconds=costs[action.candidate.model])
+
+    cluster = make(fate, scored=2, max_trials=7, fixed=models, strategy=Strategy(prefetch=True), pace=pace).run()
+    assert cluster.most_in_flight == 2

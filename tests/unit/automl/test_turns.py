@@ -48,6 +48,17 @@ def test_a_fold_that_is_dropped_does_not_begin() -> None:
     assert not turns.drop((0, 0))
 
 
+def test_a_fold_that_does_not_say_what_it_takes_goes_alone_in_its_turn() -> None:
+    turns = Turns(lambda: 1, longest_s=0.3)
+    for trial, quick_s in enumerate([0.001, 0.001, None, None, 0.001]):
+        turns.wait(start(trial, quick_s))
+    order = []
+    while (task := turns.next()) is not None:
+        order.append(trials(task))
+        turns.end(task)
+    assert order == [[0, 1], [2], [3], [4]]
+
+
 def test_without_a_slot_one_task_runs() -> None:
     turns = Turns(lambda: 0, longest_s=0.3)
     turns.wait(start(0))
