@@ -150,6 +150,11 @@ class Schedule:
         return running + len(self._stops) + self.delivery.in_flight
 
     @property
+    def stopping(self) -> list[tuple[int, int]]:
+        """(trial, fold) of the tasks that are being stopped."""
+        return list(self._stops)
+
+    @property
     def running_trials(self) -> int:
         """Trials that have begun and not ended."""
         return len(self._active)

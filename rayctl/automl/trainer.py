@@ -274,6 +274,7 @@ class TrainerActor:
                 schedule.close()
             now = time.time()
             actions = schedule.plan(now)
+            self._drop_unwanted(schedule)
             self._start([action for action in actions if isinstance(action, StartFold)])
             for action in actions:
                 if isinstance(action, FinishRun):
@@ -287,7 +288,7 @@ class TrainerActor:
 
     def _perform(self, action: Action) -> None:
         if isinstance(action, StopTask):
-            self._stop_fold(action)
+            self._background(self._stop_task(action))
         elif isinstance(action, RecordTrial):
             self._journal.add(action)
         elif isinstance(action, Combine):
@@ -298,13 +299,12 @@ class TrainerActor:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 
-    def _stop_fold(self, action: StopTask) -> None:
-        assert self._schedule is not None
-        if self._turns.drop((action.trial, action.fold)):
-            self._schedule.fold_left(action.trial, action.fold)
-            self._wake.set()
-        else:
-            self._background(self._stop_task(action))
+    def _drop_unwanted(self, schedule: Schedule) -> None:
+        """What waits and is being stopped does not begin any more, and so has ended."""
+        for key in schedule.stopping:
+            if self._turns.drop(key):
+                schedule.fold_left(*key)
+                self._wake.set()
 
     async def _stop_task(self, action: StopTask) -> None:
         """Cancel a task. Soft cancellation interrupts Python code and keeps the worker; force ends the process.
