@@ -99,7 +99,7 @@ def dumps(obj: Any) -> bytes:
 def _pickler() -> Any:
     import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):
         def __init__(self, file: io.BytesIO, sent: Mapping[int, bytes]) -> None:
             super().__init__(file)
             self._sent = sent

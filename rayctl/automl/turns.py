@@ -1,7 +1,7 @@
 """Which task begins next: folds wait in the trainer, and short ones share tasks as slots become free.
 
 They do not wait in Ray: for a task that waits for a CPU, it starts a process as soon as another task waits for its
-data. A new process takes longer than many quick folds. And how many folds should share a task shows only when it begins.
+data. A new process takes longer than many quick folds. And how many folds should share a task shows only then.
 """
 
 from __future__ import annotations

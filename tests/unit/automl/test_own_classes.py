@@ -106,8 +106,8 @@ MUTABLE = {
     "a list": "class Mine:\n    cache = []",
     "a dictionary that a method uses": "d = {}\nclass Mine:\n    def fit(self):\n        d[1] = 2",
     "a dictionary of a helper": "d = {}\ndef f():\n    d[1] = 2\nclass Mine:\n    def fit(self):\n        f()",
-    "a dictionary in a closure": "def make():\n    d = {}\n    class Mine:\n        def fit(self):\n            d[1] = 2\n"
-    "    return Mine\nMine = make()",
+    "a dictionary in a closure": "def make():\n  d = {}\n  class Mine:\n    def fit(self):\n      d[1] = 2"
+    "\n  return Mine\nMine = make()",
     "a default": "class Mine:\n    def fit(self, d=[]):\n        d.append(1)",
     "an array": "import numpy as np\nclass Mine:\n    weights = np.zeros(3)",
     "an object": "class Other:\n    pass\nclass Mine:\n    other = Other()",
@@ -119,7 +119,7 @@ MUTABLE = {
 @pytest.mark.parametrize("source", MUTABLE.values(), ids=MUTABLE)
 def test_what_can_change_in_place_is_not_kept(source: str) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(source, namespace)
+    exec(source, namespace)  # noqa: S102 (the class of somebody else)
     pickled = cloudpickle.dumps(namespace["Mine"])
     cls = own_classes.load(pickled)
     assert not own_classes._loaded
@@ -148,7 +148,7 @@ def test_estimators_of_scikit_learn_style_and_functions_are_kept() -> None:
     def loss(truth, predicted):
         return float(np.abs(truth - predicted).mean())
     """
-    exec(textwrap.dedent(source), namespace)
+    exec(textwrap.dedent(source), namespace)  # noqa: S102 (the class of somebody else)
     for name in ("Mine", "loss"):
         pickled = cloudpickle.dumps(namespace[name])
         assert own_classes.load(pickled) is own_classes.load(pickled)
@@ -158,6 +158,6 @@ def test_estimators_of_scikit_learn_style_and_functions_are_kept() -> None:
 def test_only_the_last_few_are_kept() -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for number in range(own_classes._MOST + 3):
-        exec(f"class Mine{number}:\n    pass", namespace)
+        exec(f"class Mine{number}:\n    pass", namespace)  # noqa: S102 (the class of somebody else)
         own_classes.load(cloudpickle.dumps(namespace[f"Mine{number}"]))
     assert len(own_classes._loaded) == own_classes._MOST
