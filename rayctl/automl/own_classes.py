@@ -31,7 +31,7 @@ _CONSTANTS = (
 )
 _NOT_LOOKED_AT = frozenset(
     {"__builtins__", "__annotations__", "__orig_bases__", "__parameters__", "__slots__", "__abstractmethods__"}
-    | {"__dataclass_fields__", "__dataclass_params__", "_abc_impl"}
+    | {"__dataclass_fields__", "__dataclass_params__", "_abc_impl", "__slotnames__", "__warningregistry__"}
 )
 """Names that Python itself fills: nobody keeps anything in them."""
 _BY_NAME = frozenset({"numpy.ufunc", "sklearn.utils._metadata_requests.RequestMethod"})
@@ -112,7 +112,15 @@ def _pickler() -> Any:
 
 
 def _same(mapping: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
-    return len(mapping) == len(held) and all(mapping.get(name) is value for name, value in held.items())
+    found = 0
+    for name, value in mapping.items():
+        if name in held:
+            if held[name] is not value:
+                return False
+            found += 1
+        elif not _is_internal(name):
+            return False
+    return found == len(held)
 
 
 def _snapshot(value: Any) -> _Loaded | None:
@@ -135,8 +143,9 @@ def _snapshot(value: Any) -> _Loaded | None:
                     waiting.append(_content(found))
                 elif id(found) not in seen:
                     seen[id(found)] = found
-                    names.append((found, dict(found)))
-                    waiting += [item for name, item in found.items() if not _is_internal(name)]
+                    held = {name: item for name, item in found.items() if not _is_internal(name)}
+                    names.append((found, held))
+                    waiting += held.values()
             waiting += _items(part)
     except Exception:  # `_MayChange`, or whatever a foreign object answers with: it is loaded anew each time
         return None

@@ -71,6 +71,9 @@ def test_a_class_is_loaded_once_and_its_objects_carry_the_bytes_that_it_came_as(
     again = cloudpickle.loads(data)
     assert type(again["model"]) is again["cls"]
     assert (again["model"].seen, again["model"].double, again["model"].zero()) == (2.5, 6, 0)
+    assert plain in own_classes.dumps(fitted)  # pickling it leaves its traces in the class
+    assert own_classes.load(plain) is cls
+    assert own_classes._loaded[plain].is_as_sent
 
 
 def test_they_load_in_a_process_that_never_saw_the_class(plain: bytes) -> None:
