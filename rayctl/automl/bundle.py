@@ -143,7 +143,7 @@ def write_bundle(kind: str, info: Mapping[str, Any], members: Mapping[str, Membe
         },
     }
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         text = json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
         archive.writestr(_entry(_MANIFEST, packed=len(text) <= _SMALL), text)
         for name, member in sorted(members.items()):
