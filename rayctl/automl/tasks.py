@@ -15,11 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
 
 import ray
 
-from rayctl import __version__
 from rayctl.automl.actions import FoldResult, FoldShape
 from rayctl.automl.baseline import BASELINE, baseline_row
 from rayctl.automl.csv_times import with_short_times
@@ -441,11 +439,7 @@ def _import(modules: Sequence[str]) -> None:
 
 def _remote(function: Any, **options: Any) -> Any:
     """Make a function remote; it takes its tenant's envelope beside its arguments."""
-    made = ray.remote(**options)(carrying(function))
-    # Ray gives each process's copy a random identity, so that every worker would fetch and unpickle the functions of
-    # every new trainer, a few milliseconds each. Where it does not look at this any more, nothing is lost but these.
-    made._uuid = uuid5(NAMESPACE_URL, f"rayctl://{__version__}/{function.__module__}/{function.__qualname__}")
-    return made
+    return ray.remote(**options)(carrying(function))
 
 
 # A trial's task is never repeated by Ray itself: the trainer knows how often it may be, and for what reason.
