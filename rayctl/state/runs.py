@@ -323,13 +323,15 @@ def _counters(run: Row, fresh: Sequence[LeaderboardRow]) -> dict[str, Any]:
 def _append(
     connection: Connection, run_id: str, new_events: Sequence[tuple[str, Mapping[str, Any]]], now: float
 ) -> int:
+    if new_events:
+        # First, because it locks: of two that read the number before one of them wrote, the other would lose its events.
+        counted = runs.c.last_event + len(new_events)
+        connection.execute(update(runs).where(runs.c.id == run_id).values(last_event=counted))
     last = int(connection.execute(select(runs.c.last_event).where(runs.c.id == run_id)).scalar_one())
     rows = [
         {"run_id": run_id, "seq": seq, "at": now, "kind": kind, "data": json.dumps(data, default=str)}
-        for seq, (kind, data) in enumerate(new_events, start=last + 1)
+        for seq, (kind, data) in enumerate(new_events, start=last - len(new_events) + 1)
     ]
     if rows:
         connection.execute(insert(events), rows)
-        last += len(rows)
-        connection.execute(update(runs).where(runs.c.id == run_id).values(last_event=last))
     return last

@@ -197,3 +197,28 @@ def test_a_cursor_that_is_none_of_ours_is_refused(store: RunStore, cursor: str) 
     with pytest.raises(InvalidRequest) as caught:
         store.page(None, None, 2, cursor)
     assert caught.value.code == "invalid-cursor"
+
+
+def test_events_that_are_added_at_once_are_all_there(url: str) -> None:
+    RunStore(Database(url)).accept(new_run("r1"))
+    first = RunStore(Database(url)).get("r1")["last_event"]
+    barrier = threading.Barrier(4)
+    failed: list[BaseException] = []
+
+    def add(number: int) -> None:
+        own = RunStore(Database(url))
+        barrier.wait()
+        try:
+            for count in range(8):
+                own.add_events("r1", [("log", {"by": number, "count": count}), ("log", {})], 1.0)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    found = RunStore(Database(url)).events("r1", first, 100)
+    assert [event["seq"] for event in found] == list(range(first + 1, first + 65))
