@@ -324,7 +324,7 @@ def _append(
     connection: Connection, run_id: str, new_events: Sequence[tuple[str, Mapping[str, Any]]], now: float
 ) -> int:
     if new_events:
-        # First, because it locks: of two that read the number before one of them wrote, the other would lose its events.
+        # First, because it locks: of two that read the number before one of them wrote, one would lose its events.
         counted = runs.c.last_event + len(new_events)
         connection.execute(update(runs).where(runs.c.id == run_id).values(last_event=counted))
     last = int(connection.execute(select(runs.c.last_event).where(runs.c.id == run_id)).scalar_one())
