@@ -341,11 +341,12 @@ class TrainerActor:
             outcomes = await asyncio.gather(*task.refs, return_exceptions=True)
         finally:
             self._turns.end(task)
-        if not self._stopped and not self._closed:
-            self._next_tasks()  # before anything else: a worker waits
         for start, ref, outcome in zip(task.starts, task.refs, outcomes, strict=True):
             del self._running[(start.trial, start.fold)]
             self._tell(start, ref, outcome)
+        # Not before: Ray is given the time to take the worker back, or it would start a process for the next task.
+        if not self._stopped and not self._closed:
+            self._next_tasks()
         self._wake.set()
 
     def _tell(self, start: StartFold, ref: ray.ObjectRef, outcome: FoldOutcome | TaskFailure | BaseException) -> None:
