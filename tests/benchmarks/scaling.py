@@ -77,9 +77,11 @@ def cluster(cpus: int, nodes: int) -> Iterator[Any]:
         else:
             from ray.cluster_utils import Cluster
 
+            os.environ["RAY_TMPDIR"] = str(folder)  # where it writes its address, too
+            (folder / "ray").mkdir()
             made = Cluster()
             sizes = [cpus // nodes + (node < cpus % nodes) for node in range(nodes)]
-            made.add_node(num_cpus=sizes[0], include_dashboard=False, temp_dir=str(folder / "r"), **common)
+            made.add_node(num_cpus=sizes[0], include_dashboard=False, temp_dir=str(folder / "ray"), **common)
             for size in sizes[1:]:
                 made.add_node(num_cpus=size, **common)
             ray.init(address=made.address, namespace="rayctl", log_to_driver=False)
