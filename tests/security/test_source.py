@@ -46,7 +46,7 @@ ALLOWED = {
     ): "one's own models, after their digest was checked, in task processes",
     ("rayctl/automl/bundle.py", "skops.io.loads"): "with a fixed list of types, after looking through the file",
     (
-        "rayctl/automl/estimators.py",
+        "rayctl/automl/own_classes.py",
         "cloudpickle.loads",
     ): "classes of callers over Ray, who can run code anyway; in tasks",
     ("rayctl/cli/migrate.py", "yaml.load_all"): "ruamel's, which keeps comments and makes no objects",
