@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rayctl.automl.apart import apart_by
+
 __all__ = ["Scale", "apart", "number_text", "share_text", "size_text", "spark", "spark_scale"]
 
 Scale = tuple[float, float]
@@ -32,11 +34,7 @@ def number_text(value: Any, digits: int = 4) -> str:
 
 def apart(first: float | None, second: float | None, digits: int = 4) -> tuple[str, str]:
     """Return two scores as texts that differ if the scores do, by up to ten digits."""
-    for more in range(digits, 11):
-        texts = number_text(first, more), number_text(second, more)
-        if texts[0] != texts[1] or first == second:
-            return texts
-    return number_text(first, digits), number_text(second, digits)
+    return apart_by(number_text, first, second, digits)
 
 
 def share_text(share: float | None) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rayctl.automl.apart import apart_by
+
 __all__ = [
     "apart",
     "bytes_text",
@@ -139,11 +141,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 def apart(first: float | None, second: float | None, digits: int = 4) -> tuple[str, str]:
     """Return two numbers as texts that differ if the numbers do, by up to ten digits."""
-    for more in range(digits, 11):
-        texts = number(first, more), number(second, more)
-        if texts[0] != texts[1] or first == second:
-            return texts
-    return number(first, digits), number(second, digits)
+    return apart_by(number, first, second, digits)
 
 
 def compact(value: float, digits: int = 4) -> str:
