@@ -12,10 +12,11 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
 	@echo "  make lint|types|contracts|unit|ray|slow|examples|faults|bench|quality|lock|clean"
 
+# Bytecode is made here: where PYTHONDONTWRITEBYTECODE is set, every new worker would compile all that it imports.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirements requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(READY)
 
